@@ -1,0 +1,3 @@
+"""Fast multilayer perceptrons on a CPU, behind the scikit-learn interface."""
+
+from fastmlp._network import Network as Network

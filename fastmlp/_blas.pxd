@@ -1,0 +1,46 @@
+"""Row-major matrix product over SciPy's BLAS."""
+
+from scipy.linalg.cython_blas cimport ddot, dgemm, sdot, sgemm
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef inline void gemm(
+    bint transpose_A,
+    bint transpose_B,
+    Py_ssize_t m,
+    Py_ssize_t n,
+    Py_ssize_t k,
+    real alpha,
+    const real* A,      # (m, k), or (k, m) if transposed; rows lda apart
+    Py_ssize_t lda,
+    const real* B,      # (k, n), or (n, k) if transposed; rows ldb apart
+    Py_ssize_t ldb,
+    real beta,
+    real* C,            # (m, n); rows ldc apart
+    Py_ssize_t ldc,
+) noexcept nogil:
+    """C = alpha A B + beta C.
+
+    A row-major matrix is the transpose of a column-major one, and C^T = B^T A^T: BLAS gets the
+    operands in the other order.
+    """
+    cdef char trans_A = b"t" if transpose_A else b"n", trans_B = b"t" if transpose_B else b"n"
+    cdef int rows = <int> n, columns = <int> m, inner = <int> k
+    cdef int stride_A = <int> lda, stride_B = <int> ldb, stride_C = <int> ldc
+    if real is float:
+        sgemm(&trans_B, &trans_A, &rows, &columns, &inner, &alpha,
+              <float*> B, &stride_B, <float*> A, &stride_A, &beta, C, &stride_C)
+    else:
+        dgemm(&trans_B, &trans_A, &rows, &columns, &inner, &alpha,
+              <double*> B, &stride_B, <double*> A, &stride_A, &beta, C, &stride_C)
+
+
+cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
+    cdef int size = <int> n, one = 1
+    if real is float:
+        return sdot(&size, <float*> x, &one, <float*> x, &one)
+    else:
+        return ddot(&size, <double*> x, &one, <double*> x, &one)

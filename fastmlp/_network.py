@@ -1,0 +1,466 @@
+"""A network in memory: its table of layers, its buffers, its first weights, and `Network`."""
+
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp import _core
+from fastmlp._core import ACTIVATIONS, BLOCK, LAYER, LOSSES
+from fastmlp._threads import check_n_threads, one_blas_thread, threads_for
+
+CACHE_LINE = 64  # bytes
+
+# Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
+# not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
+ROWS_IN_BLOCK = 64
+PARAMETERS_IN_BLOCK = 32_768
+BLOCKS_IN_LAYER = 16
+
+# How many rows a pass over all of X (a prediction, a full gradient) takes at a time.
+ROWS_IN_PASS = 4096
+
+
+class Forward(NamedTuple):
+    """Every weighted input and activation of some rows: ``a[l + 1] = f(z[l])``, ``a[0]`` is X."""
+
+    z: list
+    a: list
+
+
+class Gradients(NamedTuple):
+    """The loss and its derivatives: ``delta[l]`` by ``z[l]``, ``dW[l]``, ``db[l]`` by W and b."""
+
+    loss: float
+    delta: list
+    dW: list
+    db: list
+
+
+class _Views(list):
+    """Arrays that are views onto a network: assigning to an item writes into the network."""
+
+    def __setitem__(self, index, value):
+        if not isinstance(index, (int, np.integer)):
+            raise TypeError(f"index must be the number of one layer, got {index!r}")
+        view = self[index]
+        value = np.asarray(value)
+        if value.shape != view.shape:
+            raise ValueError(f"item {index} has shape {view.shape}, got an array of {value.shape}")
+        view[...] = value
+
+
+def aligned_zeros(shape, dtype):
+    """Zeros that begin at a cache line."""
+    dtype = np.dtype(dtype)
+    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    memory = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _padded(n, itemsize):
+    """``n`` numbers rounded up to whole cache lines, and never to a multiple of 1 KiB.
+
+    Rows that far apart compete for the same sets of the cache.
+    """
+    in_line = CACHE_LINE // itemsize
+    lines = -(-n // in_line)
+    if lines * CACHE_LINE % 1024 == 0:
+        lines += 1
+    return lines * in_line
+
+
+def _layer_table(layer_sizes, activation, n_targets, itemsize, *, keep_z):
+    """The core's table of layers, and how many numbers a workspace holds for each row."""
+    layers = np.zeros(len(layer_sizes), dtype=LAYER)
+    n_params, n_row = 0, 1 + n_targets
+    for l, n_out in enumerate(layer_sizes):
+        layer = layers[l]
+        stride = _padded(n_out, itemsize)
+        layer["n_out"], layer["stride"] = n_out, stride
+        layer["activation"] = ACTIVATIONS[activation]
+        layer["z"] = layer["a"] = layer["delta"] = n_row
+        n_row += stride
+        if l == 0:
+            continue
+        if keep_z:
+            layer["a"] = n_row
+            n_row += stride
+        layer["delta"] = n_row
+        n_row += stride
+        layer["n_in"] = layer_sizes[l - 1]
+        layer["W"] = n_params
+        layer["b"] = n_params + layer_sizes[l - 1] * stride
+        n_params = int(layer["b"]) + stride
+    return layers, n_row
+
+
+def _parameter_blocks(layers):
+    """Cut each layer's [W; b] into a power of two of blocks of rows."""
+    blocks = []
+    for l in range(1, len(layers)):
+        n_rows = int(layers["n_in"][l]) + 1
+        wanted = min(n_rows * int(layers["stride"][l]) / PARAMETERS_IN_BLOCK, BLOCKS_IN_LAYER)
+        n_blocks = min(n_rows, _power_of_two(wanted))
+        cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
+        blocks += [(l, first, last) for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
+    return np.array(blocks, dtype=BLOCK)
+
+
+def _power_of_two(x):
+    """The smallest power of two that is not below ``x``."""
+    return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
+
+
+def rows_in_block(n_rows):
+    """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks."""
+    return -(-n_rows // _power_of_two(n_rows / ROWS_IN_BLOCK))
+
+
+class Workspace(NamedTuple):
+    """Room for the activations and deltas of some rows."""
+
+    memory: np.ndarray
+    capacity: int
+    block_rows: int
+
+
+def check_layer_sizes(layer_sizes, name="layer_sizes"):
+    """The sizes as a tuple of ints, or an error that names the argument."""
+    try:
+        sizes = tuple(operator.index(n) for n in layer_sizes)
+    except TypeError:
+        raise TypeError(f"{name} must be whole numbers >= 1, got {layer_sizes!r}") from None
+    if any(n < 1 or n >= 2**31 for n in sizes):
+        raise ValueError(f"{name} must be whole numbers >= 1 and < 2**31, got {layer_sizes!r}")
+    return sizes
+
+
+def _check_choice(name, given, allowed):
+    if given not in allowed:
+        raise ValueError(f"{name} must be one of {sorted(allowed)}, got {given!r}")
+
+
+class Network:
+    """A multilayer perceptron in arrays: every z, a, delta and gradient can be seen.
+
+    Layers are counted from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.
+    The estimators are built on it; it needs no fitting and imposes no training.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        The number of nodes of each layer: inputs, hidden layers, outputs.
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        f of the hidden layers.
+    loss : {'log_loss', 'binary_log_loss', 'squared_error', 'poisson'}, default='squared_error'
+        The cost, and with it the output's activation: softmax for 'log_loss' (the target is a
+        class's number), logistic for 'binary_log_loss' (targets in [0, 1]), identity for
+        'squared_error', exp for 'poisson' (targets >= 0). Each is the mean over the rows of a sum
+        over the outputs; 'squared_error' and 'poisson' are halved.
+    dtype : {'float32', 'float64'}, default='float32'
+        The arithmetic.
+    random_state : int, RandomState or None, default=None
+        Source of the first weights, uniform in +-sqrt(6 / (n_in + n_out)), or with 2 in place of 6
+        for 'logistic' (Glorot and Bengio, AISTATS 2010).
+    n_threads : int or None, default=None
+        None takes as many as pay off. Results do not depend on it.
+
+    Attributes
+    ----------
+    layer_sizes : tuple of int
+    activation, loss : str
+    dtype : numpy.dtype
+    n_layers : int
+        Layers of weights, the lecture's L.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import Network
+    >>> net = Network([2, 2, 1], activation='identity', dtype='float64')
+    >>> net.params = [([[1, 0], [0, 1]], [0, 1]), ([[1], [2]], [3])]
+    >>> z, a = net.forward([[1, 2]])
+    >>> z[0]
+    array([[1., 3.]])
+    >>> net.loss_and_gradients([[1, 2]], [8]).dW[1]
+    array([[2.],
+           [6.]])
+    """
+
+    def __init__(
+        self,
+        layer_sizes,
+        activation="relu",
+        loss="squared_error",
+        *,
+        dtype="float32",
+        random_state=None,
+        n_threads=None,
+    ):
+        _check_choice("activation", activation, ACTIVATIONS)
+        _check_choice("loss", loss, LOSSES)
+        self.layer_sizes = check_layer_sizes(layer_sizes)
+        if len(self.layer_sizes) < 2:
+            raise ValueError(
+                "layer_sizes must have at least the inputs and the outputs, "
+                f"got {self.layer_sizes}"
+            )
+        self.dtype = np.dtype(dtype)
+        _check_choice("dtype", self.dtype.name, ("float32", "float64"))
+        check_n_threads(n_threads)
+        self.activation = activation
+        self.loss = loss
+        self.n_threads = n_threads
+        self._lay_out()
+        self._initialize(random_state)
+
+    def _lay_out(self):
+        """The tables and the (zeroed) parameters; all that follows from the arguments."""
+        n_out = self.layer_sizes[-1]
+        self._n_targets = 1 if self.loss == "log_loss" else n_out
+        arguments = (self.layer_sizes, self.activation, self._n_targets, self.dtype.itemsize)
+        self._layers, self._row_size = _layer_table(*arguments, keep_z=False)
+        self._layers_with_z, self._row_size_with_z = _layer_table(*arguments, keep_z=True)
+        self._blocks = _parameter_blocks(self._layers)
+        self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
+
+    def _initialize(self, random_state):
+        if not isinstance(random_state, np.random.RandomState):
+            random_state = np.random.RandomState(random_state)
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        for W, b in self.params:
+            bound = np.sqrt(factor / sum(W.shape))
+            W[...] = random_state.uniform(-bound, bound, W.shape)
+            b[...] = random_state.uniform(-bound, bound, b.shape)
+
+    def __repr__(self):
+        return (
+            f"Network({list(self.layer_sizes)}, activation={self.activation!r}, "
+            f"loss={self.loss!r}, dtype={self.dtype.name!r})"
+        )
+
+    def __getstate__(self):
+        arguments = ("layer_sizes", "activation", "loss", "dtype", "n_threads")
+        state = {name: getattr(self, name) for name in arguments}
+        return state | {"flat": self._flat}
+
+    def __setstate__(self, state):
+        flat = state.pop("flat")
+        vars(self).update(state)
+        self._lay_out()
+        self._flat[...] = flat
+
+    @property
+    def n_layers(self):
+        return len(self.layer_sizes) - 1
+
+    @property
+    def W(self):
+        """List of the weights, ``W[l]`` of shape (n_in, n_out): views onto the network."""
+        return _Views(W for W, _ in self._matrices(self._flat))
+
+    @property
+    def b(self):
+        """List of the biases, ``b[l]`` of shape (n_out,): views onto the network."""
+        return _Views(b for _, b in self._matrices(self._flat))
+
+    @property
+    def params(self):
+        """List of ``(W, b)``, a pair for each layer: views onto the network.
+
+        Write into the arrays, or assign a list of such pairs, which is copied.
+        """
+        return self._matrices(self._flat)
+
+    @params.setter
+    def params(self, params):
+        pairs = list(params)
+        if len(pairs) != self.n_layers:
+            raise ValueError(f"params must be {self.n_layers} pairs (W, b), got {len(pairs)}")
+        arrays = []
+        for l, ((W, b), pair) in enumerate(zip(self.params, pairs, strict=True)):
+            for name, view, given in zip(("W", "b"), (W, b), pair, strict=True):
+                array = np.asarray(given, dtype=self.dtype)
+                if array.shape != view.shape:
+                    raise ValueError(
+                        f"params[{l}]: {name} must have shape {view.shape}, got {array.shape}"
+                    )
+                arrays.append((view, array.copy()))
+        for view, array in arrays:
+            view[...] = array
+
+    def _matrices(self, flat):
+        """(W, b) of each layer as views onto a buffer of the parameters' layout."""
+        matrices = []
+        for layer in self._layers[1:]:
+            n_in, n_out, stride = (int(layer[name]) for name in ("n_in", "n_out", "stride"))
+            rows = flat[int(layer["W"]) : int(layer["b"]) + stride].reshape(n_in + 1, stride)
+            matrices.append((rows[:n_in, :n_out], rows[n_in, :n_out]))
+        return matrices
+
+    def forward(self, X):
+        """Every weighted input and activation, equation (1).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, layer_sizes[0])
+
+        Returns
+        -------
+        z : list of ndarray
+            ``z[l]`` of shape (n_rows, layer_sizes[l + 1]).
+        a : list of ndarray
+            ``a[0]`` is X, ``a[l + 1]`` is f(z[l]); ``a[-1]`` is the output.
+        """
+        X = self._check_X(X)
+        work = self._workspace(len(X), len(X), keep_z=True)
+        self._predict(X, work, self._layers_with_z)
+        z, a = (self._in_workspace(work, name, len(X)) for name in ("z", "a"))
+        return Forward(z, [X, *a])
+
+    def output(self, X):
+        """The last layer's activation; the memory that it takes does not grow with the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, layer_sizes[0])
+
+        Returns
+        -------
+        ndarray of shape (n_rows, layer_sizes[-1])
+        """
+        X = self._check_X(X)
+        return self._predict(X, self._workspace(len(X), ROWS_IN_PASS), self._layers)
+
+    def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
+        """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, layer_sizes[0])
+        y : array-like of shape (n_rows,) or (n_rows, layer_sizes[-1])
+            For 'log_loss' the classes' numbers, of shape (n_rows,).
+        sample_weight : array-like of shape (n_rows,), default=None
+            Weights of the rows in the mean; not negative.
+        alpha : float, default=0.0
+            L2: ``0.5 * alpha * sum(W**2) / sum(sample_weight)`` is added to the loss.
+
+        Returns
+        -------
+        loss : float
+        delta : list of ndarray
+            ``delta[l]`` of shape (n_rows, layer_sizes[l + 1]): dC/dz[l], the weight of the row in
+            the mean included.
+        dW, db : list of ndarray
+            Of the shapes of W and b.
+        """
+        X = self._check_X(X)
+        y = self._check_y(y, len(X))
+        sample_weight = self._check_sample_weight(sample_weight, len(X))
+        if not (np.isscalar(alpha) and alpha >= 0 and np.isfinite(alpha)):
+            raise ValueError(f"alpha must be a number >= 0, got {alpha!r}")
+        gradient = aligned_zeros(self._flat.shape, self.dtype)
+        work = self._workspace(len(X), len(X), keep_z=True)
+        loss = self._gradient(X, y, sample_weight, alpha, gradient, work, self._layers_with_z)
+        dW, db = zip(*self._matrices(gradient), strict=True)
+        delta = self._in_workspace(work, "delta", len(X))
+        return Gradients(loss, delta, list(dW), list(db))
+
+    def _flops(self, n_rows):
+        """Operations of a training step: three products of 2 m n k each for every layer."""
+        return 6 * n_rows * sum(
+            n_in * n_out
+            for n_in, n_out in zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True)
+        )
+
+    def _threads(self, n_rows):
+        n_row_blocks = -(-n_rows // rows_in_block(n_rows))
+        n_blocks = max(n_row_blocks, len(self._blocks))
+        return threads_for(self._flops(n_rows), n_blocks, self.n_threads)
+
+    def _workspace(self, n_rows, at_a_time, keep_z=False):
+        """Room for ``at_a_time`` rows, or for fewer if there are fewer."""
+        n_rows = min(n_rows, at_a_time)
+        capacity = -(-n_rows // 16) * 16  # every matrix in it begins at a cache line
+        row_size = self._row_size_with_z if keep_z else self._row_size
+        return Workspace(
+            aligned_zeros(capacity * row_size, self.dtype), capacity, rows_in_block(at_a_time)
+        )
+
+    def _in_workspace(self, work, name, n_rows):
+        """Views onto z, a or delta of every layer but the input, in a workspace that keeps z."""
+        views = []
+        for layer in self._layers_with_z[1:]:
+            start, stride = work.capacity * int(layer[name]), int(layer["stride"])
+            matrix = work.memory[start : start + n_rows * stride].reshape(n_rows, stride)
+            views.append(matrix[:, : int(layer["n_out"])])
+        return views
+
+    def _predict(self, X, work, layers):
+        out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
+        with one_blas_thread:
+            _core.forward(
+                layers, LOSSES[self.loss], self._flat, work.memory, X, out,
+                work.capacity, work.block_rows,
+                threads_for(self._flops(len(X)) / 3, -(-work.capacity // work.block_rows),
+                            self.n_threads),
+            )  # fmt: skip
+        return out
+
+    def _gradient(self, X, y, sample_weight, alpha, gradient, work, layers):
+        """Write the gradient over all rows, which are taken as many at a time as ``work`` holds."""
+        row_loss = np.zeros(-(-work.capacity // work.block_rows))
+        penalty = np.zeros(len(self._blocks))
+        with one_blas_thread:
+            _core.loss_and_gradient(
+                layers, self._blocks, LOSSES[self.loss], self._flat, gradient, work.memory,
+                X, y, sample_weight, np.arange(len(X)), work.capacity, work.block_rows, alpha,
+                row_loss, penalty, self._threads(min(len(X), work.capacity)),
+            )  # fmt: skip
+        return float(row_loss.sum() + penalty.sum())
+
+    def _as_matrix(self, array, name, n_columns):
+        """A finite C-ordered, aligned matrix of the network's dtype with this many columns."""
+        array = np.asarray(array)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        if array.ndim != 2 or array.shape[1] != n_columns or len(array) == 0:
+            raise ValueError(f"{name} must have shape (n_rows, {n_columns}), got {array.shape}")
+        with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
+            array = np.require(array, dtype=self.dtype, requirements=["C", "A"])
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite in {self.dtype.name}: it has NaN or infinity")
+        return array
+
+    def _check_X(self, X):
+        return self._as_matrix(X, "X", self.layer_sizes[0])
+
+    def _check_y(self, y, n_rows):
+        """The targets as the core wants them: (n_rows, n_targets), a class as its number."""
+        y = np.asarray(y)
+        if y.ndim == 1:
+            y = y[:, np.newaxis]
+        y = self._as_matrix(y, "y", self._n_targets)
+        if len(y) != n_rows:
+            raise ValueError(f"y must have as many rows as X, {n_rows}, got {len(y)}")
+        n_classes = self.layer_sizes[-1]
+        if self.loss == "log_loss" and not ((y >= 0) & (y < n_classes) & (y == y.round())).all():
+            raise ValueError(f"y must be whole numbers from 0 to {n_classes - 1} for 'log_loss'")
+        if self.loss == "binary_log_loss" and not ((y >= 0) & (y <= 1)).all():
+            raise ValueError("y must lie between 0 and 1 for 'binary_log_loss'")
+        if self.loss == "poisson" and not (y >= 0).all():
+            raise ValueError("y must not be negative for 'poisson'")
+        return y
+
+    def _check_sample_weight(self, sample_weight, n_rows):
+        if sample_weight is None:
+            return np.ones(n_rows, dtype=self.dtype)
+        weight = np.asarray(sample_weight)
+        if weight.shape != (n_rows,):
+            raise ValueError(f"sample_weight must have shape ({n_rows},), got {weight.shape}")
+        weight = self._as_matrix(weight[:, np.newaxis], "sample_weight", 1)[:, 0]
+        if not (weight >= 0).all() or not weight.any():
+            raise ValueError("sample_weight must not be negative, and not be zero throughout")
+        return weight

@@ -1,0 +1,107 @@
+"""Extension modules and compiler flags; everything else is in pyproject.toml.
+
+FASTMLP_OPENMP=0   build for one thread, even where OpenMP is there
+FASTMLP_DEBUG=1    bounds checks on and optimisation off in the core
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
+
+OPENMP_PROGRAM = """
+#include <omp.h>
+int main(void) {
+    int n = 0;
+    #pragma omp parallel
+    { n = omp_get_num_threads(); }
+    return n < 1;
+}
+"""
+
+# (compiler flags, linker flags), tried in this order
+OPENMP_FLAGS = {
+    "win32": [(["/openmp"], [])],
+    "darwin": [
+        (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),
+        *[
+            (["-Xpreprocessor", "-fopenmp", f"-I{omp}/include"], [f"-L{omp}/lib", "-lomp"])
+            for omp in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
+        ],
+        (["-fopenmp"], ["-fopenmp"]),
+    ],
+}.get(sys.platform, [(["-fopenmp"], ["-fopenmp"])])
+
+NO_OPENMP = """
+********************************************************************************
+fastmlp is being built for ONE THREAD: {reason}.
+It works all the same, only slower on large networks. For more threads:
+  Debian, Ubuntu   apt install build-essential   (gcc brings OpenMP)
+  macOS            brew install libomp
+  Windows          the C++ build tools of Visual Studio bring OpenMP
+then install again.
+********************************************************************************
+"""
+
+
+class BuildExtensions(build_ext):
+    def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            compile_flags = ["/Od"] if DEBUG else ["/O2"]
+        elif DEBUG:
+            compile_flags = ["-O0", "-g"]
+        else:
+            compile_flags = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+        openmp_compile, openmp_link = self.openmp_flags()
+        for extension in self.extensions:
+            extension.extra_compile_args = compile_flags + openmp_compile
+            extension.extra_link_args = openmp_link
+        super().build_extensions()
+
+    def openmp_flags(self):
+        if os.environ.get("FASTMLP_OPENMP", "1") == "0":
+            print(NO_OPENMP.format(reason="FASTMLP_OPENMP=0 is set"), file=sys.stderr)
+            return [], []
+        for compile_flags, link_flags in OPENMP_FLAGS:
+            if self.links(OPENMP_PROGRAM, compile_flags, link_flags):
+                return compile_flags, link_flags
+        print(NO_OPENMP.format(reason="the C compiler has no OpenMP"), file=sys.stderr)
+        return [], []
+
+    def links(self, program, compile_flags, link_flags):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=compile_flags
+                )
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=link_flags
+                )
+            except Exception:  # each compiler class raises errors of its own
+                return False
+        return True
+
+
+setup(
+    ext_modules=cythonize(
+        [Extension("fastmlp._core", ["fastmlp/_core.pyx"])],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "initializedcheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExtensions},
+)
