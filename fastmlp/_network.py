@@ -1,5 +1,6 @@
 """A network in memory: its table of layers, its buffers, its first weights, and `Network`."""
 
+import itertools
 import operator
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def _parameter_blocks(layers):
         wanted = min(n_rows * int(layers["stride"][l]) / PARAMETERS_IN_BLOCK, BLOCKS_IN_LAYER)
         n_blocks = min(n_rows, _power_of_two(wanted))
         cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-        blocks += [(l, first, last) for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
+        blocks += [(l, first, last) for first, last in itertools.pairwise(cuts)]
     return np.array(blocks, dtype=BLOCK)
 
 
@@ -132,8 +133,10 @@ def check_layer_sizes(layer_sizes, name="layer_sizes"):
         sizes = tuple(operator.index(n) for n in layer_sizes)
     except TypeError:
         raise TypeError(f"{name} must be whole numbers >= 1, got {layer_sizes!r}") from None
-    if any(n < 1 or n >= 2**31 for n in sizes):
-        raise ValueError(f"{name} must be whole numbers >= 1 and < 2**31, got {layer_sizes!r}")
+    if any(n < 1 for n in sizes):
+        raise ValueError(f"{name} must be > 0, got {list(sizes)}.")
+    if any(n > 2**30 for n in sizes):
+        raise ValueError(f"{name} must not be above 2**30, got {list(sizes)}")
     return sizes
 
 
@@ -204,8 +207,7 @@ class Network:
         self.layer_sizes = check_layer_sizes(layer_sizes)
         if len(self.layer_sizes) < 2:
             raise ValueError(
-                "layer_sizes must have at least the inputs and the outputs, "
-                f"got {self.layer_sizes}"
+                f"layer_sizes must have at least the inputs and the outputs, got {self.layer_sizes}"
             )
         self.dtype = np.dtype(dtype)
         _check_choice("dtype", self.dtype.name, ("float32", "float64"))
@@ -251,6 +253,14 @@ class Network:
         vars(self).update(state)
         self._lay_out()
         self._flat[...] = flat
+
+    def snapshot(self):
+        """A copy of the parameters, for `restore`."""
+        return self._flat.copy()
+
+    def restore(self, snapshot):
+        """Set the parameters to what they were at the time of a `snapshot`."""
+        self._flat[...] = snapshot
 
     @property
     def n_layers(self):
@@ -331,7 +341,9 @@ class Network:
         -------
         ndarray of shape (n_rows, layer_sizes[-1])
         """
-        X = self._check_X(X)
+        return self._output(self._check_X(X))
+
+    def _output(self, X):
         return self._predict(X, self._workspace(len(X), ROWS_IN_PASS), self._layers)
 
     def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
@@ -370,9 +382,8 @@ class Network:
 
     def _flops(self, n_rows):
         """Operations of a training step: three products of 2 m n k each for every layer."""
-        return 6 * n_rows * sum(
-            n_in * n_out
-            for n_in, n_out in zip(self.layer_sizes[:-1], self.layer_sizes[1:], strict=True)
+        return (
+            6 * n_rows * sum(n_in * n_out for n_in, n_out in itertools.pairwise(self.layer_sizes))
         )
 
     def _threads(self, n_rows):

@@ -1,0 +1,66 @@
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+real = TypeVar("real", np.float32, np.float64)
+Table: TypeAlias = NDArray[np.void]
+
+ACTIVATIONS: dict[str, int]
+LOSSES: dict[str, int]
+SOLVERS: dict[str, tuple[int, int]]
+LAYER: np.dtype[np.void]
+BLOCK: np.dtype[np.void]
+SOLVER: np.dtype[np.void]
+
+def train(
+    layers: Table,
+    blocks: Table,
+    loss: int,
+    params: NDArray[real],
+    gradient: NDArray[real],
+    state: NDArray[real],
+    work: NDArray[real],
+    X: NDArray[real],
+    y: NDArray[real],
+    sample_weight: NDArray[real],
+    order: NDArray[np.intp],
+    batch_size: int,
+    capacity: int,
+    block_rows: int,
+    alpha: float,
+    solver: Table,
+    row_loss: NDArray[np.float64],
+    penalty: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
+def loss_and_gradient(
+    layers: Table,
+    blocks: Table,
+    loss: int,
+    params: NDArray[real],
+    gradient: NDArray[real],
+    work: NDArray[real],
+    X: NDArray[real],
+    y: NDArray[real],
+    sample_weight: NDArray[real],
+    order: NDArray[np.intp],
+    capacity: int,
+    block_rows: int,
+    alpha: float,
+    row_loss: NDArray[np.float64],
+    penalty: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
+def forward(
+    layers: Table,
+    loss: int,
+    params: NDArray[real],
+    work: NDArray[real],
+    X: NDArray[real],
+    out: NDArray[real],
+    capacity: int,
+    block_rows: int,
+    n_threads: int,
+) -> None: ...
+def openmp_threads() -> int | None: ...

@@ -1,0 +1,40 @@
+"""What this installation is made of."""
+
+from importlib.metadata import version
+
+from fastmlp import _core
+from fastmlp._threads import available_threads, blas_controller
+
+__version__ = version("fastmlp")
+
+
+def _blas():
+    """Name, version and architecture of the BLAS libraries in this process, SciPy's first."""
+    libraries = [library for library in blas_controller().info() if library["user_api"] == "blas"]
+    libraries.sort(key=lambda library: "scipy" not in library["filepath"])
+    if not libraries:
+        return "SciPy's (one that threadpoolctl does not know)"
+    first = libraries[0]
+    details = [first["version"], first.get("architecture"), first.get("threading_layer")]
+    return " ".join([first["internal_api"], *(str(detail) for detail in details if detail)])
+
+
+def show_config():
+    """Print version, OpenMP, threads, BLAS and the kernel in use.
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> fastmlp.show_config()  # doctest: +SKIP
+    fastmlp  0.1.0
+    OpenMP   yes
+    threads  2
+    BLAS     openblas 0.3.30 SkylakeX pthreads
+    kernel   BLAS through scipy.linalg.cython_blas
+    """
+    has_openmp = _core.openmp_threads() is not None
+    print(f"fastmlp  {__version__}")
+    print(f"OpenMP   {'yes' if has_openmp else 'no: one thread'}")
+    print(f"threads  {available_threads()}")
+    print(f"BLAS     {_blas()}")
+    print("kernel   BLAS through scipy.linalg.cython_blas")
