@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
-    MultiOutputMixin,
     RegressorMixin,
     _fit_context,
 )
@@ -44,12 +43,11 @@ FEWEST_VALIDATION_ROWS = 2
 
 
 def _has_mini_batches(estimator):
-    if estimator.solver in SOLVERS:
-        return True
-    raise AttributeError(
-        f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not "
-        "stochastic."
-    )
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+        )
+    return True
 
 
 # The parameters that classifier and regressor share, for their docstrings.
@@ -678,7 +676,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return tags
 
 
-class MLPRegressor(MultiOutputMixin, RegressorMixin, _MLP):
+class MLPRegressor(RegressorMixin, _MLP):
     __doc__ = f"""A multilayer perceptron for regression.
 
     One output or several. Parameters, attributes and results are those of scikit-learn's class of

@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -371,7 +372,9 @@ class Network:
         X = self._check_X(X)
         y = self._check_y(y, len(X))
         sample_weight = self._check_sample_weight(sample_weight, len(X))
-        if not (np.isscalar(alpha) and alpha >= 0 and np.isfinite(alpha)):
+        if not isinstance(alpha, Real):
+            raise TypeError(f"alpha must be a number >= 0, got {alpha!r}")
+        if not 0 <= alpha < np.inf:
             raise ValueError(f"alpha must be a number >= 0, got {alpha!r}")
         gradient = aligned_zeros(self._flat.shape, self.dtype)
         work = self._workspace(len(X), len(X), keep_z=True)

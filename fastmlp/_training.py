@@ -213,6 +213,8 @@ def train_epochs(
     """
     n_rows = len(order)
     history.n_epochs = 0
+    # The best weights so far belong to another split; where none are better, the last are kept.
+    history.best_params = None
     converged = False
     try:
         with one_blas_thread:

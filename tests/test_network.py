@@ -1,0 +1,188 @@
+"""Network: what the low-level object offers, refuses and survives."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from fastmlp import Network
+from fastmlp._network import aligned_zeros
+
+
+@pytest.fixture
+def network():
+    return Network([3, 4, 2], "tanh", dtype="float64", random_state=0)
+
+
+def test_by_hand():
+    """Two inputs, two relu units, one output; every number worked out on paper."""
+    network = Network([2, 2, 1], dtype="float64")
+    network.params = [([[1, -1], [2, 1]], [0, -2]), ([[3], [5]], [1])]
+    z, a = network.forward([[1, 2]])
+    assert z[0].tolist() == [[5, -1]]
+    assert a[1].tolist() == [[5, 0]]
+    assert z[1].tolist() == a[2].tolist() == [[16]]
+    loss, delta, dW, db = network.loss_and_gradients([[1, 2]], [14])
+    assert loss == 2
+    assert delta[1].tolist() == [[2]]
+    assert delta[0].tolist() == [[6, 0]]
+    assert dW[1].tolist() == [[10], [0]]
+    assert dW[0].tolist() == [[6, 0], [12, 0]]
+    assert db[0].tolist() == [6, 0]
+    assert db[1].tolist() == [2]
+
+
+def test_first_weights_are_those_of_scikit_learn(network):
+    rng = np.random.RandomState(0)
+    for W, b in network.params:
+        bound = np.sqrt(6 / sum(W.shape))
+        assert (W == rng.uniform(-bound, bound, W.shape)).all()
+        assert (b == rng.uniform(-bound, bound, b.shape)).all()
+
+
+def test_params_are_views(network):
+    network.W[0][...] = 1
+    network.b[1] = [5, 6]
+    assert (network.params[0][0] == 1).all()
+    assert network.params[1][1].tolist() == [5, 6]
+    network.params = [(2 * W, b) for W, b in network.params]
+    assert (network.W[0] == 2).all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        [],
+        [(np.ones((3, 4)), np.ones(4))],
+        [(np.ones((3, 4)), np.ones(4)), (np.ones((2, 4)), np.ones(2))],
+    ],
+)
+def test_params_of_other_shapes_are_refused(network, params):
+    before = network.snapshot()
+    with pytest.raises(ValueError, match="params"):
+        network.params = params
+    with pytest.raises(ValueError, match="shape"):
+        network.W[0] = np.ones((4, 3))
+    with pytest.raises(TypeError, match="index"):
+        network.W[0:1] = [np.ones((3, 4))]
+    assert (network._flat == before).all()
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_are_equal_and_independent(network, clone):
+    twin = clone(network)
+    X = np.ones((5, 3))
+    assert (twin.output(X) == network.output(X)).all()
+    assert twin._flat.ctypes.data % 64 == 0
+    twin.W[0][...] = 0
+    assert network.W[0].any()
+
+
+def test_rows_do_not_begin_a_kilobyte_apart():
+    network = Network([1, 256, 512, 1024], dtype="float32")
+    strides = network._layers["stride"] * network.dtype.itemsize
+    assert (strides % 64 == 0).all()
+    assert (strides % 1024 != 0).all()
+
+
+def test_aligned_zeros():
+    for _ in range(20):
+        array = aligned_zeros((3, 5), "float32")
+        assert array.ctypes.data % 64 == 0
+        assert not array.any()
+
+
+def test_output_takes_many_rows_in_passes():
+    network = Network([2, 3, 2], "tanh", "log_loss", random_state=0)
+    X = np.random.RandomState(0).standard_normal((10_000, 2)).astype("float32")
+    np.testing.assert_allclose(network.output(X), network.forward(X).a[-1], rtol=1e-6)
+
+
+def test_loss_and_gradients_leave_the_parameters(network):
+    before = network.snapshot()
+    network.loss_and_gradients(np.ones((5, 3)), np.ones((5, 2)))
+    assert (network._flat == before).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (dict(layer_sizes=[3]), ValueError, "layer_sizes must have at least"),
+        (dict(layer_sizes=[3, 0, 1]), ValueError, r"layer_sizes must be > 0, got \[3, 0, 1\]"),
+        (dict(layer_sizes=[3, -2]), ValueError, "layer_sizes"),
+        (dict(layer_sizes=[3, 2.5]), TypeError, r"layer_sizes.*whole.*2\.5"),
+        (dict(layer_sizes=7), TypeError, "layer_sizes"),
+        (dict(layer_sizes=[3, 2**31]), ValueError, "layer_sizes"),
+        (dict(layer_sizes=[3, 1], activation="swish"), ValueError, "activation.*relu.*swish"),
+        (dict(layer_sizes=[3, 1], loss="hinge"), ValueError, "loss.*log_loss.*hinge"),
+        (dict(layer_sizes=[3, 1], dtype="int32"), ValueError, "dtype.*float64.*int32"),
+        (dict(layer_sizes=[3, 1], n_threads=0), ValueError, "n_threads"),
+        (dict(layer_sizes=[3, 1], n_threads=1.5), TypeError, "n_threads"),
+    ],
+)
+def test_constructor_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Network(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (np.ones((5, 2)), ValueError, r"X must have shape \(n_rows, 3\), got \(5, 2\)"),
+        (np.ones(3), ValueError, "X must have shape"),
+        (np.ones((0, 3)), ValueError, "X must have shape"),
+        ([[1, 2, np.nan]], ValueError, "X must be finite"),
+        ([[1, 2, np.inf]], ValueError, "X must be finite"),
+        ([["a", "b", "c"]], TypeError, "X must hold real numbers"),
+        ([[1j, 0, 0]], TypeError, "X must hold real numbers"),
+    ],
+)
+def test_rows_are_checked(network, X, error, message):
+    for method in (network.forward, network.output):
+        with pytest.raises(error, match=message):
+            method(X)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("log_loss", [0, 1, 2], "whole numbers from 0 to 1"),
+        ("log_loss", [0, 0.5, 1], "whole numbers"),
+        ("log_loss", [0, -1, 1], "whole numbers"),
+        ("log_loss", [0, 1], "as many rows as X, 3, got 2"),
+        ("binary_log_loss", [[0, 1], [0, 2], [1, 1]], "between 0 and 1"),
+        ("poisson", [[0, 1], [0, -2], [1, 1]], "not be negative"),
+        ("squared_error", [1, 2, 3], r"y must have shape \(n_rows, 2\), got \(3, 1\)"),
+        ("squared_error", [[1, np.nan]] * 3, "y must be finite"),
+    ],
+)
+def test_targets_are_checked(loss, y, message):
+    network = Network([1, 2], loss=loss)
+    with pytest.raises(ValueError, match=message):
+        network.loss_and_gradients(np.ones((3, 1)), y)
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [
+        ([1, 2], "sample_weight must have shape"),
+        ([1, -1, 1], "sample_weight must not be negative"),
+        ([0, 0, 0], "sample_weight must not.*be zero throughout"),
+        ([1, np.nan, 1], "sample_weight must be finite"),
+    ],
+)
+def test_weights_are_checked(network, w, message):
+    with pytest.raises(ValueError, match=message):
+        network.loss_and_gradients(np.ones((3, 3)), np.ones((3, 2)), w)
+
+
+@pytest.mark.parametrize("alpha", [-1, np.nan, "much", [1]])
+def test_alpha_is_checked(network, alpha):
+    with pytest.raises((ValueError, TypeError), match="alpha"):
+        network.loss_and_gradients(np.ones((3, 3)), np.ones((3, 2)), alpha=alpha)
+
+
+def test_too_large_for_the_dtype():
+    with pytest.raises(ValueError, match="X must be finite in float32"):
+        Network([1, 1], dtype="float32").output([[1e300]])

@@ -1,0 +1,142 @@
+"""Same seed, same bits: for any number of threads, on every repeat, and beside other fits."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from fastmlp import MLPClassifier, MLPRegressor, Network
+from fastmlp._threads import FLOPS_THAT_PAY, available_threads, one_blas_thread, threads_for
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.RandomState(0)
+X = RNG.standard_normal((333, 7))
+CLASSES = RNG.randint(0, 5, 333)
+WEIGHT = RNG.uniform(size=333)
+
+
+def bits(estimator):
+    """All that a fit computes, to be compared for equality."""
+    arrays = [*estimator.coefs_, *estimator.intercepts_]
+    if isinstance(estimator, MLPClassifier):
+        arrays.append(estimator.predict_proba(X))
+    else:
+        arrays.append(estimator.predict(X))
+    arrays.append(np.array(getattr(estimator, "loss_curve_", [estimator.loss_])))
+    return [array.tobytes() for array in arrays]
+
+
+def fit(n_threads, batch_size=200, sizes=(33, 10), solver="adam", dtype="float32"):
+    classifier = MLPClassifier(
+        sizes,
+        solver=solver,
+        batch_size=batch_size,
+        max_iter=3,
+        random_state=0,
+        dtype=dtype,
+        n_threads=n_threads,
+    )
+    return bits(classifier.fit(X, CLASSES, WEIGHT))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [
+        (1, (3,)),  # one row at a time
+        (77, (33, 10)),  # odd, and a last batch of 25
+        (200, (100,)),  # several blocks, and a last batch of 133
+        (333, (1, 1)),  # layers of one node
+        (332, (300, 200)),  # many blocks of parameters, and a last batch of one row
+    ],
+)
+def test_bits_do_not_depend_on_threads(batch_size, sizes, solver, dtype):
+    once = fit(1, batch_size, sizes, solver, dtype)
+    for n_threads in (2, 3, 4, 1):
+        assert fit(n_threads, batch_size, sizes, solver, dtype) == once
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_of_network_do_not_depend_on_threads(dtype):
+    network = Network([7, 100, 5], "tanh", "log_loss", dtype=dtype, random_state=0)
+    results = []
+    for n_threads in (1, 2, 3, 4):
+        network.n_threads = n_threads
+        loss, delta, dW, db = network.loss_and_gradients(X, CLASSES, WEIGHT, 0.1)
+        arrays = [np.array(loss), *delta, *dW, *db, network.output(X)]
+        results.append([array.tobytes() for array in arrays])
+    assert all(result == results[0] for result in results)
+
+
+def test_bits_do_not_depend_on_when_the_core_returns(monkeypatch):
+    whole = fit(2, batch_size=32)
+    monkeypatch.setattr("fastmlp._training.SECONDS_IN_CORE", 0.0)  # after every mini-batch
+    assert fit(2, batch_size=32) == whole
+
+
+def test_concurrent_fits_have_the_bits_of_fits_one_after_the_other():
+    def fit_regressor(seed):
+        regressor = MLPRegressor(
+            hidden_layer_sizes=(64, 32), max_iter=5, random_state=seed, n_threads=2
+        )
+        return bits(regressor.fit(X, X[:, :3]))
+
+    alone = [fit_regressor(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fit_regressor, range(8))) == alone
+
+
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_until_the_last_has_left():
+    before = blas_threads()
+    with one_blas_thread:
+        with one_blas_thread:
+            assert blas_threads() == {1}
+        assert blas_threads() == {1}
+    assert blas_threads() == before
+
+
+def test_threads_are_started_where_they_pay():
+    assert threads_for(FLOPS_THAT_PAY / 10, 100) == 1
+    assert threads_for(FLOPS_THAT_PAY * 1000, 100) == min(available_threads(), 100)
+    assert threads_for(FLOPS_THAT_PAY * 1000, 1) == 1
+    assert threads_for(0, 100, n_threads=3) == 3
+    assert threads_for(0, 2, n_threads=1000) == 2
+
+
+def test_environment_limits_threads():
+    code = "from fastmlp._threads import available_threads; print(available_threads())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == "1", shown.stderr
+
+
+def _send_fit(queue):
+    queue.put(fit(2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_neither_hangs_nor_differs():
+    here = fit(2)  # the parent's threads are running
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_send_fit, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == here
+    finally:
+        child.kill()
+        child.join()

@@ -1,0 +1,361 @@
+"""Solvers against the reference, and everything about epochs: schedules, stopping, divergence."""
+
+import _thread
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import reference
+import sklearn.neural_network
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from test_core import as_reference, make_problem
+
+from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._core import SOLVERS
+from fastmlp._training import Data, Descent
+
+ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SETTINGS = {
+    "schedule": "constant",
+    "power_t": 0.5,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "nesterov": True,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-8,
+}
+
+SOLVER_CASES = [
+    ("sgd", {}),
+    ("sgd", {"nesterov": False}),
+    ("sgd", {"momentum": 0.0}),
+    ("adam", {}),
+    ("adam", {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+]
+
+
+def test_every_solver_is_compared():
+    assert {name for name, _ in SOLVER_CASES} == set(SOLVERS) == set(reference.SOLVERS)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-11), ("float32", 2e-5)])
+@pytest.mark.parametrize(("solver", "changes"), SOLVER_CASES)
+def test_solver_is_the_reference_for_20_steps(solver, changes, dtype, rtol):
+    network, X, y, w = make_problem("squared_error", "tanh", dtype, n_rows=50)
+    settings = SETTINGS | changes
+    alpha, batch_size = 0.1, 12  # five mini-batches, the last of 2 rows; four epochs
+    params = as_reference(network)
+    flat = [p for pair in params for p in pair]
+    names = (
+        ("momentum", "nesterovs_momentum") if solver == "sgd" else ("beta_1", "beta_2", "epsilon")
+    )
+    values = {name: settings[name.replace("nesterovs_momentum", "nesterov")] for name in names}
+    expected = reference.SOLVERS[solver](flat, settings["learning_rate"], **values)
+    descent = Descent(network, solver, settings)
+    data = Data(X, y, w)
+    for _ in range(4):
+        losses = []
+        for start in range(0, 50, batch_size):
+            rows = slice(start, start + batch_size)
+            arguments = (X[rows].astype(float), y[rows], "tanh", "squared_error", w[rows], alpha)
+            losses += [reference.cost(params, *arguments)] * len(X[rows])
+            _, dW, db = reference.backward(params, *arguments)
+            expected.step(flat, [g for pair in zip(dW, db, strict=True) for g in pair])
+        loss = descent.epoch(data, np.arange(50), batch_size, alpha)
+        assert_allclose(loss, np.mean(losses), rtol=rtol)
+    for (W, b), (expected_W, expected_b) in zip(network.params, params, strict=True):
+        assert_allclose(W, expected_W, rtol=rtol, atol=rtol)
+        assert_allclose(b, expected_b, rtol=rtol, atol=rtol)
+
+
+def test_mini_batch_of_weight_zero_neither_moves_nor_breaks():
+    network, X, y, _ = make_problem("squared_error", "tanh", n_rows=20)
+    before = network.snapshot()
+    descent = Descent(network, "sgd", SETTINGS)
+    loss = descent.epoch(Data(X, y, np.zeros(20)), np.arange(20), 10, 0.1)
+    assert loss == 0
+    assert (network._flat == before).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tiny_epsilon_does_not_divide_zero_by_zero(dtype):
+    """A relu unit that is dead for all rows has a gradient of 0 from the first step on."""
+    network, X, y, w = make_problem("squared_error", "relu", dtype)
+    network.b[0][...] = -1e3
+    Descent(network, "adam", SETTINGS | {"epsilon": 1e-300}).epoch(
+        Data(X, y, w), np.arange(len(X)), 10, 0.0
+    )
+    assert np.isfinite(network._flat).all()
+
+
+TASKS = {
+    "binary": (MLPClassifier, "log_loss"),
+    "multiclass": (MLPClassifier, "log_loss"),
+    "multilabel": (MLPClassifier, "log_loss"),
+    "squared_error": (MLPRegressor, "squared_error"),
+    "poisson": (MLPRegressor, "poisson"),
+}
+
+
+def make_task(task, n_rows=157):
+    rng = np.random.RandomState(7)
+    X = rng.standard_normal((n_rows, 6))
+    z = X @ rng.standard_normal((6, 3)) + 0.3 * rng.standard_normal((n_rows, 3))
+    y = {
+        "binary": np.array(["no", "yes"])[(z[:, 0] > 0).astype(int)],
+        "multiclass": z.argmax(axis=1) * 10,
+        "multilabel": (z > 0).astype(int),
+        "squared_error": z[:, 0],
+        "poisson": rng.poisson(np.exp(np.clip(z[:, 0] / 2, -2, 2))),
+    }[task]
+    return X, y, rng.uniform(0.1, 2, n_rows)
+
+
+def both(task, **parameters):
+    """scikit-learn's estimator and ours, in float64."""
+    name = TASKS[task][0].__name__
+    if name == "MLPRegressor":
+        parameters["loss"] = TASKS[task][1]
+    theirs = getattr(sklearn.neural_network, name)(**parameters)
+    return theirs, TASKS[task][0](**parameters, dtype="float64")
+
+
+def assert_same_trajectory(theirs, ours, X, rtol=1e-6):
+    for attribute in ("coefs_", "intercepts_"):
+        for got, want in zip(getattr(ours, attribute), getattr(theirs, attribute), strict=True):
+            assert_allclose(got, want, rtol=rtol, atol=rtol * np.abs(want).max())
+    for attribute in (
+        "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
+        "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_",
+    ):  # fmt: skip
+        want, got = (getattr(estimator, attribute, "absent") for estimator in (theirs, ours))
+        if isinstance(want, (float, list)):
+            assert_allclose(got, want, rtol=rtol)
+        else:
+            assert got == want, attribute
+    for method in ("predict_proba", "predict_log_proba"):
+        if hasattr(theirs, method):
+            with np.errstate(divide="ignore"):  # scikit-learn's log of 0
+                assert_allclose(getattr(ours, method)(X), getattr(theirs, method)(X), rtol=1e-5)
+    if hasattr(theirs, "classes_"):
+        assert (ours.classes_ == theirs.classes_).all()
+        assert (ours.predict(X) == theirs.predict(X)).all()
+    else:
+        assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5)
+
+
+@ignore_convergence
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        dict(activation="identity"),
+        dict(activation="logistic", alpha=1.0),
+        dict(activation="tanh", hidden_layer_sizes=(9, 5), batch_size=20),
+        dict(hidden_layer_sizes=(), shuffle=False),
+        dict(early_stopping=True, validation_fraction=0.3, alpha=0),
+        dict(solver="sgd", momentum=0, learning_rate_init=0.1),
+        dict(solver="sgd", nesterovs_momentum=False, learning_rate="invscaling", power_t=0.3),
+        dict(solver="sgd", learning_rate="adaptive", learning_rate_init=0.2, tol=0.1,
+             n_iter_no_change=1, max_iter=15),
+        dict(solver="lbfgs", activation="tanh"),
+    ],
+    ids=lambda p: "-".join(f"{k}={v}" for k, v in p.items()),
+)  # fmt: skip
+@pytest.mark.parametrize("weighted", [False, True])
+def test_trajectory_of_scikit_learn(parameters, task, weighted):
+    X, y, w = make_task(task)
+    theirs, ours = both(task, **{"max_iter": 10, "random_state": 3} | parameters)
+    for estimator in (theirs, ours):
+        estimator.fit(X, y, sample_weight=w if weighted else None)
+    assert_same_trajectory(theirs, ours, X)
+
+
+@ignore_convergence
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_warm_start_follows_scikit_learn(solver, early_stopping):
+    X, y, _ = make_task("multiclass")
+    pair = both(
+        "multiclass",
+        solver=solver,
+        warm_start=True,
+        max_iter=4,
+        random_state=3,
+        early_stopping=early_stopping,
+    )
+    for _ in range(3):
+        for estimator in pair:
+            estimator.fit(X, y)
+    assert_same_trajectory(*pair, X)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("task", TASKS)
+def test_partial_fit_follows_scikit_learn(task, solver):
+    X, y, _ = make_task(task)
+    pair = both(task, solver=solver, learning_rate="adaptive", random_state=3)
+    for estimator in pair:
+        for start in range(0, 150, 30):
+            rows = slice(start, start + 30)
+            classes = {} if TASKS[task][0] is MLPRegressor else {"classes": np.unique(y)}
+            if task == "multilabel":
+                classes = {"classes": np.arange(3)}
+            estimator.partial_fit(X[rows], y[rows], **classes)
+    assert_same_trajectory(*pair, X)
+
+
+@ignore_convergence
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_several_outputs_have_the_weights_of_scikit_learn(loss):
+    """The loss of 'squared_error' is the sum over the outputs here, their mean there."""
+    X, y, _ = make_task("multilabel")
+    parameters = dict(loss=loss, max_iter=10, random_state=3)
+    ours = MLPRegressor(**parameters, dtype="float64").fit(X, y)
+    theirs = sklearn.neural_network.MLPRegressor(**parameters).fit(X, y)
+    for got, want in zip(ours.coefs_, theirs.coefs_, strict=True):
+        assert_allclose(got, want, rtol=1e-6, atol=1e-9)
+    if loss == "poisson":
+        assert_allclose(ours.loss_, theirs.loss_, rtol=1e-6)
+    else:
+        residuals = ((ours.predict(X) - y) ** 2).sum(axis=1).mean() / 2
+        assert_allclose(ours.loss_, residuals, rtol=0.05)
+
+
+def test_gradient_of_scikit_learn():
+    """An independent check of the core: scikit-learn's own back-propagation."""
+    X, y, w = make_task("multiclass")
+    theirs, ours = both("multiclass", activation="tanh", alpha=0.5, max_iter=1, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        theirs.fit(X, y)
+    with pytest.warns(ConvergenceWarning):
+        ours.fit(X, y)
+    n_layers = theirs.n_layers_
+    loss, dW, db = theirs._backprop(
+        X, theirs._label_binarizer.transform(y), w, [X] + [None] * (n_layers - 1),
+        [None] * (n_layers - 1), [None] * (n_layers - 1), [None] * (n_layers - 1),
+    )  # fmt: skip
+    network = ours._network
+    network.params = list(zip(theirs.coefs_, theirs.intercepts_, strict=True))
+    got = network.loss_and_gradients(X, y // 10, w, 0.5)
+    assert_allclose(got.loss, loss, rtol=1e-12)
+    for g, e in zip(got.dW + got.db, dW + db, strict=True):
+        assert_allclose(g, e, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_overfits_a_few_rows(solver, dtype):
+    X, y, _ = make_task("multiclass", n_rows=20)
+    classifier = MLPClassifier(
+        (50,), solver=solver, learning_rate_init=0.02, alpha=0, max_iter=2000, tol=1e-6,
+        random_state=0, dtype=dtype,
+    )  # fmt: skip
+    classifier.fit(X, y)
+    assert classifier.score(X, y) == 1
+    assert classifier.loss_ < 1e-2
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_xor(solver):
+    X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    classifier = MLPClassifier(
+        (8,), activation="tanh", solver=solver, learning_rate_init=0.1, alpha=0, tol=1e-5,
+        max_iter=2000, random_state=1,
+    )  # fmt: skip
+    assert classifier.fit(X, y).predict(X).tolist() == y
+
+
+@ignore_convergence
+def test_stops_after_n_iter_no_change():
+    X, y = load_iris(return_X_y=True)
+    classifier = MLPClassifier(tol=10, n_iter_no_change=3, random_state=0).fit(X, y)
+    assert classifier.n_iter_ == 5  # the first epoch is progress, four more are not
+    assert (
+        len(MLPClassifier(tol=10, n_iter_no_change=np.inf, max_iter=20).fit(X, y).loss_curve_) == 20
+    )
+
+
+@ignore_convergence
+def test_early_stopping_keeps_the_best_weights():
+    X, y = load_digits(return_X_y=True)
+    classifier = MLPClassifier(
+        early_stopping=True, n_iter_no_change=5, learning_rate_init=0.02, random_state=0
+    ).fit(X, y)
+    scores = classifier.validation_scores_
+    assert max(scores) == classifier.best_validation_score_
+    assert len(scores) == classifier.n_iter_
+    stopped_at_best = MLPClassifier(
+        early_stopping=True, learning_rate_init=0.02, random_state=0,
+        max_iter=int(np.argmax(scores)) + 1,
+    ).fit(X, y)  # fmt: skip
+    for got, want in zip(classifier.coefs_, stopped_at_best.coefs_, strict=True):
+        assert (got == want).all()
+
+
+def test_warns_when_max_iter_is_reached():
+    X, y = load_iris(return_X_y=True)
+    for solver in ("adam", "lbfgs"):
+        with pytest.warns(ConvergenceWarning, match=r"(?i)iteration.*reached"):
+            MLPClassifier(solver=solver, max_iter=2).fit(X, y)
+
+
+@ignore_convergence
+def test_verbose_tells_of_every_epoch(capsys):
+    X, y, _ = make_task("binary")
+    MLPClassifier(max_iter=2, verbose=True, early_stopping=True, random_state=0).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Iteration 1, loss = ")
+    assert lines[1].startswith("Validation score: ")
+    MLPClassifier(max_iter=2, verbose=1, solver="lbfgs").fit(X, y)
+    assert capsys.readouterr().out.startswith("Iteration 1, loss = ")
+    MLPClassifier(tol=10, n_iter_no_change=1, solver="sgd", learning_rate="adaptive",
+                  verbose=True).fit(X, y)  # fmt: skip
+    out = capsys.readouterr().out
+    assert "Setting learning rate to 0.000200" in out
+    assert "Learning rate too small. Stopping." in out
+    MLPClassifier(max_iter=2).fit(X, y)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_divergence_stops_and_leaves_the_estimator(solver):
+    X, y, _ = make_task("squared_error")
+    regressor = MLPRegressor(solver=solver, warm_start=True, max_iter=50, learning_rate_init=1e-3)
+    with pytest.warns(ConvergenceWarning):
+        regressor.set_params(max_iter=3).fit(X, y)
+    before = pickle.dumps(regressor)
+    regressor.set_params(max_iter=50)
+    unchanged = regressor.predict(X)
+    regressor.set_params(learning_rate_init=1e30)
+    y = y * (1e200 if solver == "lbfgs" else 1e30)
+    with (
+        pytest.raises(ValueError, match="Solver produced non-finite parameter weights"),
+        np.errstate(all="ignore"),
+    ):
+        regressor.fit(X, y)
+    assert (regressor.predict(X) == unchanged).all()
+    regressor.set_params(max_iter=3, learning_rate_init=1e-3)
+    assert pickle.dumps(regressor) == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupt_keeps_the_weights(solver):
+    """Ctrl-C in the middle of a long epoch."""
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((100_000, 50)), rng.standard_normal(100_000)
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(200, 200), solver=solver, max_iter=10_000, tol=0, max_fun=10**9,
+        n_iter_no_change=np.inf,
+    )  # fmt: skip
+    timer = threading.Timer(1.0, _thread.interrupt_main)
+    timer.start()
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        regressor.fit(X, y)
+    timer.join()
+    assert np.isfinite(regressor.predict(X[:5])).all()
