@@ -219,27 +219,22 @@ cdef inline double softmax(
 
 cdef void output_activation(
     Py_ssize_t loss,
-    Layer layer,
-    const real* z,          # (n_rows, stride)
-    real* a,                # (n_rows, stride) may be z
-    Py_ssize_t n_rows,
+    const real* z,          # (n,)
+    real* a,                # (n,)
+    Py_ssize_t n,
 ) noexcept nogil:
-    """a^L without a target: what a prediction is."""
-    cdef Py_ssize_t i, k
-    for i in range(n_rows):
-        if loss == LOG_LOSS:
-            softmax(z, a, layer.n_out)
-        elif loss == BINARY_LOG_LOSS:
-            for k in range(layer.n_out):
-                a[k] = logistic(z[k])
-        elif loss == POISSON:
-            for k in range(layer.n_out):
-                a[k] = saturated_exp(z[k])
-        else:
-            for k in range(layer.n_out):
-                a[k] = z[k]
-        z += layer.stride
-        a += layer.stride
+    """a^L of one row without a target: what a prediction is."""
+    cdef Py_ssize_t k
+    if loss == LOG_LOSS:
+        softmax(z, a, n)
+    elif loss == BINARY_LOG_LOSS:
+        for k in range(n):
+            a[k] = logistic(z[k])
+    elif loss == POISSON:
+        for k in range(n):
+            a[k] = saturated_exp(z[k])
+    else:
+        memcpy(a, z, n * sizeof(real))
 
 
 cdef double output_delta(
@@ -418,12 +413,10 @@ cdef void predict_rows(
     cdef Py_ssize_t i, n_layers = layers.shape[0] - 1, n_columns = layers[0].n_out
     cdef Layer last = layers[n_layers]
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    cdef real* a = at(work, last.a, last.stride, rows)          # (rows.n, stride)
     forward_rows(n_layers, &layers[0], params, X + rows.first * n_columns, n_columns, work, rows)
-    output_activation(loss, last, z, a, rows.n)
+    out += rows.first * last.n_out
     for i in range(rows.n):
-        memcpy(out + (rows.first + i) * last.n_out, a + i * last.stride,
-               last.n_out * sizeof(real))
+        output_activation(loss, z + i * last.stride, out + i * last.n_out, last.n_out)
 
 
 # ================================================================================================
@@ -744,7 +737,7 @@ def forward(
 ):
     """a^L of every row of X.
 
-    After the call ``work`` holds z and a of the last ``capacity`` rows.
+    After the call ``work`` holds z^l of the last ``capacity`` rows, and a^l but for the last layer.
     """
     cdef Py_ssize_t n_rows = X.shape[0], n_columns = X.shape[1]
     cdef Py_ssize_t chunk = 0, start = 0, n = 0, i

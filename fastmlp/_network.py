@@ -327,9 +327,9 @@ class Network:
         """
         X = self._check_X(X)
         work = self._workspace(len(X), len(X), keep_z=True)
-        self._predict(X, work, self._layers_with_z)
+        output = self._predict(X, work, self._layers_with_z)
         z, a = (self._in_workspace(work, name, len(X)) for name in ("z", "a"))
-        return Forward(z, [X, *a])
+        return Forward(z, [X, *a[:-1], output])
 
     def output(self, X):
         """The last layer's activation; the memory that it takes does not grow with the rows.
