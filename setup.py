@@ -100,7 +100,6 @@ setup(
             "initializedcheck": DEBUG,
             "wraparound": False,
             "cdivision": True,
-            "embedsignature": True,
         },
     ),
     cmdclass={"build_ext": BuildExtensions},

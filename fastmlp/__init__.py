@@ -1,15 +1,13 @@
 """Fast multilayer perceptrons on a CPU, behind the scikit-learn interface."""
 
-try:
-    from fastmlp import _core as _core
-except ModuleNotFoundError as error:
-    if error.name != "fastmlp._core":
-        raise
+from importlib.util import find_spec
+
+if find_spec("fastmlp._core") is None:
     raise ImportError(
         f"This is the source folder of fastmlp ({__path__[0]}): its core has not been compiled. "
         "Run 'pip install .' in the folder above it, and start Python in another folder (Python "
         "looks in the current folder first), or install with 'pip install -e .'."
-    ) from None
+    )
 
 from fastmlp._estimators import MLPClassifier as MLPClassifier
 from fastmlp._estimators import MLPRegressor as MLPRegressor

@@ -1,0 +1,144 @@
+"""The package as a stranger meets it: imports, messages, the command, the examples."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+from fastmlp import _core, _estimators, _network
+from fastmlp.__main__ import main
+
+PACKAGE = Path(fastmlp.__file__).parent
+README = Path(__file__).parent.parent / "README.md"
+
+# Imports run one way, from the top of this list to the bottom.
+ORDER = ["__main__", "__init__", "_estimators", "_training", "_network"]
+BESIDE_THEM = {"_show_config": {"_threads", "_core"}, "_threads": {"_core"}}
+
+
+def imports(module):
+    """(fastmlp's modules that it imports, whether it imports scikit-learn)."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    ours = {name.split(".")[1] for name in names if re.match(r"fastmlp\._[a-z]", name)}
+    return ours, any(name.split(".")[0] == "sklearn" for name in names)
+
+
+def test_imports_run_one_way():
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules == set(ORDER) | set(BESIDE_THEM)
+    for module in modules:
+        ours, _ = imports(module)
+        below = set(ORDER[ORDER.index(module) + 1 :]) if module in ORDER else set()
+        allowed = BESIDE_THEM.get(module, below | set(BESIDE_THEM) | {"_core"})
+        assert ours <= allowed, module
+
+
+def test_only_the_estimators_and_the_command_import_scikit_learn():
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert {module for module in modules if imports(module)[1]} == {"_estimators", "__main__"}
+
+
+def test_source_folder_says_what_to_do(tmp_path):
+    folder = tmp_path / "fastmlp"
+    folder.mkdir()
+    for path in PACKAGE.glob("*.py"):
+        shutil.copy(path, folder)
+    shown = subprocess.run(
+        # -S: without site-packages, where an editable install would step in
+        [sys.executable, "-S", "-c", "import fastmlp"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode != 0
+    assert "ImportError: This is the source folder of fastmlp" in shown.stderr
+    assert "pip install ." in shown.stderr
+    assert "During handling" not in shown.stderr
+
+
+def test_tests_run_against_a_compiled_package():
+    assert Path(_core.__file__).parent == PACKAGE
+
+
+def test_package_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+    stub = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
+    for node in stub.body:
+        if isinstance(node, ast.FunctionDef):
+            arguments = [argument.arg for argument in node.args.args]
+            assert list(inspect.signature(getattr(_core, node.name)).parameters) == arguments
+    declared = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    declared |= {node.target.id for node in stub.body if isinstance(node, ast.AnnAssign)}
+    assert {"train", "loss_and_gradient", "forward", "ACTIVATIONS", "LAYER"} <= declared
+    assert all(hasattr(_core, name) for name in declared - {"Table", "real"})
+
+
+def test_show_config(capsys):
+    fastmlp.show_config()
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert shown["fastmlp"] == fastmlp.__version__
+    assert shown["OpenMP"] == "yes" or shown["threads"] == "1"
+    assert int(shown["threads"]) >= 1
+    assert "BLAS" in shown["kernel"]
+    assert shown["BLAS"]
+
+
+def test_demo(capsys):
+    assert main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert "Iteration 100, loss = " in out
+    rows = re.findall(r"^(fastmlp|scikit-learn) +(\d\.\d{4}) +(\d+\.\d{3})$", out, re.MULTILINE)
+    assert [row[0] for row in rows] == ["fastmlp", "scikit-learn"]
+    assert all(float(accuracy) > 0.95 for _, accuracy, _ in rows)
+
+
+def test_command_line(capsys):
+    assert main(["config"]) == 0
+    assert "OpenMP" in capsys.readouterr().out
+    for arguments, status in ((["--version"], 0), ([], 2), (["fly"], 2)):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == status
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-P", "-m", "fastmlp"], ["fastmlp"]])
+def test_command_is_installed(command, tmp_path):
+    scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    shown = subprocess.run(
+        [*command, "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": scripts},
+        capture_output=True,
+        text=True,
+    )
+    assert shown.stdout == f"fastmlp {fastmlp.__version__}\n"
+
+
+@pytest.mark.parametrize("module", [_estimators, _network, "_show_config"])
+def test_docstring_examples(module):
+    if isinstance(module, str):
+        module = importlib.import_module(f"fastmlp.{module}")
+    assert doctest.testmod(module).failed == 0
+
+
+def test_readme_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
