@@ -1,10 +1,37 @@
 """Row-major matrix product over SciPy's BLAS."""
 
-from scipy.linalg.cython_blas cimport ddot, dgemm, sdot, sgemm
+from scipy.linalg.cython_blas cimport ddot, dgemm, dgemv, sdot, sgemm, sgemv
 
 ctypedef fused real:
     float
     double
+
+
+cdef inline void row_times_matrix(
+    bint transpose_B,
+    Py_ssize_t n,
+    Py_ssize_t k,
+    real alpha,
+    const real* a,      # (k,)
+    const real* B,      # (k, n), or (n, k) if transposed; rows ldb apart
+    Py_ssize_t ldb,
+    real beta,
+    real* c,            # (n,)
+) noexcept nogil:
+    """c = alpha a B + beta c.
+
+    As a product of matrices it would first pack all of B: for one row through 784-1024-1024-10
+    (prediction in bench/) this takes a fifth of the time.
+    """
+    cdef char transpose = b"t" if transpose_B else b"n"
+    cdef int rows = <int> (k if transpose_B else n), columns = <int> (n if transpose_B else k)
+    cdef int stride_B = <int> ldb, one = 1
+    if real is float:
+        sgemv(&transpose, &rows, &columns, &alpha, <float*> B, &stride_B, <float*> a, &one,
+              &beta, c, &one)
+    else:
+        dgemv(&transpose, &rows, &columns, &alpha, <double*> B, &stride_B, <double*> a, &one,
+              &beta, c, &one)
 
 
 cdef inline void gemm(
@@ -27,6 +54,9 @@ cdef inline void gemm(
     A row-major matrix is the transpose of a column-major one, and C^T = B^T A^T: BLAS gets the
     operands in the other order.
     """
+    if m == 1 and not transpose_A:
+        row_times_matrix(transpose_B, n, k, alpha, A, B, ldb, beta, C)
+        return
     cdef char trans_A = b"t" if transpose_A else b"n", trans_B = b"t" if transpose_B else b"n"
     cdef int rows = <int> n, columns = <int> m, inner = <int> k
     cdef int stride_A = <int> lda, stride_B = <int> ldb, stride_C = <int> ldc

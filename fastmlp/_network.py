@@ -16,7 +16,7 @@ CACHE_LINE = 64  # bytes
 # Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
 # not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
 ROWS_IN_BLOCK = 64
-PARAMETERS_IN_BLOCK = 32_768
+PARAMETERS_IN_BLOCK = 65_536
 BLOCKS_IN_LAYER = 16
 
 # How many rows a pass over all of X (a prediction, a full gradient) takes at a time.
