@@ -14,3 +14,4 @@ from fastmlp._estimators import MLPRegressor as MLPRegressor
 from fastmlp._network import Network as Network
 from fastmlp._show_config import __version__ as __version__
 from fastmlp._show_config import show_config as show_config
+from fastmlp._training import Epoch as Epoch

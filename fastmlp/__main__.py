@@ -18,7 +18,7 @@ DEMO_SETTINGS = {
     "max_iter": 100,
     "n_iter_no_change": 100,  # all epochs, so that both do the same work
     "random_state": 0,
-    "verbose": True,
+    "verbose": 2,
 }
 
 

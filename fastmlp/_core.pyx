@@ -65,22 +65,39 @@ LAYER = np.asarray(<Layer[:1:1]> &a_layer).dtype
 BLOCK = np.asarray(<Block[:1:1]> &a_block).dtype
 SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 
+# Where the rows of a mini-batch come from: `order` says which rows of the data (NULL: as they are).
+# Sparse rows stay where they are; for dense ones `indptr` is NULL.
+cdef struct Source:
+    const Py_ssize_t* order     # (batch,)
+    const Py_ssize_t* indptr    # (any + 1,) where a row's numbers begin
+    const Py_ssize_t* indices   # (n_nonzero,) their columns
+    const void* values          # (n_nonzero,) the numbers, of the core's type
+
 # A block of rows of a workspace with room for `capacity` rows. The workspace begins with the rows'
-# weights (capacity,) and targets (capacity, n_targets); layer 0 follows, so its a is 1 + n_targets.
+# weights (capacity,) and targets (capacity, n_targets), then comes what the table of layers says;
+# a^0, which sparse rows and predictions do without, is its end.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
     Py_ssize_t capacity
+    Source source
 
 
-cdef inline Rows block_of_rows(
-    Py_ssize_t i, Py_ssize_t block_rows, Py_ssize_t n_rows, Py_ssize_t capacity,
-) noexcept nogil:
+cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
-    rows.first = i * block_rows
-    rows.n = min(block_rows, n_rows - rows.first)
-    rows.capacity = capacity
+    rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
     return rows
+
+
+cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) noexcept nogil:
+    rows.first = i * block_rows
+    rows.n = min(block_rows, rows.n - rows.first)
+    return rows
+
+
+cdef inline Py_ssize_t in_data(Rows rows, Py_ssize_t i) noexcept nogil:
+    """Which row of the data the i-th row of the block is."""
+    return rows.first + i if rows.source.order == NULL else rows.source.order[rows.first + i]
 
 
 cdef inline real* at(
@@ -305,32 +322,52 @@ cdef inline double squared_error(double z, double y) noexcept nogil:
 # ================================================================================================
 
 cdef void gather_rows(
-    const real[:, ::1] X,           # (any, m_0)
+    const real[:, ::1] X,           # (any, m_0), if dense
     const real[:, ::1] y,           # (any, n_targets)
     const real[::1] sample_weight,  # (any,)
-    const Py_ssize_t* order,        # (batch,) which rows make up the mini-batch
     double scale,                   # 1 / the mini-batch's sum of sample weights
     Layer layer,                    # the input
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """Copy the block's rows, targets and scaled weights into the workspace."""
+    """Copy the block's targets, scaled weights and dense inputs into the workspace."""
     cdef Py_ssize_t i, j, n_targets = y.shape[1]
+    cdef bint is_dense = rows.source.indptr == NULL
     cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
     cdef real* targets = at(work, 1, n_targets, rows)           # (rows.n, n_targets)
     cdef real* x = at(work, layer.a, layer.stride, rows)        # (rows.n, stride)
     for i in range(rows.n):
-        j = order[rows.first + i]
+        j = in_data(rows, i)
         w[i] = <real> (scale * sample_weight[j])
         memcpy(targets + i * n_targets, &y[j, 0], n_targets * sizeof(real))
-        memcpy(x + i * layer.stride, &X[j, 0], layer.n_out * sizeof(real))
+        if is_dense:
+            memcpy(x + i * layer.stride, &X[j, 0], layer.n_out * sizeof(real))
+
+
+cdef void add_sparse_product(
+    Layer layer,                # the first with weights
+    const real* W,              # (n_in, stride)
+    real* z,                    # (rows.n, stride)
+    Rows rows,
+) noexcept nogil:
+    """(1) z += x W for sparse x: one row of W for every number that is not 0."""
+    cdef const real* values = <const real*> rows.source.values
+    cdef Py_ssize_t i, j, k, p
+    cdef const real* w
+    for i in range(rows.n):
+        j = in_data(rows, i)
+        for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
+            w = W + rows.source.indices[p] * layer.stride
+            for k in range(layer.n_out):
+                z[k] += values[p] * w[k]
+        z += layer.stride
 
 
 cdef void forward_rows(
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
-    const real* x,              # (rows.n, m_0), rows x_stride apart
+    const real* x,              # (rows.n, m_0), rows x_stride apart, if dense
     Py_ssize_t x_stride,
     real* work,
     Rows rows,
@@ -346,9 +383,12 @@ cdef void forward_rows(
         z = at(work, layer.z, layer.stride, rows)
         for i in range(rows.n):
             memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
-        # (1) z (rows.n, n_out) += a (rows.n, n_in) W (n_in, n_out)
-        gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, a, a_stride,
-             params + layer.W, layer.stride, <real> 1, z, layer.stride)
+        if l == 1 and rows.source.indptr != NULL:
+            add_sparse_product(layer, params + layer.W, z, rows)
+        else:
+            # (1) z (rows.n, n_out) += a (rows.n, n_in) W (n_in, n_out)
+            gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, a, a_stride,
+                 params + layer.W, layer.stride, <real> 1, z, layer.stride)
         if l < n_layers:
             a = at(work, layer.a, layer.stride, rows)
             a_stride = layer.stride
@@ -382,29 +422,40 @@ cdef double loss_of_rows(
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
+    Py_ssize_t n_targets,
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(1), (2), (3) for a block of rows that lies in the workspace; returns its weighted loss."""
+    """(1), (2) for a block of rows that has been gathered; returns its weighted loss."""
     cdef Layer first = layers[0], last = layers[n_layers]
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
     cdef real* a = at(work, last.a, last.stride, rows)          # (rows.n, stride)
     cdef real* delta = at(work, last.delta, last.stride, rows)  # (rows.n, stride)
-    cdef real* y = at(work, 1, first.a - 1, rows)               # (rows.n, n_targets)
+    cdef real* y = at(work, 1, n_targets, rows)                 # (rows.n, n_targets)
     cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
-    cdef double block_loss
     forward_rows(n_layers, layers, params, at(work, first.a, first.stride, rows), first.stride,
                  work, rows)
-    block_loss = output_delta(loss, last, z, a, y, w, delta, rows.n)
-    backward_rows(n_layers, layers, params, work, rows)
-    return block_loss
+    return output_delta(loss, last, z, a, y, w, delta, rows.n)
+
+
+cdef void copy_output(
+    Layer layer,                # the last
+    real* work,
+    real* out,                  # (batch, n_out)
+    Rows rows,
+) noexcept nogil:
+    cdef real* a = at(work, layer.a, layer.stride, rows)        # (rows.n, stride)
+    cdef Py_ssize_t i
+    out += rows.first * layer.n_out
+    for i in range(rows.n):
+        memcpy(out + i * layer.n_out, a + i * layer.stride, layer.n_out * sizeof(real))
 
 
 cdef void predict_rows(
     Py_ssize_t loss,
     const Layer[::1] layers,    # (n_layers + 1,)
     const real* params,
-    const real* X,              # (capacity, m_0) the rows that the workspace stands for
+    const real* X,              # (capacity, m_0) the rows that the workspace stands for, if dense
     real* work,
     real* out,                  # (capacity, m_L)
     Rows rows,
@@ -423,6 +474,28 @@ cdef void predict_rows(
 # E  Stage 2: parameters. A block reads the whole mini-batch and writes only its own parameters.
 # ================================================================================================
 
+cdef void add_sparse_gradient(
+    Block block,
+    Layer layer,                # the first with weights
+    const real* delta,          # (rows.n, stride)
+    real* dW,                   # (last - first, stride) the block's rows
+    Rows rows,                  # the whole mini-batch
+) noexcept nogil:
+    """(4) dW += x^T delta for sparse x: a row of delta for each number in the block."""
+    cdef const real* values = <const real*> rows.source.values
+    cdef Py_ssize_t i, j, k, p, column
+    cdef real* row
+    for i in range(rows.n):
+        j = in_data(rows, i)
+        for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
+            column = rows.source.indices[p]
+            if block.first <= column < block.last:
+                row = dW + (column - block.first) * layer.stride
+                for k in range(layer.n_out):
+                    row[k] += values[p] * delta[k]
+        delta += layer.stride
+
+
 cdef double gradient_of_block(
     Block block,
     const Layer* layers,        # (n_layers + 1,)
@@ -431,7 +504,7 @@ cdef double gradient_of_block(
     const real* work,
     Rows rows,                  # the whole mini-batch
     double l2,                  # alpha over the batch's sum of sample weights
-    real keep,                  # 0: the gradient is this mini-batch's; 1: it is added up
+    bint adds_up,               # to the gradient of other rows
 ) noexcept nogil:
     """(4) dW^l = (a^{l-1})^T delta^l + l2 W^l, db^l = sum of the rows of delta^l.
 
@@ -448,15 +521,20 @@ cdef double gradient_of_block(
     cdef real decay = <real> l2
     cdef double penalty = 0
 
-    # (4) dW (last - first, n_out) = a^T (last - first, rows.n) delta (rows.n, n_out)
-    gemm(True, False, last - first, layer.n_out, rows.n, <real> 1, a, before.stride,
-         delta, layer.stride, keep, dW, layer.stride)
+    if block.layer == 1 and rows.source.indptr != NULL:
+        if not adds_up:
+            memset(dW, 0, n * sizeof(real))
+        add_sparse_gradient(block, layer, delta, dW, rows)
+    else:
+        # (4) dW (last - first, n_out) = a^T (last - first, rows.n) delta (rows.n, n_out)
+        gemm(True, False, last - first, layer.n_out, rows.n, <real> 1, a, before.stride,
+             delta, layer.stride, <real> (1 if adds_up else 0), dW, layer.stride)
     if l2 != 0:
         for i in range(n):
             dW[i] += decay * W[i]
         penalty = 0.5 * l2 * sum_of_squares(W, n)
     if block.last > layer.n_in:
-        if keep == 0:
+        if not adds_up:
             memset(db, 0, layer.n_out * sizeof(real))
         for i in range(rows.n):
             for k in range(layer.n_out):
@@ -554,6 +632,9 @@ cdef void move_block(
 # G  The boundary: shapes are checked, the GIL is released, blocks are shared out
 # ================================================================================================
 
+# Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
+# holds the numbers that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
+
 cdef inline Py_ssize_t how_many(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
     """How many pieces of a size it takes to hold n."""
     return (n + size - 1) // size
@@ -570,35 +651,76 @@ cdef double sum_of_weights(
 
 
 cdef inline double reciprocal(double weight_sum) noexcept nogil:
-    """A mini-batch of weight 0 has no loss and no gradient."""
-    return 1 / weight_sum if weight_sum > 0 else 0
+    """A mini-batch of weight 0, or as good as 0, has no loss and no gradient."""
+    return 1 / weight_sum if weight_sum > 1e-300 else 0
+
+
+cdef Source source_of(
+    const real[:, ::1] X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr,
+) noexcept nogil:
+    cdef Source source
+    source.order = source.indptr = source.indices = NULL
+    source.values = NULL
+    if indptr.shape[0] > 0:
+        source.indptr, source.indices = &indptr[0], &indices[0]
+        source.values = &X[0, 0]
+    return source
+
+
+cdef inline Source ordered(Source source, const Py_ssize_t* order) noexcept nogil:
+    source.order = order
+    return source
 
 
 cdef int check_table(
     const Layer[::1] layers, const real[::1] params, const real[::1] work, Py_ssize_t capacity,
 ) except -1:
     cdef Py_ssize_t l, end
-    for l in range(layers.shape[0]):
+    for l in range(1, layers.shape[0]):
         end = max(layers[l].z, max(layers[l].a, layers[l].delta)) + layers[l].stride
         if work.shape[0] < capacity * end:
             raise ValueError("work is smaller than the table of layers says")
-        if l > 0 and params.shape[0] < layers[l].b + layers[l].stride:
+        if params.shape[0] < layers[l].b + layers[l].stride:
             raise ValueError("params is smaller than the table of layers says")
     return 0
 
 
-cdef int check_rows(
+cdef Py_ssize_t check_columns(
     const Layer[::1] layers,
     const real[:, ::1] X,
+    const Py_ssize_t[::1] indices,
+    const Py_ssize_t[::1] indptr,
+) except -1:
+    """Raise unless X fits the network; returns the number of rows."""
+    if indptr.shape[0] == 0:
+        if X.shape[1] != layers[0].n_out:
+            raise ValueError(f"X must have {layers[0].n_out} columns, got {X.shape[1]}")
+        return X.shape[0]
+    if indices.shape[0] == 0 or X.shape[0] < indices.shape[0]:
+        raise ValueError("sparse X must have a number for each of its indices, and at least one")
+    return indptr.shape[0] - 1
+
+
+cdef int check_rows(
+    Py_ssize_t n_rows,
+    const Layer[::1] layers,
+    const real[::1] work,
+    const Py_ssize_t[::1] indptr,
     const real[:, ::1] y,
     const real[::1] sample_weight,
+    Py_ssize_t capacity,
 ) except -1:
-    if X.shape[1] != layers[0].n_out:
-        raise ValueError(f"X must have {layers[0].n_out} columns, got {X.shape[1]}")
-    if y.shape[1] != layers[0].a - 1:
-        raise ValueError(f"y must have {layers[0].a - 1} columns, got {y.shape[1]}")
-    if y.shape[0] != X.shape[0] or sample_weight.shape[0] != X.shape[0]:
+    """Raise unless y and sample_weight belong to the rows, and dense rows fit the workspace."""
+    if y.shape[0] != n_rows or sample_weight.shape[0] != n_rows:
         raise ValueError("X, y and sample_weight must have the same number of rows")
+    if indptr.shape[0] == 0 and work.shape[0] < capacity * (layers[0].a + layers[0].stride):
+        raise ValueError("work has no room for dense rows")
+    return 0
+
+
+cdef int check_out(const Layer[::1] layers, const real[:, ::1] out, Py_ssize_t n) except -1:
+    if out.shape[0] != n or out.shape[1] != layers[layers.shape[0] - 1].n_out:
+        raise ValueError("out must have a row for each of X's and a column for each output")
     return 0
 
 
@@ -610,7 +732,9 @@ def train(
     real[::1] gradient,                 # OUT (n_params,)
     real[:, ::1] state,                 # INOUT (n_states, n_params)
     real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0)
+    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
+    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
+    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
     const real[:, ::1] y,               # IN (n, n_targets)
     const real[::1] sample_weight,      # IN (n,)
     const Py_ssize_t[::1] order,        # IN (n_rows,) rows of X, in the order of training
@@ -628,100 +752,140 @@ def train(
     ``row_loss`` and ``penalty`` add up (loss of a mini-batch before its step) * (its rows).
     """
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
+    cdef Py_ssize_t n_targets = y.shape[1]
     cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
     cdef Py_ssize_t step = 0, start = 0, n = 0, i
     cdef double scale = 0
+    cdef Source source = source_of(X, indices, indptr)
     cdef Rows rows
     cdef Solver now
     check_table(layers, params, work, capacity)
-    check_rows(layers, X, y, sample_weight)
+    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
+               capacity)
     if gradient.shape[0] != n_params or state.shape[1] != n_params:
         raise ValueError("gradient and state must have the layout of params")
     if capacity < batch_size or row_loss.shape[0] < how_many(batch_size, block_rows):
         raise ValueError("work and row_loss must have room for batch_size rows")
     if penalty.shape[0] != blocks.shape[0]:
         raise ValueError("penalty must have a place for each block of parameters")
+    if n_rows == 0:
+        return
 
     with nogil, parallel(num_threads=n_threads):
         for step in range(n_steps):
             start = step * batch_size
             n = min(batch_size, n_rows - start)
             scale = reciprocal(sum_of_weights(sample_weight, &order[start], n))
-            rows = block_of_rows(0, n, n, capacity)
+            rows = all_rows(n, capacity, ordered(source, &order[start]))
             now = at_step(solver[0], solver[0].t + step + 1)
             # chunks of 1, shared out in turn: a thread gets the same blocks in each step, and its
             # caches hold their parameters
             for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
-                gather_rows(X, y, sample_weight, &order[start], scale, layers[0], &work[0],
-                            block_of_rows(i, block_rows, n, capacity))
-                row_loss[i] += n * loss_of_rows(
-                    loss, n_layers, &layers[0], &params[0], &work[0],
-                    block_of_rows(i, block_rows, n, capacity),
-                )
+                gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+                            block_of_rows(i, block_rows, rows))
+                row_loss[i] += n * loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
+                                                &work[0], block_of_rows(i, block_rows, rows))
+                backward_rows(n_layers, &layers[0], &params[0], &work[0],
+                              block_of_rows(i, block_rows, rows))
             for i in prange(blocks.shape[0], schedule="static", chunksize=1):
                 penalty[i] += n * gradient_of_block(
                     blocks[i], &layers[0], &params[0], &gradient[0], &work[0], rows,
-                    alpha * scale, <real> 0,
+                    alpha * scale, False,
                 )
                 move_block(now, blocks[i], &layers[0], &params[0], &gradient[0], &state[0, 0],
                            n_params)
     solver[0].t += n_steps
 
 
-def loss_and_gradient(
+def add_gradient(
     const Layer[::1] layers,            # IN (n_layers + 1,)
     const Block[::1] blocks,            # IN (n_blocks,)
     Py_ssize_t loss,
     const real[::1] params,             # IN (n_params,)
-    real[::1] gradient,                 # OUT (n_params,)
+    real[::1] gradient,                 # INOUT (n_params,)
     real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0)
+    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
+    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
+    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
     const real[:, ::1] y,               # IN (n, n_targets)
     const real[::1] sample_weight,      # IN (n,)
-    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of X
-    Py_ssize_t capacity,                # rows taken at a time: bounds the memory
+    const Py_ssize_t[::1] order,        # IN (n_rows,) at most `capacity` rows of X
+    Py_ssize_t capacity,
     Py_ssize_t block_rows,
-    double alpha,                       # L2
+    double scale,                       # 1 / sum of the sample weights of all rows
+    double l2,                          # L2 over that sum; 0 if it has been counted
+    bint adds_up,                       # to what gradient holds, or else replaces it
     double[::1] row_loss,               # INOUT (>= capacity / block_rows,) and
     double[::1] penalty,                # INOUT (n_blocks,): their sum grows by the loss
     int n_threads,
 ):
-    """The loss over all rows of ``order`` and its gradient; the parameters stay as they are.
+    """Loss and gradient of the rows ``order``; the parameters stay as they are.
 
-    After the call ``work`` holds z, a and delta of the last ``capacity`` rows.
+    After the call ``work`` holds z, a and delta of these rows.
     """
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_rows = order.shape[0]
-    cdef Py_ssize_t chunk = 0, start = 0, n = 0, i
-    cdef Rows rows
-    cdef double scale = 0
+    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
+    cdef Rows rows = all_rows(order.shape[0], capacity,
+                              ordered(source_of(X, indices, indptr), &order[0]))
     check_table(layers, params, work, capacity)
-    check_rows(layers, X, y, sample_weight)
+    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
+               capacity)
     if gradient.shape[0] != params.shape[0]:
         raise ValueError("gradient must have the layout of params")
-    if row_loss.shape[0] < how_many(capacity, block_rows):
-        raise ValueError("row_loss must have room for capacity rows")
+    if rows.n > capacity or row_loss.shape[0] < how_many(capacity, block_rows):
+        raise ValueError("work and row_loss must have room for all rows")
     if penalty.shape[0] != blocks.shape[0]:
         raise ValueError("penalty must have a place for each block of parameters")
-    scale = reciprocal(sum_of_weights(sample_weight, &order[0], n_rows))
 
     with nogil, parallel(num_threads=n_threads):
-        for chunk in range(how_many(n_rows, capacity)):
-            start = chunk * capacity
-            n = min(capacity, n_rows - start)
-            rows = block_of_rows(0, n, n, capacity)
-            for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
-                gather_rows(X, y, sample_weight, &order[start], scale, layers[0], &work[0],
-                            block_of_rows(i, block_rows, n, capacity))
-                row_loss[i] += loss_of_rows(
-                    loss, n_layers, &layers[0], &params[0], &work[0],
-                    block_of_rows(i, block_rows, n, capacity),
-                )
-            for i in prange(blocks.shape[0], schedule="static", chunksize=1):
-                # the penalty counts once, with the first rows
-                penalty[i] += gradient_of_block(
-                    blocks[i], &layers[0], &params[0], &gradient[0], &work[0], rows,
-                    alpha * scale if start == 0 else 0, <real> (0 if start == 0 else 1),
-                )
+        for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
+            gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+                        block_of_rows(i, block_rows, rows))
+            row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
+                                        &work[0], block_of_rows(i, block_rows, rows))
+            backward_rows(n_layers, &layers[0], &params[0], &work[0],
+                          block_of_rows(i, block_rows, rows))
+        for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+            penalty[i] += gradient_of_block(blocks[i], &layers[0], &params[0], &gradient[0],
+                                            &work[0], rows, l2, adds_up)
+
+
+def evaluate(
+    const Layer[::1] layers,            # IN (n_layers + 1,)
+    Py_ssize_t loss,
+    const real[::1] params,             # IN (n_params,)
+    real[::1] work,                     # OUT room for `capacity` rows
+    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
+    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
+    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
+    const real[:, ::1] y,               # IN (n, n_targets)
+    const real[::1] sample_weight,      # IN (n,)
+    const Py_ssize_t[::1] order,        # IN (n_rows,) at most `capacity` rows of X
+    Py_ssize_t capacity,
+    Py_ssize_t block_rows,
+    double scale,                       # 1 / sum of the sample weights of all rows
+    real[:, ::1] out,                   # OUT (n_rows, m_L) a^L
+    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) grows by the loss
+    int n_threads,
+):
+    """a^L and the loss (without penalty) of the rows ``order``."""
+    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
+    cdef Rows rows = all_rows(order.shape[0], capacity,
+                              ordered(source_of(X, indices, indptr), &order[0]))
+    check_table(layers, params, work, capacity)
+    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
+               capacity)
+    check_out(layers, out, rows.n)
+    if rows.n > capacity or row_loss.shape[0] < how_many(capacity, block_rows):
+        raise ValueError("work and row_loss must have room for all rows")
+
+    with nogil, parallel(num_threads=n_threads):
+        for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
+            gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+                        block_of_rows(i, block_rows, rows))
+            row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
+                                        &work[0], block_of_rows(i, block_rows, rows))
+            copy_output(layers[n_layers], &work[0], &out[0, 0],
+                        block_of_rows(i, block_rows, rows))
 
 
 def forward(
@@ -729,33 +893,29 @@ def forward(
     Py_ssize_t loss,
     const real[::1] params,             # IN (n_params,)
     real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0)
-    real[:, ::1] out,                   # OUT (n, m_L)
-    Py_ssize_t capacity,                # rows taken at a time: bounds the memory
+    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
+    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
+    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
+    real[:, ::1] out,                   # OUT (n, m_L) a^L
+    Py_ssize_t capacity,                # >= n
     Py_ssize_t block_rows,
     int n_threads,
 ):
     """a^L of every row of X.
 
-    After the call ``work`` holds z^l of the last ``capacity`` rows, and a^l but for the last layer.
+    After the call ``work`` holds z^l of the rows, and a^l but for the last layer.
     """
-    cdef Py_ssize_t n_rows = X.shape[0], n_columns = X.shape[1]
-    cdef Py_ssize_t chunk = 0, start = 0, n = 0, i
+    cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr), i
+    cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
     check_table(layers, params, work, capacity)
-    if n_columns != layers[0].n_out:
-        raise ValueError(f"X must have {layers[0].n_out} columns, got {n_columns}")
-    if out.shape[0] != n_rows or out.shape[1] != layers[layers.shape[0] - 1].n_out:
-        raise ValueError("out must have a row for each of X's and a column for each output")
+    check_out(layers, out, n_rows)
+    if n_rows > capacity:
+        raise ValueError("work must have room for all rows")
 
     with nogil, parallel(num_threads=n_threads):
-        for chunk in range(how_many(n_rows, capacity)):
-            start = chunk * capacity
-            n = min(capacity, n_rows - start)
-            for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
-                predict_rows(
-                    loss, layers, &params[0], &X[start, 0], &work[0], &out[start, 0],
-                    block_of_rows(i, block_rows, n, capacity),
-                )
+        for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
+            predict_rows(loss, layers, &params[0], &X[0, 0], &work[0], &out[0, 0],
+                         block_of_rows(i, block_rows, rows))
 
 
 def openmp_threads():

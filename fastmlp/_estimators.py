@@ -1,11 +1,14 @@
 """MLPClassifier and MLPRegressor: validate, encode the targets, delegate, present the result."""
 
+import copy
+import time
 import warnings
 from abc import ABCMeta, abstractmethod
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from numbers import Integral, Real
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -13,11 +16,12 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, check_scoring, get_scorer_names, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
@@ -25,11 +29,16 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
+from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._core import ACTIVATIONS, SOLVERS
+from fastmlp._data import Data, Features, trusted
 from fastmlp._network import Network, check_layer_sizes
-from fastmlp._training import Data, Descent, History, Stopping, minimize_lbfgs, train_epochs
+from fastmlp._progress import progress
+from fastmlp._threads import check_n_threads
+from fastmlp._training import Descent, History, Stopping, Watch, minimize_lbfgs, train_epochs
 
 OUTPUT_ACTIVATIONS = {
     "log_loss": "softmax",
@@ -40,6 +49,17 @@ OUTPUT_ACTIVATIONS = {
 
 LARGEST_AUTO_BATCH = 200
 FEWEST_VALIDATION_ROWS = 2
+
+# What a fit sets.
+FITTED = (
+    "_network", "_descent", "_history", "_target_kind", "classes_", "history_", "loss_",
+    "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+    "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
+)  # fmt: skip
+
+# A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
+LARGEST_SCALE = 1e3
+ROWS_TO_LOOK_AT = 10_000
 
 
 def _has_mini_batches(estimator):
@@ -81,7 +101,8 @@ _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         By how much the loss (or validation score) must get better for an epoch to count as
         progress; for 'lbfgs' the largest slope at a minimum.
     verbose : bool or int, default=False
-        Whether a line is printed for every epoch.
+        1 or True shows one live line with epoch, loss, score, rate and the time left (by rich or
+        tqdm where they are installed); from 2 on a line is printed for every epoch.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights that are there.
     momentum : float in [0, 1], default=0.9
@@ -105,7 +126,18 @@ _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         None takes as many as pay off for this network and batch. The result is the same, bit for
         bit, for any number.
     dtype : {'float32', 'float64'} or None, default=None
-        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others."""
+        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others.
+    scoring : str, callable or None, default=None
+        The score of the validation rows: a name of a scorer of scikit-learn or a function
+        f(estimator, X, y); None is the accuracy or R^2. Larger is better.
+    callbacks : list or callable, default=None
+        Functions f(estimator, state), called after every epoch with an `Epoch` (epoch, loss,
+        val_loss, val_score, learning_rate, seconds); one that returns True ends the training.
+        Callbacks of scikit-learn (from its version 1.9) may be among them, or be set by
+        ``set_callbacks``.
+    max_seconds : float or None, default=None
+        A budget of time: ``fit`` ends at the first mini-batch after it, and the model is that of
+        this moment."""
 
 _ATTRIBUTES = """coefs_ : list of ndarray
         ``coefs_[l]`` of shape (n_in, n_out): the weights of layer l, views onto the network.
@@ -121,6 +153,9 @@ _ATTRIBUTES = """coefs_ : list of ndarray
         The score on the rows set aside after every epoch, with early stopping (not for 'lbfgs').
     best_validation_score_ : float or None
         The largest of them.
+    history_ : dict of list of float
+        A number for every epoch under 'loss', 'learning_rate' and 'seconds', and with validation
+        rows under 'val_loss' (without penalty) and 'val_score'.
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
     t_ : int
@@ -134,7 +169,7 @@ _ATTRIBUTES = """coefs_ : list of ndarray
         Only where X has names."""
 
 
-class _MLP(BaseEstimator, metaclass=ABCMeta):
+class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """All that classifier and regressor share."""
 
     _parameter_constraints: dict = {
@@ -166,68 +201,24 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [None, Interval(Integral, 1, None, closed="left")],
         "dtype": [None, StrOptions({"float32", "float64"})],
+        "scoring": [None, StrOptions(set(get_scorer_names())), callable],
+        "callbacks": [None, list, tuple, callable, HasMethods("on_fit_task_end")],
+        "max_seconds": [None, Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=1e-3,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        n_threads=None,
-        dtype=None,
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.n_threads = n_threads
-        self.dtype = dtype
+    def _set(self, parameters):
+        """Set the parameters from a constructor's locals()."""
+        vars(self).update({name: parameters[name] for name in parameters if name != "self"})
 
     # What a subclass knows about its targets -----------------------------------------------------
 
     @abstractmethod
     def _encode_targets(self, y, *, classes_are_known):
         """Return y as numbers for the network; set ``n_outputs_``, and ``classes_`` if unknown."""
+
+    @abstractmethod
+    def _encode_validation_targets(self, y):
+        """The same for y_val, which teaches nothing."""
 
     @abstractmethod
     def _network_loss(self):
@@ -237,19 +228,37 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
     def _score_output(self, y, output, sample_weight):
         """How good the network's output is for encoded targets, for early stopping."""
 
+    def _class_weight_of_rows(self, y):
+        """What a row counts by its class, if that is asked for."""
+        return None
+
     # Training ------------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Fit the network to X and y.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels or an indicator matrix of several labels; for regression numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; not negative.
+        X_val, y_val : like X and y, default=None
+            Validation rows of your own. Their loss and score stand in ``history_``; with
+            ``early_stopping`` they take the place of a part of X.
+        sample_weight_val : array-like of shape (n_validation_samples,), default=None
+            Weights of the validation rows.
 
         Returns
         -------
@@ -265,102 +274,143 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
             goes_on = self.warm_start and self.__sklearn_is_fitted__()
             if not goes_on:
                 self._forget()
-            return self._fit(X, y, sample_weight, goes_on=goes_on)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, goes_on=goes_on)
 
     def _partial_fit(self, X, y, sample_weight):
         self._validate_params()  # which scikit-learn leaves out for a fitted estimator
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        return self._fit(X, y, sample_weight, goes_on=self.__sklearn_is_fitted__(), is_partial=True)
+        goes_on = self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, (None, None, None), goes_on=goes_on, is_partial=True)
 
-    def _fit(self, X, y, sample_weight, *, goes_on, is_partial=False):
+    def _fit(self, X, y, sample_weight, validation, *, goes_on, is_partial=False):
+        check_callbacks(self.callbacks)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
         dtype = self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+        rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
+        weight = self._validate_weight(sample_weight, rows)
+        encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
+        class_weight = self._class_weight_of_rows(targets)
+        if class_weight is not None:
+            weight = class_weight if weight is None else weight * class_weight
+        self._warn_of_scale(rows)
+        random_state = check_random_state(self.random_state)
+        layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
+        if goes_on:
+            self._check_structure(layer_sizes, dtype)
+        else:
+            self._build(layer_sizes, dtype, random_state)
+        self._network.n_threads = self.n_threads
+        data = self._network_data(rows, encoded, weight)
+        max_iter = 1 if is_partial else self.max_iter
+        hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
+        with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
+
+            def end_epoch(epoch):
+                self._publish(self._history)
+                display(epoch)
+                return hooks.end_epoch(epoch)
+
+            watch = Watch(hooks.begin_epoch, end_epoch, display.say)
+            if self.max_seconds is not None:
+                watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
+            order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
+            watch = watch._replace(validate=validate)
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(data, watch)
+            else:
+                self._fit_epochs(data, order, watch, random_state, max_iter, is_partial)
+        return self
+
+    def _validate_rows(self, X, y, dtype, *, reset):
         X, y = validate_data(
             self,
             X,
             y,
+            accept_sparse="csr",
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),
             dtype=dtype,
             order="C",
-            reset=not goes_on,
+            reset=reset,
         )
-        X = np.require(X, requirements="A")
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=dtype, ensure_non_negative=True
-            )
+        X = trusted(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        y = self._encode_targets(y, classes_are_known=goes_on or is_partial)
-        random_state = check_random_state(self.random_state)
-        layer_sizes = (X.shape[1], *hidden_layer_sizes, self.n_outputs_)
-        if goes_on:
-            self._check_structure(layer_sizes, dtype)
-        else:
-            self._network = Network(
-                layer_sizes,
-                self.activation,
-                self._network_loss(),
-                dtype=dtype,
-                random_state=random_state,
-            )
-            self._history = History()
-        self._network.n_threads = self.n_threads
-        data = Data(
-            X,
-            self._network._check_y(y, len(X)),
-            self._network._check_sample_weight(sample_weight, len(X)),
+        return X, y
+
+    def _validate_weight(self, sample_weight, X):
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+
+    def _network_data(self, X, encoded_y, sample_weight):
+        return Data(
+            Features.of(X),
+            self._network._check_y(encoded_y, X.shape[0]),
+            self._network._check_sample_weight(sample_weight, X.shape[0]),
         )
+
+    def _build(self, layer_sizes, dtype, random_state):
+        """A new network with its first weights, and nothing learned."""
+        self._network = Network(
+            layer_sizes,
+            self.activation,
+            self._network_loss(),
+            dtype=dtype,
+            random_state=random_state,
+        )
+        self._history = History()
+        self._descent = None
         self.n_layers_ = len(layer_sizes)
         self.out_activation_ = OUTPUT_ACTIVATIONS[self._network.loss]
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(data)
-        else:
-            self._fit_epochs(data, random_state, is_partial=is_partial)
-        return self
 
-    def _fit_lbfgs(self, data):
+    def _fitted_attributes(self):
+        """What a copy of the estimator needs in order to predict as it would now."""
+        return {"_network": copy.deepcopy(self._network)}
+
+    def _fit_lbfgs(self, data, watch):
         minimum = minimize_lbfgs(
             self._network,
             data,
+            self._history,
+            watch,
             alpha=self.alpha,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
             tol=self.tol,
-            say=self._say,
         )
         self._descent = None
         self.loss_ = minimum.loss
         self.n_iter_ = minimum.n_iter
         self.t_ = 0
-        if not minimum.converged:
+        self.history_ = self._history.columns
+        if minimum.failure:
             warnings.warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.message}. "
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.failure}. "
                 f"Increase max_iter (now {self.max_iter}) or scale the features.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
 
-    def _fit_epochs(self, data, random_state, *, is_partial):
+    def _fit_epochs(self, data, order, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, keep_state=is_partial)
-        rows, stopping = self._set_rows_aside(data, random_state)
-        finished = train_epochs(
+        is_over = train_epochs(
             self._descent,
             data,
-            rows,
+            order,
             self._history,
-            stopping,
-            batch_size=self._check_batch_size(len(rows)),
+            Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
+            watch,
+            batch_size=self._check_batch_size(len(order)),
             alpha=self.alpha,
-            max_iter=1 if is_partial else self.max_iter,
+            max_iter=max_iter,
             shuffle=self.shuffle,
             random_state=random_state,
-            say=self._say,
         )
         self._publish(self._history)
-        if not (finished or is_partial):
+        if not (is_over or is_partial):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
@@ -368,29 +418,60 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
                 stacklevel=5,
             )
 
-    def _set_rows_aside(self, data, random_state):
-        """The rows to train on, and the rule to stop by."""
-        rows = np.arange(len(data.X))
-        if not self.early_stopping:
-            return rows, Stopping(self.tol, self.n_iter_no_change)
-        stratify = data.y.ravel() if self._network.loss == "binary_log_loss" else None
-        rows, validation_rows = train_test_split(
-            rows,
+    def _set_rows_aside(self, X, y, data, validation, random_state):
+        """The rows to train on; and a function for loss and score of the others, if any.
+
+        X is what the user gave, so that a scorer meets rows of that kind.
+        """
+        order = np.arange(data.n_rows)
+        X_val, y_val, weight_val = validation
+        if X_val is not None or y_val is not None:
+            return order, self._validation_of_own(X_val, y_val, weight_val)
+        if weight_val is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        if not self.early_stopping or self.solver == "lbfgs":
+            return order, None
+        is_binary = self._network.loss == "binary_log_loss" and self.n_outputs_ == 1
+        order, rows = train_test_split(
+            order,
             random_state=random_state,
             test_size=self.validation_fraction,
-            stratify=stratify if self.n_outputs_ == 1 else None,
+            stratify=data.y.astype(bool) if is_binary else None,
         )
-        if len(validation_rows) < FEWEST_VALIDATION_ROWS:
+        if len(rows) < FEWEST_VALIDATION_ROWS:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
                 "or the size of your dataset."
             )
-        X, y, sample_weight = (array[validation_rows] for array in data)
+        if self.scoring is None:
+            return order, self._validation(data, rows, None, None, None)
+        weight = data.sample_weight[rows]
+        return order, self._validation(data, rows, _safe_indexing(X, rows), y[rows], weight)
 
-        def score():
-            return self._score_output(y, self._network._output(X), sample_weight)
+    def _validation_of_own(self, X_val, y_val, weight_val):
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val must be given together, got no {missing}")
+        try:
+            X, y = self._validate_rows(X_val, y_val, self._network.dtype, reset=False)
+            weight = self._validate_weight(weight_val, X)
+            data = self._network_data(X, self._encode_validation_targets(y), weight)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
+        return self._validation(data, np.arange(data.n_rows), X_val, y, weight)
 
-        return rows, Stopping(self.tol, self.n_iter_no_change, score)
+    def _validation(self, data, rows, X, y, sample_weight):
+        """() -> (loss, score) of some rows of the data, which are X and y in the user's terms."""
+        scorer = self.scoring and check_scoring(self, scoring=self.scoring)
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+
+        def validate():
+            output, loss = self._network._evaluate(data, rows)
+            if scorer:
+                return loss, scorer(self, X, y, **weight)
+            return loss, self._score_output(data.y[rows], output, data.sample_weight[rows])
+
+        return validate
 
     def _descent_for(self, network, *, keep_state):
         settings = {
@@ -410,19 +491,18 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
         return Descent(network, self.solver, settings)
 
     def _publish(self, history):
-        self.loss_curve_ = history.loss_curve
+        """Show the history in scikit-learn's attributes and in ``history_``."""
+        self.history_ = history.columns
         self.n_iter_ = history.n_epochs
+        if self.solver == "lbfgs":
+            return
+        self.loss_curve_ = history.columns.setdefault("loss", [])
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         self.t_ = history.n_rows_seen
-        if history.loss_curve:
-            self.loss_ = history.loss_curve[-1]
         by_score = self.early_stopping
         self.best_loss_ = None if by_score else history.best_loss
-        self.validation_scores_ = history.validation_scores if by_score else None
+        self.validation_scores_ = history.columns.get("val_score", []) if by_score else None
         self.best_validation_score_ = history.best_validation_score if by_score else None
-
-    def _say(self, text):
-        if self.verbose:
-            print(text)
 
     @contextmanager
     def _unchanged_on_error(self):
@@ -436,6 +516,10 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
         try:
             yield
         except BaseException:
+            # scikit-learn ends its callbacks by these, after us
+            for name in ("_callback_fit_ctx", "_skl_callbacks_to_teardown"):
+                if name in vars(self):
+                    attributes[name] = vars(self)[name]
             vars(self).clear()
             vars(self).update(attributes)
             for part, snapshot in changed_in_place:
@@ -444,11 +528,29 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
 
     def _forget(self):
         """Remove all that an earlier fit has left behind."""
-        for name in [*vars(self)]:
-            if name.endswith("_") or name in ("_network", "_descent", "_history"):
-                delattr(self, name)
+        for name in FITTED:
+            vars(self).pop(name, None)
 
     # Checks --------------------------------------------------------------------------------------
+
+    def _warn_of_scale(self, X):
+        """Warn of columns so large that training is likely to diverge or to stand still."""
+        X = X[:: -(-X.shape[0] // ROWS_TO_LOOK_AT)]
+        if scipy.sparse.issparse(X):
+            mean, variance = mean_variance_axis(X, axis=0)
+        else:
+            mean, variance = X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+        columns = np.flatnonzero((np.abs(mean) > LARGEST_SCALE) | (variance > LARGEST_SCALE**2))
+        if len(columns) == 0:
+            return
+        names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[columns]
+        shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
+        warnings.warn(
+            f"X has {len(names)} unscaled column(s), of mean or standard deviation beyond "
+            f"{LARGEST_SCALE:g}: {shown}. Training may diverge or stand still; scale the features, "
+            "for instance by sklearn.preprocessing.StandardScaler.",
+            stacklevel=6,
+        )
 
     def _check_hidden_layer_sizes(self):
         sizes = self.hidden_layer_sizes
@@ -486,10 +588,70 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
 
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=self._network.dtype, order="C", reset=False)
-        self._network.n_threads = self.n_threads
-        return self._network._output(np.require(X, requirements="A"))
+        return self._fitted_network()._output(self._features(X))
+
+    def _features(self, X):
+        network = self._fitted_network()
+        check_n_threads(self.n_threads)
+        network.n_threads = self.n_threads
+        if not self._is_ready(X):
+            X = validate_data(
+                self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False
+            )
+        return Features.of(trusted(X))
+
+    def _is_ready(self, X):
+        """Whether the core can take X as it is: this costs a twentieth of scikit-learn's checks."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == self._network.dtype
+            and X.ndim == 2
+            and X.shape[1] == self._network.layer_sizes[0]
+            and len(X) > 0
+            and X.flags.c_contiguous
+            and X.flags.aligned
+            and not hasattr(self, "feature_names_in_")
+            and bool(np.isfinite(np.vdot(X, X)))  # too large for that: the long way decides
+        )
+
+    def activations(self, X, layer=None):
+        """What every layer makes of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        layer : int or None, default=None
+            0 for the first hidden layer, -1 for the output; None for all.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_nodes), or a list of them
+            The activations a^l, in the order of ``coefs_``.
+        """
+        network = self._fitted_network()
+        features = self._features(X)
+        if layer is None:
+            return network._activations(features, range(network.n_layers))
+        if not isinstance(layer, Integral) or not -network.n_layers <= layer < network.n_layers:
+            raise ValueError(
+                f"layer must be None or a whole number from {-network.n_layers} to "
+                f"{network.n_layers - 1}, got {layer!r}"
+            )
+        return network._activations(features, [layer % network.n_layers])[0]
+
+    def _initialize(self, n_features):
+        """Build the network that ``fit`` would begin with, once the targets are known."""
+        self._validate_params()
+        if not isinstance(n_features, Integral) or n_features < 1:
+            raise ValueError(f"n_features must be a whole number >= 1, got {n_features!r}")
+        self.n_features_in_ = int(n_features)
+        self._build(
+            (self.n_features_in_, *self._check_hidden_layer_sizes(), self.n_outputs_),
+            self.dtype or ("float64" if self.solver == "lbfgs" else "float32"),
+            check_random_state(self.random_state),
+        )
+        self._publish(self._history)
+        return self
 
     @property
     def coefs_(self):
@@ -498,7 +660,7 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
     @coefs_.setter
     def coefs_(self, coefs):
         network = self._fitted_network("coefs_")
-        network.params = list(zip(coefs, network.b, strict=True))
+        network.params = self._pairs(coefs, network.b)
 
     @property
     def intercepts_(self):
@@ -507,12 +669,30 @@ class _MLP(BaseEstimator, metaclass=ABCMeta):
     @intercepts_.setter
     def intercepts_(self, intercepts):
         network = self._fitted_network("intercepts_")
-        network.params = list(zip(network.W, intercepts, strict=True))
+        network.params = self._pairs(network.W, intercepts)
 
-    def _fitted_network(self, attribute):
-        if not hasattr(self, "_network"):
+    @staticmethod
+    def _pairs(coefs, intercepts):
+        coefs, intercepts = list(coefs), list(intercepts)
+        if len(coefs) != len(intercepts):
+            raise ValueError(
+                "coefs_ and intercepts_ must have an array for each layer, got "
+                f"{len(coefs)} and {len(intercepts)}"
+            )
+        return zip(coefs, intercepts, strict=True)
+
+    def _fitted_network(self, attribute=None):
+        network = vars(self).get("_network")
+        if network is None and attribute:
             raise AttributeError(f"{type(self).__name__} has no {attribute} before it is fitted")
-        return self._network
+        if network is None:
+            check_is_fitted(self)
+        return network
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 class MLPClassifier(ClassifierMixin, _MLP):
@@ -524,6 +704,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
     Parameters
     ----------
     {_PARAMETERS}
+    class_weight : dict, 'balanced', list of dict or None, default=None
+        What a row counts in the loss by its class, times its sample weight. 'balanced' is
+        ``n_samples / (n_classes * n_samples_of_the_class)``; a list has a dict for each label of an
+        indicator matrix. Rows of ``X_val`` are not weighted by it.
 
     Attributes
     ----------
@@ -540,10 +724,63 @@ class MLPClassifier(ClassifierMixin, _MLP):
     True
     """
 
+    _parameter_constraints: dict = {
+        **_MLP._parameter_constraints,
+        "class_weight": [None, dict, list, StrOptions({"balanced"})],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=1e-4,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=1e-3,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        n_threads=None,
+        dtype=None,
+        scoring=None,
+        callbacks=None,
+        max_seconds=None,
+        class_weight=None,
+    ):
+        self._set(locals())
+
     def _network_loss(self):
         return "log_loss" if self._target_kind == "multiclass" else "binary_log_loss"
 
     def _encode_targets(self, y, *, classes_are_known):
+        is_multilabel = self._is_multilabel(y)
+        if classes_are_known:
+            self._check_labels(y, is_multilabel, all_of_them=self.warm_start)
+        else:
+            self.classes_ = unique_labels(y)
+            self._learn_kind(is_multilabel)
+        return self._encode(y)
+
+    def _encode_validation_targets(self, y):
+        self._check_labels(y, self._is_multilabel(y), all_of_them=False)
+        return self._encode(y)
+
+    def _is_multilabel(self, y):
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
@@ -551,19 +788,23 @@ class MLPClassifier(ClassifierMixin, _MLP):
                 "y must be class labels (1-D) or an indicator matrix of labels: of several "
                 "columns with more than two values each there is no log loss"
             )
-        is_multilabel = kind == "multilabel-indicator"
-        if classes_are_known:
-            self._check_labels(y, is_multilabel)
-        else:
-            self.classes_ = unique_labels(y)
-            self._learn_kind(is_multilabel)
-        return y if is_multilabel else LabelEncoder().fit(self.classes_).transform(y)
+        return kind == "multilabel-indicator"
+
+    def _encode(self, y):
+        if self._target_kind == "multilabel":
+            return y.toarray() if scipy.sparse.issparse(y) else y
+        return LabelEncoder().fit(self.classes_).transform(y)
+
+    def _class_weight_of_rows(self, y):
+        if self.class_weight is None:
+            return None
+        return compute_sample_weight(self.class_weight, y)
 
     def _learn_kind(self, is_multilabel):
         n_classes = len(self.classes_)
         if n_classes < 2 and not is_multilabel:
             raise ValueError(
-                f"y must have at least two classes, got one class: {self.classes_.tolist()}"
+                f"there must be at least two classes in y, got one class: {self.classes_.tolist()}"
             )
         if is_multilabel:
             self._target_kind = "multilabel"
@@ -571,12 +812,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._target_kind = "binary" if n_classes == 2 else "multiclass"
         self.n_outputs_ = 1 if self._target_kind == "binary" else n_classes
 
-    def _check_labels(self, y, is_multilabel):
+    def _check_labels(self, y, is_multilabel, *, all_of_them):
         """Raise unless y fits the classes that are known."""
         if is_multilabel != (self._target_kind == "multilabel"):
             raise ValueError("y must be of the same kind as before: labels, or an indicator matrix")
         labels = unique_labels(y)
-        if self.warm_start and set(labels) != set(self.classes_):
+        if all_of_them and set(labels) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {labels}"
@@ -609,7 +850,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), default=None
         classes : array-like of shape (n_classes,), default=None
@@ -621,16 +862,43 @@ class MLPClassifier(ClassifierMixin, _MLP):
         self
         """
         with self._unchanged_on_error():
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
+                    "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
+                )
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"))
             return self._partial_fit(X, y, sample_weight)
+
+    def initialize(self, n_features, classes, *, multilabel=False):
+        """Build the network without fitting, so that its weights can be seen and set.
+
+        ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
+
+        Parameters
+        ----------
+        n_features : int
+        classes : array-like of shape (n_classes,)
+            The labels; with ``multilabel`` the numbers of an indicator matrix's columns.
+        multilabel : bool, default=False
+
+        Returns
+        -------
+        self
+        """
+        with self._unchanged_on_error():
+            self._forget()
+            self.classes_ = unique_labels(classes)
+            self._learn_kind(multilabel)
+            return self._initialize(n_features)
 
     def predict(self, X):
         """The most probable class of every row; for several labels an indicator matrix.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -644,7 +912,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -652,16 +920,19 @@ class MLPClassifier(ClassifierMixin, _MLP):
             Columns in the order of ``classes_``.
         """
         output = self._output(X)
-        if self._target_kind == "binary":
-            return np.hstack([1 - output, output])
-        return output
+        if self._target_kind != "binary":
+            return output
+        probabilities = np.empty((len(output), 2), dtype=output.dtype)
+        np.subtract(1, output[:, 0], out=probabilities[:, 0])
+        probabilities[:, 1] = output[:, 0]
+        return probabilities
 
     def predict_log_proba(self, X):
         """The logarithm of ``predict_proba``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
@@ -739,35 +1010,11 @@ class MLPRegressor(RegressorMixin, _MLP):
         max_fun=15000,
         n_threads=None,
         dtype=None,
+        scoring=None,
+        callbacks=None,
+        max_seconds=None,
     ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            n_threads=n_threads,
-            dtype=dtype,
-        )
-        self.loss = loss
+        self._set(locals())
 
     def _network_loss(self):
         return self.loss
@@ -776,10 +1023,14 @@ class MLPRegressor(RegressorMixin, _MLP):
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
         return y
 
+    def _encode_validation_targets(self, y):
+        return y
+
     def _score_output(self, y, output, sample_weight):
         if not np.isfinite(output).all():
             return np.nan
-        return r2_score(y, output, sample_weight=sample_weight)
+        with np.errstate(over="ignore"):  # just before it diverges
+            return r2_score(y, output, sample_weight=sample_weight)
 
     @available_if(_has_mini_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -788,7 +1039,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
 
@@ -799,12 +1050,33 @@ class MLPRegressor(RegressorMixin, _MLP):
         with self._unchanged_on_error():
             return self._partial_fit(X, y, sample_weight)
 
+    def initialize(self, n_features, n_outputs=1):
+        """Build the network without fitting, so that its weights can be seen and set.
+
+        ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
+
+        Parameters
+        ----------
+        n_features : int
+        n_outputs : int, default=1
+
+        Returns
+        -------
+        self
+        """
+        if not isinstance(n_outputs, Integral) or n_outputs < 1:
+            raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
+        with self._unchanged_on_error():
+            self._forget()
+            self.n_outputs_ = int(n_outputs)
+            return self._initialize(n_features)
+
     def predict(self, X):
         """The predicted numbers.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------

@@ -6,9 +6,11 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 from fastmlp import _core
 from fastmlp._core import ACTIVATIONS, BLOCK, LAYER, LOSSES
+from fastmlp._data import Data, Features, trusted
 from fastmlp._threads import check_n_threads, one_blas_thread, threads_for
 
 CACHE_LINE = 64  # bytes
@@ -19,8 +21,13 @@ ROWS_IN_BLOCK = 64
 PARAMETERS_IN_BLOCK = 65_536
 BLOCKS_IN_LAYER = 16
 
-# How many rows a pass over all of X (a prediction, a full gradient) takes at a time.
+# A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
+# and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
 ROWS_IN_PASS = 4096
+FLOPS_IN_PASS = 2e9
+
+# A class's number is handed to the core as a float32, which has 24 bits.
+MOST_CLASSES = 2**24
 
 
 class Forward(NamedTuple):
@@ -46,10 +53,21 @@ class _Views(list):
         if not isinstance(index, (int, np.integer)):
             raise TypeError(f"index must be the number of one layer, got {index!r}")
         view = self[index]
-        value = np.asarray(value)
-        if value.shape != view.shape:
-            raise ValueError(f"item {index} has shape {view.shape}, got an array of {value.shape}")
-        view[...] = value
+        view[...] = _check_parameter(f"item {index}", value, view)
+
+
+def _check_parameter(name, given, view):
+    """``given`` as an array that may take the place of ``view``."""
+    given = np.asarray(given)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
+    if given.shape != view.shape:
+        raise ValueError(f"{name} must have shape {view.shape}, got {given.shape}")
+    with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
+        given = given.astype(view.dtype)
+    if not np.isfinite(given).all():
+        raise ValueError(f"{name} must be finite in {view.dtype.name}")
+    return given
 
 
 def aligned_zeros(shape, dtype):
@@ -74,18 +92,18 @@ def _padded(n, itemsize):
 
 
 def _layer_table(layer_sizes, activation, n_targets, itemsize, *, keep_z):
-    """The core's table of layers, and how many numbers a workspace holds for each row."""
+    """The core's table of layers. The inputs come last in a workspace: not all have them."""
     layers = np.zeros(len(layer_sizes), dtype=LAYER)
+    layers["activation"] = ACTIVATIONS[activation]
     n_params, n_row = 0, 1 + n_targets
     for l, n_out in enumerate(layer_sizes):
         layer = layers[l]
         stride = _padded(n_out, itemsize)
         layer["n_out"], layer["stride"] = n_out, stride
-        layer["activation"] = ACTIVATIONS[activation]
-        layer["z"] = layer["a"] = layer["delta"] = n_row
-        n_row += stride
         if l == 0:
             continue
+        layer["z"] = layer["a"] = n_row
+        n_row += stride
         if keep_z:
             layer["a"] = n_row
             n_row += stride
@@ -95,7 +113,8 @@ def _layer_table(layer_sizes, activation, n_targets, itemsize, *, keep_z):
         layer["W"] = n_params
         layer["b"] = n_params + layer_sizes[l - 1] * stride
         n_params = int(layer["b"]) + stride
-    return layers, n_row
+    layers[0]["a"] = n_row
+    return layers
 
 
 def _parameter_blocks(layers):
@@ -121,8 +140,9 @@ def rows_in_block(n_rows):
 
 
 class Workspace(NamedTuple):
-    """Room for the activations and deltas of some rows."""
+    """Room for what the table of layers says, for some rows."""
 
+    layers: np.ndarray
     memory: np.ndarray
     capacity: int
     block_rows: int
@@ -136,13 +156,23 @@ def check_layer_sizes(layer_sizes, name="layer_sizes"):
         raise TypeError(f"{name} must be whole numbers >= 1, got {layer_sizes!r}") from None
     if any(n < 1 for n in sizes):
         raise ValueError(f"{name} must be > 0, got {list(sizes)}.")
-    if any(n > 2**30 for n in sizes):
-        raise ValueError(f"{name} must not be above 2**30, got {list(sizes)}")
+    if any(n > 2**30 for n in sizes) or sum(map(operator.mul, sizes[:-1], sizes[1:])) > 2**50:
+        raise ValueError(f"{name} make a network that no memory holds, got {list(sizes)}")
     return sizes
 
 
+def check_dtype(dtype):
+    """float32 or float64 as a dtype, or an error."""
+    for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
+        if isinstance(dtype, str) and dtype == allowed.name:
+            return allowed
+        if isinstance(dtype, (np.dtype, type)) and dtype == allowed:
+            return allowed
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+
+
 def _check_choice(name, given, allowed):
-    if given not in allowed:
+    if not isinstance(given, str) or given not in allowed:
         raise ValueError(f"{name} must be one of {sorted(allowed)}, got {given!r}")
 
 
@@ -205,27 +235,35 @@ class Network:
     ):
         _check_choice("activation", activation, ACTIVATIONS)
         _check_choice("loss", loss, LOSSES)
-        self.layer_sizes = check_layer_sizes(layer_sizes)
-        if len(self.layer_sizes) < 2:
+        layer_sizes = check_layer_sizes(layer_sizes)
+        if len(layer_sizes) < 2:
             raise ValueError(
-                f"layer_sizes must have at least the inputs and the outputs, got {self.layer_sizes}"
+                f"layer_sizes must have at least the inputs and the outputs, got {layer_sizes}"
             )
-        self.dtype = np.dtype(dtype)
-        _check_choice("dtype", self.dtype.name, ("float32", "float64"))
+        if loss == "log_loss" and layer_sizes[-1] > MOST_CLASSES:
+            raise ValueError(f"layer_sizes: at most {MOST_CLASSES} classes, got {layer_sizes[-1]}")
         check_n_threads(n_threads)
-        self.activation = activation
-        self.loss = loss
+        self._layer_sizes = layer_sizes
+        self._activation = activation
+        self._loss = loss
+        self._dtype = check_dtype(dtype)
         self.n_threads = n_threads
         self._lay_out()
         self._initialize(random_state)
+
+    # What the tables follow from cannot be changed.
+    layer_sizes = property(lambda self: self._layer_sizes)
+    activation = property(lambda self: self._activation)
+    loss = property(lambda self: self._loss)
+    dtype = property(lambda self: self._dtype)
 
     def _lay_out(self):
         """The tables and the (zeroed) parameters; all that follows from the arguments."""
         n_out = self.layer_sizes[-1]
         self._n_targets = 1 if self.loss == "log_loss" else n_out
         arguments = (self.layer_sizes, self.activation, self._n_targets, self.dtype.itemsize)
-        self._layers, self._row_size = _layer_table(*arguments, keep_z=False)
-        self._layers_with_z, self._row_size_with_z = _layer_table(*arguments, keep_z=True)
+        self._layers = _layer_table(*arguments, keep_z=False)
+        self._layers_with_z = _layer_table(*arguments, keep_z=True)
         self._blocks = _parameter_blocks(self._layers)
         self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
 
@@ -245,7 +283,7 @@ class Network:
         )
 
     def __getstate__(self):
-        arguments = ("layer_sizes", "activation", "loss", "dtype", "n_threads")
+        arguments = ("_layer_sizes", "_activation", "_loss", "_dtype", "n_threads")
         state = {name: getattr(self, name) for name in arguments}
         return state | {"flat": self._flat}
 
@@ -279,27 +317,23 @@ class Network:
 
     @property
     def params(self):
-        """List of ``(W, b)``, a pair for each layer: views onto the network.
+        """Tuple of ``(W, b)``, a pair for each layer: views onto the network.
 
         Write into the arrays, or assign a list of such pairs, which is copied.
         """
-        return self._matrices(self._flat)
+        return tuple(self._matrices(self._flat))
 
     @params.setter
     def params(self, params):
-        pairs = list(params)
-        if len(pairs) != self.n_layers:
-            raise ValueError(f"params must be {self.n_layers} pairs (W, b), got {len(pairs)}")
-        arrays = []
-        for l, ((W, b), pair) in enumerate(zip(self.params, pairs, strict=True)):
-            for name, view, given in zip(("W", "b"), (W, b), pair, strict=True):
-                array = np.asarray(given, dtype=self.dtype)
-                if array.shape != view.shape:
-                    raise ValueError(
-                        f"params[{l}]: {name} must have shape {view.shape}, got {array.shape}"
-                    )
-                arrays.append((view, array.copy()))
-        for view, array in arrays:
+        pairs = [tuple(pair) for pair in params]
+        if [len(pair) for pair in pairs] != [2] * self.n_layers:
+            raise ValueError(f"params must be {self.n_layers} pairs (W, b), got {len(pairs)} items")
+        checked = [
+            (view, _check_parameter(f"params[{l}]: {name}", given, view))
+            for l, pair in enumerate(zip(self.params, pairs, strict=True))
+            for name, view, given in zip(("W", "b"), *pair, strict=True)
+        ]
+        for view, array in checked:
             view[...] = array
 
     def _matrices(self, flat):
@@ -316,7 +350,7 @@ class Network:
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, layer_sizes[0])
+        X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
 
         Returns
         -------
@@ -326,9 +360,9 @@ class Network:
             ``a[0]`` is X, ``a[l + 1]`` is f(z[l]); ``a[-1]`` is the output.
         """
         X = self._check_X(X)
-        work = self._workspace(len(X), len(X), keep_z=True)
-        output = self._predict(X, work, self._layers_with_z)
-        z, a = (self._in_workspace(work, name, len(X)) for name in ("z", "a"))
+        work = self._workspace(X.shape[0], keep_z=True)
+        output = self._pass_forward(Features.of(X), work)
+        z, a = (self._in_workspace(work, name, X.shape[0]) for name in ("z", "a"))
         return Forward(z, [X, *a[:-1], output])
 
     def output(self, X):
@@ -336,23 +370,20 @@ class Network:
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, layer_sizes[0])
+        X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
 
         Returns
         -------
         ndarray of shape (n_rows, layer_sizes[-1])
         """
-        return self._output(self._check_X(X))
-
-    def _output(self, X):
-        return self._predict(X, self._workspace(len(X), ROWS_IN_PASS), self._layers)
+        return self._output(Features.of(self._check_X(X)))
 
     def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
         """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
 
         Parameters
         ----------
-        X : array-like of shape (n_rows, layer_sizes[0])
+        X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
         y : array-like of shape (n_rows,) or (n_rows, layer_sizes[-1])
             For 'log_loss' the classes' numbers, of shape (n_rows,).
         sample_weight : array-like of shape (n_rows,), default=None
@@ -369,18 +400,16 @@ class Network:
         dW, db : list of ndarray
             Of the shapes of W and b.
         """
-        X = self._check_X(X)
-        y = self._check_y(y, len(X))
-        sample_weight = self._check_sample_weight(sample_weight, len(X))
+        data = self._check_data(X, y, sample_weight)
         if not isinstance(alpha, Real):
             raise TypeError(f"alpha must be a number >= 0, got {alpha!r}")
         if not 0 <= alpha < np.inf:
             raise ValueError(f"alpha must be a number >= 0, got {alpha!r}")
         gradient = aligned_zeros(self._flat.shape, self.dtype)
-        work = self._workspace(len(X), len(X), keep_z=True)
-        loss = self._gradient(X, y, sample_weight, alpha, gradient, work, self._layers_with_z)
+        work = self._workspace(data.n_rows, keep_z=True, dense=not data.features.is_sparse)
+        loss = self._add_gradient(data, gradient, work, alpha)
         dW, db = zip(*self._matrices(gradient), strict=True)
-        delta = self._in_workspace(work, "delta", len(X))
+        delta = self._in_workspace(work, "delta", data.n_rows)
         return Gradients(loss, delta, list(dW), list(db))
 
     def _flops(self, n_rows):
@@ -394,49 +423,116 @@ class Network:
         n_blocks = max(n_row_blocks, len(self._blocks))
         return threads_for(self._flops(n_rows), n_blocks, self.n_threads)
 
-    def _workspace(self, n_rows, at_a_time, keep_z=False):
-        """Room for ``at_a_time`` rows, or for fewer if there are fewer."""
-        n_rows = min(n_rows, at_a_time)
+    def _rows_in_pass(self):
+        rows = int(FLOPS_IN_PASS / self._flops(1)) // ROWS_IN_BLOCK * ROWS_IN_BLOCK
+        return max(ROWS_IN_BLOCK, min(rows, ROWS_IN_PASS))
+
+    def _workspace(self, n_rows, *, block_rows=None, keep_z=False, dense=False):
+        """Room for ``n_rows`` rows, and with ``dense`` for a copy of their inputs."""
         capacity = -(-n_rows // 16) * 16  # every matrix in it begins at a cache line
-        row_size = self._row_size_with_z if keep_z else self._row_size
-        return Workspace(
-            aligned_zeros(capacity * row_size, self.dtype), capacity, rows_in_block(at_a_time)
-        )
+        layers = self._layers_with_z if keep_z else self._layers
+        row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
+        memory = aligned_zeros(capacity * row_size, self.dtype)
+        return Workspace(layers, memory, capacity, block_rows or rows_in_block(n_rows))
 
     def _in_workspace(self, work, name, n_rows):
-        """Views onto z, a or delta of every layer but the input, in a workspace that keeps z."""
+        """Views onto z, a or delta of every layer but the input."""
         views = []
-        for layer in self._layers_with_z[1:]:
+        for layer in work.layers[1:]:
             start, stride = work.capacity * int(layer[name]), int(layer["stride"])
             matrix = work.memory[start : start + n_rows * stride].reshape(n_rows, stride)
             views.append(matrix[:, : int(layer["n_out"])])
         return views
 
-    def _predict(self, X, work, layers):
-        out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
+    def _parts(self, n_rows):
+        """Slices of the rows, one for each part of a pass."""
+        step = self._rows_in_pass()
+        return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
+
+    def _workspace_for_pass(self, n_rows, **kind):
+        """Room for a part. Blocks do not depend on how many rows there are."""
+        n_rows = min(n_rows, self._rows_in_pass())
+        return self._workspace(n_rows, block_rows=ROWS_IN_BLOCK, **kind)
+
+    def _threads_for_pass(self, work, passes):
+        """``passes``: how many of a training step's three products of matrices are made."""
+        n_row_blocks = -(-work.capacity // work.block_rows)
+        return threads_for(self._flops(work.capacity) * passes / 3, n_row_blocks, self.n_threads)
+
+    def _output(self, features):
+        """a^L of all rows."""
+        work = self._workspace_for_pass(features.n_rows)
+        out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
+        for rows in self._parts(features.n_rows):
+            self._pass_forward(features.part(rows), work, out[rows])
+        return out
+
+    def _pass_forward(self, features, work, out=None):
+        """a^L of as many rows as fit the workspace, which then holds every z and a."""
+        if out is None:
+            out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
         with one_blas_thread:
             _core.forward(
-                layers, LOSSES[self.loss], self._flat, work.memory, X, out,
-                work.capacity, work.block_rows,
-                threads_for(self._flops(len(X)) / 3, -(-work.capacity // work.block_rows),
-                            self.n_threads),
+                work.layers, LOSSES[self.loss], self._flat, work.memory, *features, out,
+                work.capacity, work.block_rows, self._threads_for_pass(work, 1),
             )  # fmt: skip
         return out
 
-    def _gradient(self, X, y, sample_weight, alpha, gradient, work, layers):
-        """Write the gradient over all rows, which are taken as many at a time as ``work`` holds."""
+    def _activations(self, features, layers):
+        """a^l of some layers of weights, for all rows."""
+        work = self._workspace_for_pass(features.n_rows)
+        results = [
+            np.empty((features.n_rows, self.layer_sizes[l + 1]), dtype=self.dtype) for l in layers
+        ]
+        for rows in self._parts(features.n_rows):
+            part = features.part(rows)
+            output = self._pass_forward(part, work)
+            views = [*self._in_workspace(work, "a", part.n_rows)[:-1], output]
+            for result, l in zip(results, layers, strict=True):
+                result[rows] = views[l]
+        return results
+
+    def _evaluate(self, data, order):
+        """a^L and the loss, without penalty, of the rows ``order`` of the data."""
+        work = self._workspace_for_pass(len(order), dense=not data.features.is_sparse)
+        out = np.empty((len(order), self.layer_sizes[-1]), dtype=self.dtype)
+        row_loss = np.zeros(-(-work.capacity // work.block_rows))
+        scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
+        with one_blas_thread:
+            for rows in self._parts(len(order)):
+                _core.evaluate(
+                    work.layers, LOSSES[self.loss], self._flat, work.memory, *data.arrays,
+                    order[rows], work.capacity, work.block_rows, scale, out[rows], row_loss,
+                    self._threads_for_pass(work, 1),
+                )  # fmt: skip
+        return out, float(row_loss.sum())
+
+    def _full_gradient(self, data, alpha, gradient):
+        """The loss over all rows; its gradient is written."""
+        work = self._workspace_for_pass(data.n_rows, dense=not data.features.is_sparse)
+        return self._add_gradient(data, gradient, work, alpha)
+
+    def _add_gradient(self, data, gradient, work, alpha):
+        """Loss and gradient over all rows, in parts as large as the workspace."""
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         penalty = np.zeros(len(self._blocks))
+        scale = 1 / data.sample_weight.sum(dtype=np.float64)
+        order = np.arange(data.n_rows)
         with one_blas_thread:
-            _core.loss_and_gradient(
-                layers, self._blocks, LOSSES[self.loss], self._flat, gradient, work.memory,
-                X, y, sample_weight, np.arange(len(X)), work.capacity, work.block_rows, alpha,
-                row_loss, penalty, self._threads(min(len(X), work.capacity)),
-            )  # fmt: skip
+            for start in range(0, data.n_rows, work.capacity):
+                _core.add_gradient(
+                    work.layers, self._blocks, LOSSES[self.loss], self._flat, gradient,
+                    work.memory, *data.arrays, order[start : start + work.capacity],
+                    work.capacity, work.block_rows, scale,
+                    alpha * scale if start == 0 else 0.0, start > 0, row_loss, penalty,
+                    self._threads_for_pass(work, 3),
+                )  # fmt: skip
         return float(row_loss.sum() + penalty.sum())
 
     def _as_matrix(self, array, name, n_columns):
         """A finite C-ordered, aligned matrix of the network's dtype with this many columns."""
+        if scipy.sparse.issparse(array):
+            raise TypeError(f"{name} must be dense, got a sparse matrix: use its toarray()")
         array = np.asarray(array)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -445,17 +541,35 @@ class Network:
         with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
             array = np.require(array, dtype=self.dtype, requirements=["C", "A"])
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite in {self.dtype.name}: it has NaN or infinity")
+            raise ValueError(
+                f"{name} must be finite in {self.dtype.name}: it has NaN, infinity or numbers too "
+                "large for that"
+            )
         return array
 
+    def _check_data(self, X, y, sample_weight):
+        X = self._check_X(X)
+        n_rows = X.shape[0]
+        return Data(
+            Features.of(X),
+            self._check_y(y, n_rows),
+            self._check_sample_weight(sample_weight, n_rows),
+        )
+
     def _check_X(self, X):
-        return self._as_matrix(X, "X", self.layer_sizes[0])
+        if not scipy.sparse.issparse(X):
+            return self._as_matrix(X, "X", self.layer_sizes[0])
+        X = trusted(X.tocsr())
+        numbers = self._as_matrix(X.data[:, np.newaxis], "X", 1) if X.nnz else X.data
+        if X.shape[1] != self.layer_sizes[0] or X.shape[0] == 0:
+            raise ValueError(f"X must have shape (n_rows, {self.layer_sizes[0]}), got {X.shape}")
+        parts = (numbers.ravel().astype(self.dtype, copy=False), X.indices, X.indptr)
+        return scipy.sparse.csr_matrix(parts, shape=X.shape)
 
     def _check_y(self, y, n_rows):
         """The targets as the core wants them: (n_rows, n_targets), a class as its number."""
-        y = np.asarray(y)
-        if y.ndim == 1:
-            y = y[:, np.newaxis]
+        if not scipy.sparse.issparse(y) and np.ndim(y) == 1:
+            y = np.asarray(y)[:, np.newaxis]
         y = self._as_matrix(y, "y", self._n_targets)
         if len(y) != n_rows:
             raise ValueError(f"y must have as many rows as X, {n_rows}, got {len(y)}")
@@ -475,6 +589,13 @@ class Network:
         if weight.shape != (n_rows,):
             raise ValueError(f"sample_weight must have shape ({n_rows},), got {weight.shape}")
         weight = self._as_matrix(weight[:, np.newaxis], "sample_weight", 1)[:, 0]
-        if not (weight >= 0).all() or not weight.any():
-            raise ValueError("sample_weight must not be negative, and not be zero throughout")
+        if not (weight >= 0).all():
+            raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
+        with np.errstate(over="ignore"):
+            total = weight.sum(dtype=np.float64)
+        if not 1e-300 < total < np.inf:
+            raise ValueError(
+                "sample_weight must not be zero throughout, and must have a finite sum: it is "
+                f"{total} in {self.dtype.name}"
+            )
         return weight

@@ -3,14 +3,14 @@
 from importlib.metadata import version
 
 from fastmlp import _core
-from fastmlp._threads import available_threads, blas_controller
+from fastmlp._threads import available_threads, blas_libraries
 
 __version__ = version("fastmlp")
 
 
 def _blas():
     """Name, version and architecture of the BLAS libraries in this process, SciPy's first."""
-    libraries = [library for library in blas_controller().info() if library["user_api"] == "blas"]
+    libraries = [library.info() for library in blas_libraries()]
     libraries.sort(key=lambda library: "scipy" not in library["filepath"])
     if not libraries:
         return "SciPy's (one that threadpoolctl does not know)"

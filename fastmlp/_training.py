@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import scipy.optimize
 
 from fastmlp import _core
 from fastmlp._core import LOSSES, SOLVER, SOLVERS
-from fastmlp._network import ROWS_IN_PASS, aligned_zeros
+from fastmlp._network import aligned_zeros
 from fastmlp._threads import one_blas_thread
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
@@ -19,20 +20,39 @@ SECONDS_IN_CORE = 0.05
 SMALLEST_ADAPTIVE_RATE = 1e-6
 
 
-class Data(NamedTuple):
-    """Rows as the core wants them: C-ordered, aligned, of the network's dtype."""
+class Epoch(NamedTuple):
+    """What is known after an epoch (of 'lbfgs': an iteration); callbacks get it as `state`.
 
-    X: np.ndarray  # (n, m_0)
-    y: np.ndarray  # (n, n_targets)
-    sample_weight: np.ndarray  # (n,)
+    Attributes
+    ----------
+    epoch : int
+        From 1, in this call of `fit`.
+    max_iter : int
+        The last one.
+    loss : float
+        Of the training rows, measured on each mini-batch before its step.
+    val_loss, val_score : float or None
+        Of the validation rows, if there are any; the loss without penalty.
+    learning_rate : float or None
+        Of this epoch; None for 'lbfgs'.
+    seconds : float
+        That this epoch took, validation included.
+    """
+
+    epoch: int
+    max_iter: int
+    loss: float
+    val_loss: float | None
+    val_score: float | None
+    learning_rate: float | None
+    seconds: float
 
 
 @dataclass
 class History:
     """What training has seen so far; a warm start goes on with it."""
 
-    loss_curve: list = field(default_factory=list)
-    validation_scores: list = field(default_factory=list)
+    columns: dict = field(default_factory=dict)  # a list for each column, a number for each epoch
     best_loss: float = np.inf
     best_validation_score: float = -np.inf
     best_params: np.ndarray | None = None
@@ -40,18 +60,31 @@ class History:
     n_rows_seen: int = 0
     n_epochs: int = 0  # of the last call
 
-    def snapshot(self):
-        return vars(self).copy(), len(self.loss_curve), len(self.validation_scores)
-
-    def restore(self, snapshot):
-        values, n_losses, n_scores = snapshot
-        vars(self).update(values)
-        del self.loss_curve[n_losses:], self.validation_scores[n_scores:]
+    def add(self, epoch):
+        self.n_epochs = epoch.epoch
+        n_before = max(map(len, self.columns.values()), default=0)
+        for name in ("loss", "val_loss", "val_score", "learning_rate", "seconds"):
+            value = getattr(epoch, name)
+            if value is not None and name not in self.columns:
+                self.columns[name] = [np.nan] * n_before
+            if name in self.columns:
+                self.columns[name].append(np.nan if value is None else value)
 
     def judge(self, value, best, tol, *, larger_is_better):
         """Count the epochs since ``value`` last got better than ``best`` by ``tol``."""
         worse = value < best + tol if larger_is_better else value > best - tol
         self.n_bad_epochs = self.n_bad_epochs + 1 if worse else 0
+
+    def snapshot(self):
+        return vars(self).copy(), {name: len(column) for name, column in self.columns.items()}
+
+    def restore(self, snapshot):
+        values, lengths = snapshot
+        vars(self).update(values)
+        for name in [*self.columns]:
+            del self.columns[name][lengths.get(name, 0) :]
+            if name not in lengths:
+                del self.columns[name]
 
 
 class Divergence(ValueError):
@@ -61,8 +94,54 @@ class Divergence(ValueError):
         super().__init__(
             "Solver produced non-finite parameter weights. The input data may contain large "
             f"values and need to be preprocessed. ({when}. A lower learning_rate_init or scaled "
-            "features, for instance by sklearn.preprocessing.StandardScaler, usually help.)"
+            "features, by sklearn.preprocessing.StandardScaler for instance, usually help, and "
+            "scaled targets in regression.)"
         )
+
+
+class Watch(NamedTuple):
+    """Who is told of every epoch, and may end the training.
+
+    Attributes
+    ----------
+    begin : callable
+        Called at the beginning of every epoch.
+    end : callable
+        Gets every `Epoch`; returns whether to stop.
+    say : callable
+        Gets a line of text about what training decides.
+    validate : callable or None
+        () -> (loss, score) of the validation rows.
+    deadline : float
+        When to stop, by time.perf_counter().
+    """
+
+    begin: Callable
+    end: Callable
+    say: Callable
+    validate: Callable | None = None
+    deadline: float = np.inf
+
+    def begin_epoch(self):
+        """Returns the time of it."""
+        self.begin()
+        return time.perf_counter()
+
+    def end_epoch(self, history, began, **epoch):
+        """Complete the record of an epoch that began at a time; return whether to stop."""
+        val_loss, val_score = self.validate() if self.validate else (None, None)
+        now = time.perf_counter()
+        epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
+        history.add(epoch)
+        return bool(self.end(epoch)) or now >= self.deadline
+
+
+class Stopping(NamedTuple):
+    """When an epoch has not got better, and how many of those end the training."""
+
+    tol: float
+    n_iter_no_change: float
+    by_score: bool = False  # of validation, or else by the training loss
 
 
 class Descent:
@@ -134,11 +213,20 @@ class Descent:
 
     def restore(self, snapshot):
         self._state[...], self._solver[...] = snapshot
+        self._forget_memory()  # where what went wrong may have left NaN in the padding
 
-    def epoch(self, data, order, batch_size, alpha):
-        """One pass over the rows ``order``; returns the loss, measured before each step."""
+    def epoch(self, data, order, batch_size, alpha, deadline=np.inf):
+        """One pass over the rows ``order``, or as far as the deadline lets it come.
+
+        Returns
+        -------
+        loss : float
+            Measured before each step.
+        n_rows : int
+            How many rows have been seen.
+        """
         network = self.network
-        work = self._memory(batch_size)
+        work = self._memory(batch_size, dense=not data.features.is_sparse)
         row_loss = np.zeros(-(-batch_size // work.block_rows))
         penalty = np.zeros(len(network._blocks))
         n_threads = network._threads(batch_size)
@@ -150,29 +238,31 @@ class Descent:
             rows = order[start : start + n_steps * batch_size]
             began = time.perf_counter()
             _core.train(
-                network._layers, network._blocks, LOSSES[network.loss],
+                work.layers, network._blocks, LOSSES[network.loss],
                 network._flat, self._gradient, self._state, work.memory,
-                *data, rows, batch_size, work.capacity, work.block_rows,
+                *data.arrays, rows, batch_size, work.capacity, work.block_rows,
                 alpha, self._solver, row_loss, penalty, n_threads,
             )  # fmt: skip
-            self._seconds_a_step = (time.perf_counter() - began) / -(-len(rows) // batch_size)
+            now = time.perf_counter()
+            self._seconds_a_step = (now - began) / -(-len(rows) // batch_size)
             start += len(rows)
-            loss = float(row_loss.sum() + penalty.sum()) / len(order)
-            if not np.isfinite(loss):
+            loss = float(row_loss.sum() + penalty.sum()) / start
+            if not np.isfinite(loss) or now >= deadline:
                 break
-        return loss
+        return loss, start
 
-    def _memory(self, batch_size):
+    def _memory(self, batch_size, dense):
         if self._gradient is None:
             self._gradient = aligned_zeros(self.network._flat.shape, self.network.dtype)
-        if self._work is None or self._work[0] != batch_size:
-            self._work = batch_size, self.network._workspace(batch_size, batch_size)
+        if self._work is None or self._work[0] != (batch_size, dense):
+            self._work = (batch_size, dense), self.network._workspace(batch_size, dense=dense)
         return self._work[1]
 
     def end_epoch(self, n_rows_seen):
         if self.schedule == "invscaling":
             initial_rate, power_t = self._settings["learning_rate"], self._settings["power_t"]
-            self.learning_rate = initial_rate / (n_rows_seen + 1) ** power_t
+            with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0
+                self.learning_rate = initial_rate / np.float64(n_rows_seen + 1) ** power_t
 
     def lower_rate(self):
         """What 'adaptive' does about a plateau: return the new rate, or None at the end."""
@@ -182,19 +272,11 @@ class Descent:
         return self.learning_rate
 
 
-class Stopping(NamedTuple):
-    """When an epoch has not got better, and how many of those end the training."""
-
-    tol: float
-    n_iter_no_change: float
-    score: object = None  # f() -> validation score; None judges by the training loss
-
-
 def train_epochs(
-    descent, data, order, history, stopping, *, batch_size, alpha, max_iter, shuffle, random_state,
-    say,
+    descent, data, order, history, stopping, watch, *, batch_size, alpha, max_iter, shuffle,
+    random_state,
 ):  # fmt: skip
-    """Train for up to ``max_iter`` epochs, and return whether that sufficed to converge.
+    """Train for up to ``max_iter`` epochs; return whether something else ended it before.
 
     Parameters
     ----------
@@ -205,54 +287,58 @@ def train_epochs(
     history : History
         Continued in place.
     stopping : Stopping
-        With a score, the best weights are restored in the end.
+        With ``by_score``, the best weights are restored in the end.
+    watch : Watch
     random_state : RandomState
         Shuffles the already shuffled order before every epoch, as scikit-learn does.
-    say : callable
-        Gets a line of text for each thing worth telling.
     """
     n_rows = len(order)
     history.n_epochs = 0
     # The best weights so far belong to another split; where none are better, the last are kept.
     history.best_params = None
-    converged = False
+    is_over = False
     try:
         with one_blas_thread:
-            while not converged and history.n_epochs < max_iter:
+            while not is_over and history.n_epochs < max_iter:
+                began = watch.begin_epoch()
                 if shuffle:
                     permutation = np.arange(n_rows)
                     random_state.shuffle(permutation)
                     order = order[permutation]
-                loss = descent.epoch(data, order, batch_size, alpha)
-                history.n_epochs += 1
-                if not np.isfinite(loss):
-                    raise Divergence(f"The loss was {loss} in epoch {history.n_epochs}")
-                history.n_rows_seen += n_rows
-                history.loss_curve.append(loss)
-                say(f"Iteration {history.n_epochs}, loss = {loss:.8f}")
-                _judge_epoch(descent.network, history, stopping, say)
+                loss, n_seen = descent.epoch(data, order, batch_size, alpha, watch.deadline)
+                # With early stopping there are good weights to go back to.
+                if not np.isfinite(loss) and history.best_params is None:
+                    raise Divergence(f"The loss was {loss} in epoch {history.n_epochs + 1}")
+                history.n_rows_seen += n_seen
+                rate = descent.learning_rate
+                is_over = watch.end_epoch(
+                    history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
+                    learning_rate=rate,
+                )  # fmt: skip
+                is_over |= not np.isfinite(loss)
+                _judge_epoch(descent.network, history, stopping)
                 descent.end_epoch(history.n_rows_seen)
                 if history.n_bad_epochs > stopping.n_iter_no_change:
-                    converged = _at_plateau(descent, history, stopping, say)
+                    is_over |= _at_plateau(descent, history, stopping, watch.say)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        converged = True
-    if stopping.score is not None and history.best_params is not None:
+        is_over = True
+    if history.best_params is not None:
         descent.network.restore(history.best_params)
+    elif not np.isfinite(descent._state).all():
+        raise Divergence("The gradient or its square has overflowed in the solver")
     _check_finite(descent.network)
-    return converged
+    return is_over
 
 
-def _judge_epoch(network, history, stopping, say):
+def _judge_epoch(network, history, stopping):
     """Compare with the best so far; the best itself is kept without regard to ``tol``."""
-    if stopping.score is None:
-        loss = history.loss_curve[-1]
+    if not stopping.by_score:
+        loss = history.columns["loss"][-1]
         history.judge(loss, history.best_loss, stopping.tol, larger_is_better=False)
         history.best_loss = min(loss, history.best_loss)
         return
-    score = stopping.score()
-    history.validation_scores.append(score)
-    say(f"Validation score: {score:f}")
+    score = history.columns["val_score"][-1]
     history.judge(score, history.best_validation_score, stopping.tol, larger_is_better=True)
     if score > history.best_validation_score:
         history.best_validation_score = score
@@ -261,7 +347,7 @@ def _judge_epoch(network, history, stopping, say):
 
 def _at_plateau(descent, history, stopping, say):
     """Lower the rate if the schedule says so; otherwise return True: stop."""
-    what = "Training loss" if stopping.score is None else "Validation score"
+    what = "Validation score" if stopping.by_score else "Training loss"
     text = (
         f"{what} did not improve more than tol={stopping.tol:f} "
         f"for {stopping.n_iter_no_change} consecutive epochs."
@@ -282,37 +368,44 @@ def _check_finite(network):
 
 
 class Minimum(NamedTuple):
-    """What L-BFGS came to."""
+    """What L-BFGS came to: why it ended is None where it has converged or was told to stop."""
 
     loss: float
     n_iter: int
-    converged: bool
-    message: str
+    failure: str | None
 
 
-def minimize_lbfgs(network, data, *, alpha, max_iter, max_fun, tol, say):
+def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, tol):
     """Move the network to a minimum of the loss over all rows by SciPy's L-BFGS-B.
 
     The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
     so that it stays 0.
     """
     gradient = aligned_zeros(network._flat.shape, network.dtype)
-    work = network._workspace(len(data.X), ROWS_IN_PASS)
-    last = Minimum(np.inf, 0, False, "interrupted")
     accepted = network._flat.astype(np.float64)
+    best = Minimum(np.inf, 0, None)
+    was_stopped = False
+    began = watch.begin_epoch()
 
     def loss_and_gradient(params):
         network._flat[...] = params
-        loss = network._gradient(*data, alpha, gradient, work, network._layers)
+        loss = network._full_gradient(data, alpha, gradient)
         if not np.isfinite(loss):
-            raise Divergence(f"The loss was {loss} after iteration {last.n_iter}")
+            raise Divergence(f"The loss was {loss} after iteration {best.n_iter}")
         return loss, gradient.astype(np.float64)
 
-    def remember(intermediate_result):
-        nonlocal last, accepted
+    def after_iteration(intermediate_result):
+        nonlocal accepted, best, began, was_stopped
         accepted = intermediate_result.x.copy()
-        last = last._replace(loss=float(intermediate_result.fun), n_iter=last.n_iter + 1)
-        say(f"Iteration {last.n_iter}, loss = {last.loss:.8f}")
+        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, None)
+        network._flat[...] = accepted
+        was_stopped = watch.end_epoch(
+            history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
+            learning_rate=None,
+        )  # fmt: skip
+        if was_stopped:
+            raise StopIteration  # which SciPy takes for a request to end
+        began = watch.begin_epoch()
 
     try:
         with one_blas_thread:
@@ -321,16 +414,14 @@ def minimize_lbfgs(network, data, *, alpha, max_iter, max_fun, tol, say):
                 accepted,
                 method="L-BFGS-B",
                 jac=True,
-                callback=remember,
+                callback=after_iteration,
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
         accepted = result.x
-        last = Minimum(
-            float(result.fun), min(result.nit, max_iter), result.status == 0, result.message
-        )
+        failure = None if result.success or was_stopped else str(result.message)
+        best = Minimum(float(result.fun), min(result.nit, max_iter), failure)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        last = last._replace(converged=True)
     network._flat[...] = accepted
     _check_finite(network)
-    return last
+    return best

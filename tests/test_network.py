@@ -117,6 +117,11 @@ def test_loss_and_gradients_leave_the_parameters(network):
         (dict(layer_sizes=[3, 1], activation="swish"), ValueError, "activation.*relu.*swish"),
         (dict(layer_sizes=[3, 1], loss="hinge"), ValueError, "loss.*log_loss.*hinge"),
         (dict(layer_sizes=[3, 1], dtype="int32"), ValueError, "dtype.*float64.*int32"),
+        (dict(layer_sizes=[3, 1], dtype=">f4"), ValueError, "dtype.*float64.*>f4"),
+        (dict(layer_sizes=[3, 1], dtype=None), ValueError, "dtype.*float64.*None"),
+        (dict(layer_sizes=[3, 1], activation=[]), ValueError, "activation"),
+        (dict(layer_sizes=[2**30] * 9), ValueError, "layer_sizes make a network that no memory"),
+        (dict(layer_sizes=[1, 2**25], loss="log_loss"), ValueError, "layer_sizes: at most"),
         (dict(layer_sizes=[3, 1], n_threads=0), ValueError, "n_threads"),
         (dict(layer_sizes=[3, 1], n_threads=1.5), TypeError, "n_threads"),
     ],
@@ -168,7 +173,8 @@ def test_targets_are_checked(loss, y, message):
     [
         ([1, 2], "sample_weight must have shape"),
         ([1, -1, 1], "sample_weight must not be negative"),
-        ([0, 0, 0], "sample_weight must not.*be zero throughout"),
+        ([0, 0, 0], "sample_weight must not be zero throughout"),
+        ([1e308] * 3, "finite sum"),
         ([1, np.nan, 1], "sample_weight must be finite"),
     ],
 )
@@ -186,3 +192,21 @@ def test_alpha_is_checked(network, alpha):
 def test_too_large_for_the_dtype():
     with pytest.raises(ValueError, match="X must be finite in float32"):
         Network([1, 1], dtype="float32").output([[1e300]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300 * 1e300, 1j])
+def test_parameters_must_be_finite_and_real(network, bad):
+    before = network.snapshot()
+    with pytest.raises((ValueError, TypeError), match="item 0 must"):
+        network.W[0] = np.full((3, 4), bad)
+    with pytest.raises((ValueError, TypeError), match=r"params\[0\]: W must"):
+        network.params = [(np.full((3, 4), bad), np.ones(4)), network.params[1]]
+    assert (network._flat == before).all()
+
+
+def test_what_the_tables_follow_from_cannot_be_changed(network):
+    for name in ("layer_sizes", "activation", "loss", "dtype"):
+        with pytest.raises(AttributeError):
+            setattr(network, name, getattr(network, name))
+    with pytest.raises(TypeError):
+        network.params[0] = network.params[1]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -112,6 +113,7 @@ def test_threads_are_started_where_they_pay():
     assert threads_for(FLOPS_THAT_PAY * 1000, 1) == 1
     assert threads_for(0, 100, n_threads=3) == 3
     assert threads_for(0, 2, n_threads=1000) == 2
+    assert threads_for(0, 10**6, n_threads=10**6) == max(64, available_threads())
 
 
 def test_environment_limits_threads():
@@ -140,3 +142,30 @@ def test_forked_child_neither_hangs_nor_differs():
     finally:
         child.kill()
         child.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork_beside_a_predicting_thread_does_not_hang():
+    """A child must not inherit the guard of BLAS while another thread holds it."""
+    regressor = MLPRegressor(max_iter=2).fit(X, X[:, 0])
+    done = threading.Event()
+
+    def predict_on():
+        while not done.is_set():
+            regressor.predict(X[:3])
+
+    thread = threading.Thread(target=predict_on)
+    thread.start()
+    context = multiprocessing.get_context("fork")
+    try:
+        for _ in range(20):
+            child = context.Process(target=regressor.predict, args=(X,))
+            child.start()
+            child.join(30)
+            hangs = child.is_alive()
+            child.kill()
+            assert not hangs
+    finally:
+        done.set()
+        thread.join()

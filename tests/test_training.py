@@ -15,7 +15,8 @@ from test_core import as_reference, make_problem
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._core import SOLVERS
-from fastmlp._training import Data, Descent
+from fastmlp._data import Data, Features
+from fastmlp._training import Descent
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -57,7 +58,7 @@ def test_solver_is_the_reference_for_20_steps(solver, changes, dtype, rtol):
     values = {name: settings[name.replace("nesterovs_momentum", "nesterov")] for name in names}
     expected = reference.SOLVERS[solver](flat, settings["learning_rate"], **values)
     descent = Descent(network, solver, settings)
-    data = Data(X, y, w)
+    data = Data(Features.of(X), y, w)
     for _ in range(4):
         losses = []
         for start in range(0, 50, batch_size):
@@ -66,7 +67,7 @@ def test_solver_is_the_reference_for_20_steps(solver, changes, dtype, rtol):
             losses += [reference.cost(params, *arguments)] * len(X[rows])
             _, dW, db = reference.backward(params, *arguments)
             expected.step(flat, [g for pair in zip(dW, db, strict=True) for g in pair])
-        loss = descent.epoch(data, np.arange(50), batch_size, alpha)
+        loss, _ = descent.epoch(data, np.arange(50), batch_size, alpha)
         assert_allclose(loss, np.mean(losses), rtol=rtol)
     for (W, b), (expected_W, expected_b) in zip(network.params, params, strict=True):
         assert_allclose(W, expected_W, rtol=rtol, atol=rtol)
@@ -77,7 +78,7 @@ def test_mini_batch_of_weight_zero_neither_moves_nor_breaks():
     network, X, y, _ = make_problem("squared_error", "tanh", n_rows=20)
     before = network.snapshot()
     descent = Descent(network, "sgd", SETTINGS)
-    loss = descent.epoch(Data(X, y, np.zeros(20)), np.arange(20), 10, 0.1)
+    loss, _ = descent.epoch(Data(Features.of(X), y, np.zeros(20)), np.arange(20), 10, 0.1)
     assert loss == 0
     assert (network._flat == before).all()
 
@@ -88,7 +89,7 @@ def test_tiny_epsilon_does_not_divide_zero_by_zero(dtype):
     network, X, y, w = make_problem("squared_error", "relu", dtype)
     network.b[0][...] = -1e3
     Descent(network, "adam", SETTINGS | {"epsilon": 1e-300}).epoch(
-        Data(X, y, w), np.arange(len(X)), 10, 0.0
+        Data(Features.of(X), y, w), np.arange(len(X)), 10, 0.0
     )
     assert np.isfinite(network._flat).all()
 
@@ -308,14 +309,14 @@ def test_warns_when_max_iter_is_reached():
 @ignore_convergence
 def test_verbose_tells_of_every_epoch(capsys):
     X, y, _ = make_task("binary")
-    MLPClassifier(max_iter=2, verbose=True, early_stopping=True, random_state=0).fit(X, y)
+    MLPClassifier(max_iter=2, verbose=2, early_stopping=True, random_state=0).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Iteration 1, loss = ")
     assert lines[1].startswith("Validation score: ")
-    MLPClassifier(max_iter=2, verbose=1, solver="lbfgs").fit(X, y)
+    MLPClassifier(max_iter=2, verbose=2, solver="lbfgs").fit(X, y)
     assert capsys.readouterr().out.startswith("Iteration 1, loss = ")
     MLPClassifier(tol=10, n_iter_no_change=1, solver="sgd", learning_rate="adaptive",
-                  verbose=True).fit(X, y)  # fmt: skip
+                  verbose=2).fit(X, y)  # fmt: skip
     out = capsys.readouterr().out
     assert "Setting learning rate to 0.000200" in out
     assert "Learning rate too small. Stopping." in out
@@ -359,3 +360,36 @@ def test_interrupt_keeps_the_weights(solver):
         regressor.fit(X, y)
     timer.join()
     assert np.isfinite(regressor.predict(X[:5])).all()
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("spoil", [dict(alpha=1e42), dict(learning_rate_init=1e30)])
+def test_partial_fit_goes_on_after_a_bad_batch(solver, spoil):
+    """What went wrong once leaves nothing behind, not even NaN in padding."""
+    X, y, _ = make_task("squared_error")
+    regressor, twin = (
+        MLPRegressor(hidden_layer_sizes=(4,), solver=solver, random_state=0).partial_fit(X, y)
+        for _ in range(2)
+    )
+    usual = {name: getattr(regressor, name) for name in spoil}
+    with pytest.raises(ValueError, match="non-finite"), np.errstate(all="ignore"):
+        regressor.set_params(**spoil).partial_fit(X, y * 1e15)
+    regressor.set_params(**usual).partial_fit(X, y)
+    twin.partial_fit(X, y)
+    assert all((a == b).all() for a, b in zip(regressor.coefs_, twin.coefs_, strict=True))
+
+
+def test_overflow_in_the_solver_is_divergence():
+    """The square of the gradient is infinite: Adam would stand still for ever."""
+    X, y, _ = make_task("squared_error")
+    with pytest.raises(ValueError, match="overflowed in the solver"):
+        MLPRegressor(hidden_layer_sizes=(), max_iter=2).fit(X, y * 1e25)
+
+
+@ignore_convergence
+def test_extreme_power_t_is_a_rate_of_zero():
+    X, y, _ = make_task("squared_error")
+    regressor = MLPRegressor(
+        solver="sgd", learning_rate="invscaling", power_t=1000.0, max_iter=3
+    ).fit(X, y)
+    assert regressor.history_["learning_rate"][-1] == 0

@@ -1,0 +1,87 @@
+"""Callbacks after every epoch: plain functions, and scikit-learn's interface where it is there."""
+
+from contextlib import contextmanager
+
+try:  # scikit-learn 1.9
+    from sklearn.callback import CallbackSupportMixin, FitCallback
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Stands in for what an older scikit-learn does not have."""
+
+    FitCallback = None
+
+
+def is_of_scikit_learn(callback):
+    return FitCallback is not None and isinstance(callback, FitCallback)
+
+
+def check_callbacks(callbacks):
+    """The callbacks as a list, or an error that says what they may be."""
+    if callbacks is None:
+        return []
+    given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+    for callback in given:
+        if isinstance(callback, type) or not (callable(callback) or is_of_scikit_learn(callback)):
+            raise TypeError(
+                "callbacks must be functions f(estimator, state) or callbacks of scikit-learn, "
+                f"got {callback!r}"
+            )
+    return list(given)
+
+
+class Hooks:
+    """The callbacks of one fit: told of every epoch, they answer whether to stop."""
+
+    def __init__(self, estimator, X, y, sample_weight, fitted_attributes):
+        self._estimator = estimator
+        self._functions = [
+            callback
+            for callback in check_callbacks(estimator.callbacks)
+            if not is_of_scikit_learn(callback)
+        ]
+        self._arguments = {
+            "estimator": estimator,
+            "X": X,
+            "y": y,
+            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
+            "reconstruction_attributes": fitted_attributes,
+        }
+        self._fit = self._epoch = None
+
+    @contextmanager
+    def of_fit(self, max_iter):
+        """Scikit-learn's hooks around a whole fit."""
+        if not getattr(self._estimator, "_skl_callbacks", None):
+            yield
+            return
+        self._fit = self._estimator._init_callback_context(max_subtasks=max_iter)
+        self._fit.call_on_fit_task_begin(**self._arguments)
+        yield
+        self._fit.call_on_fit_task_end(**self._arguments)
+
+    def begin_epoch(self):
+        if self._fit is not None:
+            self._epoch = self._fit.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(**self._arguments)
+
+    def end_epoch(self, epoch):
+        stop = any([function(self._estimator, epoch) for function in self._functions])
+        if self._fit is not None:
+            stop |= bool(self._epoch.call_on_fit_task_end(**self._arguments))
+        return stop
+
+
+@contextmanager
+def installed(estimator):
+    """Scikit-learn's callbacks among ``estimator.callbacks`` set on it, as by set_callbacks."""
+    theirs = [c for c in check_callbacks(estimator.callbacks) if is_of_scikit_learn(c)]
+    if not theirs:
+        yield
+        return
+    before = list(getattr(estimator, "_skl_callbacks", []))
+    estimator.set_callbacks(*before, *theirs)
+    try:
+        yield
+    finally:
+        estimator.set_callbacks(*before)

@@ -1,0 +1,70 @@
+"""Rows as the core takes them: dense or sparse, with their targets and weights."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+NOTHING = np.zeros(0, dtype=np.intp)
+
+
+def trusted(X):
+    """X, of which compiled code may take indices and addresses as they are."""
+    if not scipy.sparse.issparse(X):
+        return np.require(X, requirements="A")
+    X.check_format(full_check=True)
+    return X
+
+
+class Features(NamedTuple):
+    """Rows of inputs. Dense: ``values`` is X. Sparse: the parts of a CSR matrix."""
+
+    values: np.ndarray  # (n, m_0), or (n_nonzero, 1) if sparse
+    indices: np.ndarray = NOTHING  # (n_nonzero,) if sparse
+    indptr: np.ndarray = NOTHING  # (n + 1,) if sparse
+
+    @classmethod
+    def of(cls, X):
+        """Take in what is `trusted`: a C-ordered array, or a CSR matrix, in any order, even with
+        duplicates."""
+        if not scipy.sparse.issparse(X):
+            return cls(X)
+        values, indices = X.data, X.indices
+        if len(values) == 0:  # the core wants an address
+            values, indices = np.zeros(1, dtype=X.dtype), np.zeros(1, dtype=np.intp)
+        return cls(
+            np.require(values[:, np.newaxis], requirements=["C", "A"]),
+            indices.astype(np.intp, copy=False),
+            X.indptr.astype(np.intp, copy=False),
+        )
+
+    @property
+    def is_sparse(self):
+        return len(self.indptr) > 0
+
+    @property
+    def n_rows(self):
+        return len(self.indptr) - 1 if self.is_sparse else len(self.values)
+
+    def part(self, rows):
+        """The rows of a slice, as views."""
+        if self.is_sparse:
+            return self._replace(indptr=self.indptr[rows.start : rows.stop + 1])
+        return self._replace(values=self.values[rows])
+
+
+class Data(NamedTuple):
+    """Everything about some rows, C-ordered, aligned and of the network's dtype."""
+
+    features: Features
+    y: np.ndarray  # (n, n_targets)
+    sample_weight: np.ndarray  # (n,)
+
+    @property
+    def n_rows(self):
+        return len(self.y)
+
+    @property
+    def arrays(self):
+        """In the order of the core's arguments."""
+        return *self.features, self.y, self.sample_weight

@@ -1,0 +1,130 @@
+"""What `verbose` shows: nothing, one live line, or a line for every epoch."""
+
+import sys
+import time
+
+PLAIN_LINE_EVERY = 1.0  # seconds, where the output is not a terminal
+
+
+def progress(verbose):
+    """The display for a value of ``verbose``: 0 nothing, 1 a live line, from 2 on a log.
+
+    A display is called with every `Epoch`, told of decisions by ``say`` and ended by ``close``.
+    """
+    if not verbose:
+        return Silence()
+    if verbose is not True and verbose >= 2:
+        return Log()
+    for display in (RichBar, TqdmBar):
+        try:
+            return display()
+        except ImportError:
+            continue
+    return PlainLine()
+
+
+def describe(epoch):
+    """Loss, score and rate in a few words."""
+    parts = [f"loss {epoch.loss:.5g}"]
+    if epoch.val_loss is not None:
+        parts += [f"val_loss {epoch.val_loss:.5g}", f"val_score {epoch.val_score:.5g}"]
+    if epoch.learning_rate is not None:
+        parts.append(f"rate {epoch.learning_rate:.3g}")
+    return "  ".join(parts)
+
+
+class Silence:
+    def __call__(self, epoch):
+        pass
+
+    def say(self, text):
+        pass
+
+    def close(self):
+        pass
+
+
+class Log(Silence):
+    """scikit-learn's lines."""
+
+    def __call__(self, epoch):
+        print(f"Iteration {epoch.epoch}, loss = {epoch.loss:.8f}")
+        if epoch.val_score is not None:
+            print(f"Validation score: {epoch.val_score:f}")
+
+    def say(self, text):
+        print(text)
+
+
+class RichBar(Silence):
+    """A bar of rich, with the time left."""
+
+    def __init__(self):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        )
+        self._bar.start()
+        self._task = None
+
+    def __call__(self, epoch):
+        if self._task is None:
+            self._task = self._bar.add_task("", total=epoch.max_iter)
+        self._bar.update(self._task, completed=epoch.epoch, description=describe(epoch))
+
+    def close(self):
+        self._bar.stop()
+
+
+class TqdmBar(Silence):
+    """A bar of tqdm, with the time left."""
+
+    def __init__(self):
+        from tqdm import tqdm
+
+        self._tqdm = tqdm
+        self._bar = None
+
+    def __call__(self, epoch):
+        if self._bar is None:
+            self._bar = self._tqdm(total=epoch.max_iter, unit="epoch", file=sys.stdout)
+        self._bar.set_postfix_str(describe(epoch), refresh=False)
+        self._bar.update(epoch.epoch - self._bar.n)
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()
+
+
+class PlainLine(Silence):
+    """One line, written over on a terminal and repeated once a second in a file."""
+
+    def __init__(self):
+        self._began = time.perf_counter()
+        self._shown = -PLAIN_LINE_EVERY
+        self._last = None
+        self._is_terminal = sys.stdout.isatty()
+
+    def __call__(self, epoch):
+        now = time.perf_counter()
+        self._last = epoch
+        if self._is_terminal:
+            print(f"\r{self._text(now):100}", end="", flush=True)
+        elif now - self._shown >= PLAIN_LINE_EVERY:
+            print(self._text(now), flush=True)
+            self._shown, self._last = now, None
+
+    def _text(self, now):
+        epoch = self._last
+        left = (now - self._began) * (epoch.max_iter / epoch.epoch - 1)
+        return f"epoch {epoch.epoch}/{epoch.max_iter}  {describe(epoch)}  {left:.0f} s left"
+
+    def close(self):
+        if self._is_terminal:
+            print()
+        elif self._last is not None:
+            print(self._text(time.perf_counter()))

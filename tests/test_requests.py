@@ -1,0 +1,494 @@
+"""What users of scikit-learn asked for: class weights, validation rows of one's own, callbacks."""
+
+import _thread
+import builtins
+import io
+import pickle
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from sklearn.datasets import load_iris
+from sklearn.metrics import log_loss, mean_squared_error
+from sklearn.preprocessing import StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = StandardScaler().fit_transform(X)
+TRAIN, VAL = np.arange(150) % 3 > 0, np.arange(150) % 3 == 0
+NUMBERS = X[:, 0] * X[:, 1]
+
+
+def same_weights(a, b):
+    return all((V == W).all() for V, W in zip(a.coefs_, b.coefs_, strict=True))
+
+
+# Class weights ---------------------------------------------------------------------------------
+
+
+def test_class_weight_is_a_sample_weight():
+    weight = {0: 1.0, 1: 2.5, 2: 0.0}
+    rows = np.random.RandomState(0).uniform(size=150)
+    parameters = dict(max_iter=5, random_state=0)
+    by_class = MLPClassifier(class_weight=weight, **parameters).fit(X, Y, sample_weight=rows)
+    by_hand = MLPClassifier(**parameters).fit(
+        X, Y, sample_weight=rows * np.vectorize(weight.get)(Y)
+    )
+    for a, b in zip(by_class.coefs_, by_hand.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_balanced_class_weight_helps_the_rare_class():
+    rows = np.concatenate([np.flatnonzero(Y == 1), np.flatnonzero(Y == 2)[:5]])
+    parameters = dict(max_iter=60, random_state=0, learning_rate_init=0.01)
+    plain = MLPClassifier(**parameters).fit(X[rows], Y[rows])
+    balanced = MLPClassifier(class_weight="balanced", **parameters).fit(X[rows], Y[rows])
+    rare = X[Y == 2]
+    assert balanced.predict_proba(rare)[:, 1].mean() > plain.predict_proba(rare)[:, 1].mean() + 0.1
+
+
+def test_class_weight_of_labels():
+    labels = np.column_stack([Y == 0, Y == 1]).astype(int)
+    weights = [{0: 1, 1: 3}, {0: 1, 1: 1}]
+    classifier = MLPClassifier(class_weight=weights, max_iter=3).fit(X, labels)
+    assert classifier.predict(X).shape == labels.shape
+
+
+def test_bad_class_weight():
+    with pytest.raises(ValueError, match="class_weight"):
+        MLPClassifier(class_weight="heavy").fit(X, Y)
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
+
+
+# Validation rows of one's own, history ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_history_of_own_validation_rows(solver):
+    weight = np.random.RandomState(0).uniform(size=VAL.sum())
+    classifier = MLPClassifier(solver=solver, max_iter=10, random_state=0)
+    classifier.fit(X[TRAIN], Y[TRAIN], X_val=X[VAL], y_val=Y[VAL], sample_weight_val=weight)
+    history = classifier.history_
+    columns = {"loss", "val_loss", "val_score", "seconds"}
+    assert set(history) == columns | ({"learning_rate"} if solver == "adam" else set())
+    assert all(len(column) == classifier.n_iter_ for column in history.values())
+    probabilities = classifier.predict_proba(X[VAL]).astype(float)
+    expected = log_loss(Y[VAL], probabilities / probabilities.sum(axis=1, keepdims=True),
+                        sample_weight=weight)  # fmt: skip
+    assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
+    score = classifier.score(X[VAL], Y[VAL], sample_weight=weight)
+    assert history["val_score"][-1] == pytest.approx(score)
+    assert all(seconds > 0 for seconds in history["seconds"])
+
+
+def test_own_validation_rows_do_not_change_the_training():
+    parameters = dict(max_iter=10, random_state=0)
+    plain = MLPRegressor(**parameters).fit(X, NUMBERS)
+    watched = MLPRegressor(**parameters).fit(X, NUMBERS, X_val=X[:9], y_val=NUMBERS[:9])
+    assert same_weights(plain, watched)
+    assert watched.validation_scores_ is None
+    assert watched.history_["val_loss"][-1] == pytest.approx(
+        mean_squared_error(NUMBERS[:9], watched.predict(X[:9])) / 2, rel=1e-5
+    )
+
+
+def test_early_stopping_by_own_validation_rows():
+    classifier = MLPClassifier(
+        early_stopping=True, n_iter_no_change=5, learning_rate_init=0.05, random_state=0
+    ).fit(X[TRAIN], Y[TRAIN], X_val=X[VAL], y_val=Y[VAL])
+    assert classifier.validation_scores_ is classifier.history_["val_score"]
+    assert classifier.score(X[VAL], Y[VAL]) == pytest.approx(classifier.best_validation_score_)
+    assert classifier.best_validation_score_ == max(classifier.validation_scores_)
+    assert classifier.t_ == TRAIN.sum() * classifier.n_iter_  # no rows were set aside
+
+
+@pytest.mark.parametrize(
+    "scoring", ["neg_log_loss", "f1_macro", lambda estimator, X, y: estimator.score(X, y) / 2]
+)
+def test_scoring(scoring):
+    classifier = MLPClassifier(
+        scoring=scoring, early_stopping=True, n_iter_no_change=3, max_iter=30, random_state=0
+    ).fit(X[TRAIN], Y[TRAIN], X_val=X[VAL], y_val=Y[VAL])
+    scorer = sklearn.metrics.get_scorer(scoring) if isinstance(scoring, str) else scoring
+    assert scorer(classifier, X[VAL], Y[VAL]) == pytest.approx(classifier.best_validation_score_)
+
+
+def test_scoring_with_a_split_names_and_strings():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    names = np.array(["x", "y", "z"])[Y]
+    classifier = MLPClassifier(scoring="neg_log_loss", early_stopping=True, max_iter=5)
+    classifier.fit(frame, names)
+    assert len(classifier.validation_scores_) == classifier.n_iter_
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (dict(X_val=X), "X_val and y_val must be given together, got no y_val"),
+        (dict(y_val=Y), "X_val and y_val must be given together, got no X_val"),
+        (dict(sample_weight_val=np.ones(150)), "sample_weight_val needs X_val and y_val"),
+        (dict(X_val=X[:, :2], y_val=Y), "X_val.*features"),
+        (dict(X_val=X, y_val=Y + 1), "X_val, y_val.*classes not in"),
+        (dict(X_val=X, y_val=Y[:3]), "X_val, y_val.*inconsistent"),
+        (dict(X_val=X, y_val=Y, sample_weight_val=-np.ones(150)), "X_val.*sample_weight_val"),
+        (dict(X_val=X * np.nan, y_val=Y), "X_val.*NaN"),
+    ],
+)
+def test_bad_validation_rows(validation, message):
+    classifier = MLPClassifier(max_iter=2, random_state=0).fit(X, Y)
+    before = pickle.dumps(classifier)
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(X, Y, **validation)
+    assert pickle.dumps(classifier) == before
+
+
+def test_history_goes_on_with_warm_start_and_partial_fit():
+    regressor = MLPRegressor(max_iter=3, warm_start=True).fit(X, NUMBERS)
+    regressor.fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
+    regressor.partial_fit(X, NUMBERS)
+    assert len(regressor.history_["loss"]) == 7
+    val_loss = regressor.history_["val_loss"]
+    assert np.isnan(val_loss).tolist() == [True] * 3 + [False] * 3 + [True]
+
+
+def test_history_has_the_rate():
+    regressor = MLPRegressor(solver="sgd", learning_rate="invscaling", max_iter=4)
+    rates = regressor.fit(X, NUMBERS).history_["learning_rate"]
+    expected = [1e-3, *(1e-3 / (150 * k + 1) ** 0.5 for k in (1, 2, 3))]
+    np.testing.assert_allclose(rates, expected)
+
+
+# Callbacks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_a_function_is_told_of_every_epoch_and_may_stop(solver):
+    seen = []
+
+    def watch(estimator, state):
+        assert estimator.predict(X[:2]).shape == (2,)  # usable in the middle of training
+        assert estimator.n_iter_ == state.epoch
+        seen.append(state)
+        return state.epoch == 4
+
+    regressor = MLPRegressor(solver=solver, callbacks=[watch], max_iter=50, random_state=0)
+    regressor.fit(X, NUMBERS)
+    assert [state.epoch for state in seen] == [1, 2, 3, 4] == list(range(1, regressor.n_iter_ + 1))
+    assert [state.loss for state in seen] == regressor.history_["loss"]
+    assert seen[0].max_iter == 50
+    assert seen[0].val_loss is None
+    shorter = MLPRegressor(solver=solver, max_iter=4, random_state=0).fit(X, NUMBERS)
+    assert same_weights(regressor, shorter)
+
+
+def test_an_error_in_a_callback_leaves_the_estimator():
+    def fail(estimator, state):
+        raise RuntimeError("enough")
+
+    regressor = MLPRegressor(max_iter=3).fit(X, NUMBERS)
+    before = pickle.dumps(vars(regressor)["_network"])
+    with pytest.raises(RuntimeError, match="enough"):
+        regressor.set_params(callbacks=fail).fit(X, NUMBERS)
+    assert pickle.dumps(vars(regressor)["_network"]) == before
+
+
+@pytest.mark.parametrize("callbacks", [3, ["f"], [print, 3], dict])
+def test_bad_callbacks(callbacks):
+    with pytest.raises((TypeError, ValueError), match="callbacks"):
+        MLPRegressor(callbacks=callbacks).fit(X, NUMBERS)
+
+
+def test_scoring_monitor_of_scikit_learn():
+    callback = pytest.importorskip("sklearn.callback")
+    for give in ("set_callbacks", "parameter"):
+        monitor = callback.ScoringMonitor(scoring="accuracy")
+        classifier = MLPClassifier(max_iter=5, random_state=0)
+        if give == "parameter":
+            classifier.set_params(callbacks=[monitor])
+        else:
+            classifier.set_callbacks(monitor)
+        classifier.fit(X, Y)
+        log = monitor.get_logs(select="most_recent")
+        scores = [row["accuracy"] for row in log.data if row["task_name"] == "epoch"]
+        assert len(scores) == 5
+        assert scores[-1] == pytest.approx(classifier.score(X, Y))
+
+
+def test_progress_bar_of_scikit_learn(capsys):
+    callback = pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    MLPClassifier(max_iter=5, callbacks=[callback.ProgressBar()]).fit(X, Y)
+    assert "MLPClassifier" in capsys.readouterr().out
+
+
+class Recorder:
+    """A callback of scikit-learn's interface."""
+
+    def __init__(self):
+        self.calls = []
+
+    def setup(self, estimator, context):
+        self.calls.append("setup")
+
+    def teardown(self, estimator, context):
+        self.calls.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.calls.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+        self.calls.append(f"end {context.task_name}")
+        assert fitted_estimator.predict(X[:2]).shape == (2,)
+        return context.task_name == "epoch" and context.task_id == 1
+
+
+def test_callbacks_of_scikit_learn_are_ended_and_may_stop():
+    pytest.importorskip("sklearn.callback")
+    recorder = Recorder()
+    regressor = MLPRegressor(max_iter=9, callbacks=[recorder]).fit(X, NUMBERS)
+    epoch = ["begin epoch", "end epoch"]
+    assert recorder.calls == ["setup", "begin fit", *epoch, *epoch, "end fit", "teardown"]
+    assert regressor.n_iter_ == 2
+    recorder.calls.clear()
+    regressor.set_params(solver="sgd", learning_rate_init=1e30)
+    with pytest.raises(ValueError, match="non-finite"), np.errstate(all="ignore"):
+        regressor.fit(X, NUMBERS)
+    assert recorder.calls[:3] == ["setup", "begin fit", "begin epoch"]
+    assert recorder.calls[-1] == "teardown"
+    assert "end fit" not in recorder.calls
+
+
+# Progress --------------------------------------------------------------------------------------
+
+
+def without(monkeypatch, *libraries):
+    real = builtins.__import__
+
+    def limited(name, *args, **kwargs):
+        if name.split(".")[0] in libraries:
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", limited)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("missing", [(), ("rich",), ("rich", "tqdm")])
+def test_verbose_shows_one_live_line(monkeypatch, missing, solver):
+    without(monkeypatch, *missing)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    MLPClassifier(solver=solver, max_iter=8, verbose=1).fit(X, Y, X_val=X, y_val=Y)
+    shown = terminal.getvalue()
+    assert "8/8" in shown
+    for word in ("loss", "val_score"):
+        assert word in shown
+    if missing == ("rich", "tqdm"):
+        assert "left" in shown
+        assert shown.count("\n") == 1
+
+
+def test_verbose_in_a_file(monkeypatch, capsys):
+    without(monkeypatch, "rich", "tqdm")
+    MLPClassifier(max_iter=8, verbose=True).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("epoch 8/8  loss ")
+    assert len(lines) <= 8
+
+
+# Time ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_max_seconds(solver):
+    rng = np.random.RandomState(0)
+    rows, y = rng.standard_normal((50_000, 100)), rng.standard_normal(50_000)
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(200,), solver=solver, max_seconds=0.5, max_iter=10_000, max_fun=10**9,
+        tol=0, n_iter_no_change=np.inf,
+    )  # fmt: skip
+    began = time.perf_counter()
+    regressor.fit(rows, y)
+    assert time.perf_counter() - began < 30  # without a budget it takes hours
+    assert np.isfinite(regressor.predict(rows[:3])).all()
+    assert 0 < regressor.n_iter_ < 10_000
+
+
+def test_max_seconds_in_the_first_epoch(monkeypatch):
+    monkeypatch.setattr("fastmlp._training.SECONDS_IN_CORE", 0.0)
+    regressor = MLPRegressor(max_seconds=1e-9, batch_size=10).fit(X, NUMBERS)
+    assert regressor.t_ == 10
+    assert regressor.n_iter_ == 1
+    assert regressor.predict(X).shape == (150,)
+
+
+def test_bad_max_seconds():
+    with pytest.raises(ValueError, match="max_seconds"):
+        MLPRegressor(max_seconds=0).fit(X, NUMBERS)
+
+
+def test_interrupt_is_heard_at_once():
+    """Ctrl-C in the middle of an epoch of about ten seconds."""
+    rng = np.random.RandomState(0)
+    rows, y = (
+        rng.standard_normal(
+            (200_000, 100),
+        ).astype("float32"),
+        rng.standard_normal(200_000),
+    )
+    heard = []
+    regressor = MLPRegressor(hidden_layer_sizes=(1000, 1000), batch_size=200)
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        _thread.interrupt_main()
+
+    timer = threading.Timer(0.7, interrupt)
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        regressor.fit(rows, y)
+    heard.append(time.perf_counter())
+    timer.join()
+    assert heard[0] - sent[0] < 2  # 0.1 s on a machine that does nothing else
+    assert 0 < regressor.t_ < len(rows) or regressor.n_iter_ == 0
+    assert np.isfinite(regressor.predict(rows[:3])).all()
+
+
+# Divergence, scale -----------------------------------------------------------------------------
+
+
+def test_divergence_names_the_epoch_and_what_to_try():
+    regressor = MLPRegressor(solver="sgd", learning_rate_init=1e10, max_iter=1000)
+    with pytest.raises(ValueError, match=r"epoch \d+\. A lower learning_rate_init or scaled"):
+        regressor.fit(X, NUMBERS)
+
+
+def test_divergence_with_early_stopping_keeps_the_best():
+    regressor = MLPRegressor(
+        activation="identity", solver="sgd", learning_rate_init=1, early_stopping=True,
+        random_state=0, max_iter=20,
+    ).fit(X, NUMBERS)  # fmt: skip
+    assert regressor.n_iter_ < 20
+    assert np.isnan(regressor.validation_scores_[-1])
+    assert np.isfinite(regressor.predict(X)).all()
+
+
+def test_unscaled_columns_warn_once_and_by_name():
+    pandas = pytest.importorskip("pandas")
+    rows = X.copy()
+    rows[:, 1] += 5000
+    rows[:, 3] *= 5000
+    with pytest.warns(UserWarning, match=r"2 unscaled column.*: 1, 3\. Training") as record:
+        MLPRegressor(max_iter=2).fit(rows, NUMBERS)
+    assert sum("unscaled" in str(warning.message) for warning in record) == 1
+    frame = pandas.DataFrame(rows, columns=["a", "size", "c", "price"])
+    with pytest.warns(UserWarning, match="size, price"):
+        MLPRegressor(max_iter=2).fit(frame, NUMBERS)
+
+
+# Hidden layers, building without fitting -------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_activations(activation):
+    classifier = MLPClassifier((7, 5), activation=activation, max_iter=3, dtype="float64")
+    classifier.fit(X, Y)
+    a, f = X, {"relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}[activation]
+    layers = classifier.activations(X)
+    for l in (0, 1):
+        a = f(a @ classifier.coefs_[l] + classifier.intercepts_[l])
+        np.testing.assert_allclose(layers[l], a, rtol=1e-10, atol=1e-12)
+        assert (classifier.activations(X, l) == layers[l]).all()
+    assert (layers[2] == classifier.predict_proba(X)).all()
+    assert (classifier.activations(X, layer=-1) == layers[2]).all()
+    for bad in (3, -4, 1.0, "last"):
+        with pytest.raises(ValueError, match="layer must be"):
+            classifier.activations(X, bad)
+
+
+def test_activations_of_many_rows():
+    regressor = MLPRegressor(hidden_layer_sizes=(3,), max_iter=1).fit(X, NUMBERS)
+    many = np.tile(X, (100, 1))
+    np.testing.assert_allclose(
+        regressor.activations(many, 0), np.tile(regressor.activations(X, 0), (100, 1)), rtol=1e-5
+    )
+
+
+def test_initialize_gives_the_first_weights_of_fit():
+    parameters = dict(hidden_layer_sizes=(5,), random_state=3, max_iter=2)
+    built = MLPClassifier(warm_start=True, **parameters).initialize(4, classes=[0, 1, 2])
+    assert built.predict_proba(X).shape == (150, 3)
+    assert built.n_iter_ == built.t_ == 0
+    first = MLPClassifier(callbacks=lambda e, s: True, **parameters)
+    first.set_params(learning_rate_init=1e-30).fit(X, Y)
+    assert same_weights(built, first)
+
+
+def test_weights_set_before_fit_are_gone_on_with():
+    regressor = MLPRegressor(hidden_layer_sizes=(5,), warm_start=True, max_iter=1, alpha=0)
+    regressor.initialize(n_features=4, n_outputs=2)
+    regressor.coefs_ = [np.zeros((4, 5)), np.zeros((5, 2))]
+    regressor.intercepts_ = [np.zeros(5), np.ones(2)]
+    regressor.set_params(learning_rate_init=1e-30).fit(X, X[:, :2])
+    assert (regressor.predict(X) == 1).all()
+    regressor.partial_fit(X, X[:, :2])
+    labels = MLPClassifier().initialize(4, [0, 1, 2], multilabel=True)
+    assert labels.partial_fit(X, np.eye(3, dtype=int)[Y]).predict(X).shape == (150, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MLPRegressor().initialize(0), "n_features must be a whole number >= 1, got 0"),
+        (lambda: MLPRegressor().initialize(2.5), "n_features"),
+        (lambda: MLPRegressor().initialize(2, n_outputs=0), "n_outputs"),
+        (lambda: MLPClassifier().initialize(2, classes=["a"]), "at least two classes"),
+        (lambda: MLPClassifier(alpha=-1).initialize(2, [0, 1]), "alpha"),
+    ],
+)
+def test_bad_initialize(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# Prediction ------------------------------------------------------------------------------------
+
+
+def test_the_short_way_refuses_what_the_long_way_refuses():
+    classifier = MLPClassifier(max_iter=2).fit(X, Y)
+    rows = X.astype(np.float32)
+    assert classifier._is_ready(rows)
+    for bad in (np.full((2, 4), np.nan, "f"), np.full((2, 4), np.inf, "f"), rows[:, :3].copy()):
+        with pytest.raises(ValueError, match=r"NaN|infinity|features"):
+            classifier.predict(bad)
+    large = np.full((2, 4), 1e25, "f")  # finite, but not its square
+    assert not classifier._is_ready(large)
+    assert np.isfinite(classifier.predict_proba(large)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_prediction_does_not_depend_on_the_rows_beside_it(dtype):
+    rng = np.random.RandomState(0)
+    rows = rng.standard_normal((5000, 30)).astype(dtype)
+    regressor = MLPRegressor(hidden_layer_sizes=(50, 20), max_iter=2, dtype=dtype)
+    regressor.fit(rows[:100], rows[:100, 0])
+    together = regressor.predict(rows)
+    rtol = 1e-12 if dtype == "float64" else 1e-4
+    for part in (slice(0, 1), slice(17, 18), slice(100, 165), slice(4095, 4097)):
+        np.testing.assert_allclose(
+            regressor.predict(rows[part]), together[part], rtol=rtol, atol=rtol
+        )

@@ -1,0 +1,194 @@
+"""A drop-in for scikit-learn: its checks, its own tests of the estimators, and its tools."""
+
+import importlib.resources
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import sklearn
+from joblib import parallel_config
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
+
+from fastmlp import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = StandardScaler().fit_transform(X)
+
+needs_newest = pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="the checks and tests are those of scikit-learn 1.9",
+)
+
+# dtype='float64': one check compares weighted with repeated rows to 1e-7.
+CHECKED = [
+    estimator(**parameters, dtype="float64", max_iter=20)
+    for estimator in (MLPClassifier, MLPRegressor)
+    for parameters in (
+        {},
+        {"solver": "sgd", "learning_rate_init": 0.01},
+        {"solver": "lbfgs"},
+        {"hidden_layer_sizes": (), "solver": "lbfgs"},
+    )
+]
+
+
+@needs_newest
+@parametrize_with_checks(CHECKED)
+@pytest.mark.filterwarnings("ignore:X has .* unscaled column:UserWarning")
+@pytest.mark.filterwarnings("ignore:Got `batch_size`:UserWarning")
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+# Those of scikit-learn's tests that look at its private names (_optimizer and the like)
+PRIVATE = {
+    "test_fit",
+    "test_gradient",
+    "test_learning_rate_warmstart",
+    "test_adaptive_learning_rate",
+    "test_n_iter_no_change",
+    "test_n_iter_no_change_inf",
+}
+# Those that expect float64 arithmetic for float64 rows, where the default here is float32
+FLOAT64 = {"test_nonfinite_params", "test_mlp_param_dtypes"}
+# A single class is an error here: there is nothing to learn
+ONE_CLASS = {"test_preserve_feature_names"}
+
+IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
+OURS = "from fastmlp import MLPClassifier, MLPRegressor\n"
+OURS_IN_FLOAT64 = """
+import fastmlp
+from sklearn.base import clone
+
+def in_float64(estimator):
+    def make(*args, **parameters):
+        return estimator(*args, **{"dtype": "float64"} | parameters)
+    return make
+
+MLPClassifier, MLPRegressor = in_float64(fastmlp.MLPClassifier), in_float64(fastmlp.MLPRegressor)
+"""
+
+
+def run_tests_of_scikit_learn(folder, replacement, but):
+    source = importlib.resources.files("sklearn.neural_network.tests") / "test_mlp.py"
+    text = source.read_text(encoding="utf-8")
+    assert IMPORT in text
+    path = folder / "test_mlp.py"
+    path.write_text(text.replace(IMPORT, replacement), encoding="utf-8")
+    (folder / "conftest.py").write_text(
+        "import pytest\n@pytest.fixture\ndef global_random_seed():\n    return 42\n"
+    )
+    deselected = [f"--deselect={path.name}::{name}" for name in but]
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+            *(path.name, *deselected),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stdout[-5000:]
+
+
+@needs_newest
+def test_scikit_learns_own_tests(tmp_path):
+    run_tests_of_scikit_learn(tmp_path, OURS, PRIVATE | FLOAT64 | ONE_CLASS)
+
+
+@needs_newest
+def test_scikit_learns_own_tests_in_float64(tmp_path):
+    float32_only = {
+        "test_mlp_param_dtypes[make0-float32]",
+        "test_mlp_param_dtypes[make1-float32]",
+    }
+    run_tests_of_scikit_learn(tmp_path, OURS_IN_FLOAT64, PRIVATE | ONE_CLASS | float32_only)
+
+
+def test_tags():
+    assert get_tags(MLPClassifier()).input_tags.sparse
+    assert get_tags(MLPClassifier()).classifier_tags.multi_label
+    assert get_tags(MLPRegressor()).input_tags.sparse
+
+
+def test_representations():
+    classifier = MLPClassifier(max_iter=2).fit(X, Y)
+    assert repr(classifier) == "MLPClassifier(max_iter=2)"
+    assert "MLPClassifier" in classifier._repr_html_()
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
+def test_searches(search):
+    grid = {"mlpclassifier__hidden_layer_sizes": [(5,), (20,)], "mlpclassifier__alpha": [0, 1]}
+    pipeline = make_pipeline(
+        StandardScaler(), MLPClassifier(learning_rate_init=0.02, max_iter=50, random_state=0)
+    )
+    options = {"random_state": 0} if search is HalvingGridSearchCV else {}
+    found = search(pipeline, grid, cv=2, **options).fit(X, Y)
+    assert found.best_score_ > 0.8
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_cross_validation_in_parallel_is_the_same(backend):
+    estimator = MLPClassifier(max_iter=10, random_state=0)
+    alone = cross_val_score(estimator, X, Y, cv=4)
+    with parallel_config(backend=backend, n_jobs=2):
+        assert (cross_val_score(estimator, X, Y, cv=4) == alone).all()
+
+
+def test_concurrent_fits_release_the_gil_and_agree():
+    def fit(seed):
+        return MLPClassifier(max_iter=20, random_state=seed).fit(X, Y).predict_proba(X).tobytes()
+
+    alone = [fit(seed) for seed in range(6)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(fit, range(6))) == alone
+
+
+def test_metadata_routing():
+    weight = np.random.RandomState(0).uniform(size=len(Y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = MLPClassifier(max_iter=3, random_state=0)
+        estimator.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        routed = cross_validate(
+            estimator, X, Y, params={"sample_weight": weight}, cv=2, return_estimator=True
+        )
+    rows = np.concatenate([np.flatnonzero(Y == k)[len(Y) // 6 :] for k in range(3)])
+    by_hand = MLPClassifier(max_iter=3, random_state=0)
+    by_hand.fit(X[np.sort(rows)], Y[np.sort(rows)], sample_weight=weight[np.sort(rows)])
+    assert (routed["estimator"][0].coefs_[0] == by_hand.coefs_[0]).all()
+
+
+def test_feature_names():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    classifier = MLPClassifier(max_iter=2, early_stopping=True).fit(frame, Y)
+    assert classifier.feature_names_in_.tolist() == list("abcd")
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        classifier.predict(X)
+    with pytest.raises(ValueError, match="feature names should match"):
+        classifier.predict(frame[["b", "a", "c", "d"]])
+
+
+def test_clone_and_pickle_of_all_parameters():
+    classifier = MLPClassifier(class_weight="balanced", scoring="f1_macro", max_seconds=5)
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert pickle.loads(pickle.dumps(classifier)).get_params() == classifier.get_params()
