@@ -209,11 +209,11 @@ LOSSES = {
 
 
 cdef inline real saturated_exp(real z) noexcept nogil:
-    """exp(z), held below the largest number of the type."""
+    """exp(z), held far enough below the largest number that sums and products of it are finite."""
     if real is float:
-        return expf(min(z, <float> 88))
+        return expf(min(z, <float> 60))
     else:
-        return exp(min(z, <double> 709))
+        return exp(min(z, <double> 500))
 
 
 cdef inline double softmax(
@@ -288,7 +288,7 @@ cdef double output_delta(
                     row_loss += binary_log_loss(z[k], y[k])
                     a[k] = logistic(z[k])
                 elif loss == POISSON:
-                    row_loss += poisson(z[k], y[k])
+                    row_loss += poisson(z[k], y[k], saturated_exp(z[k]))
                     a[k] = saturated_exp(z[k])
                 else:
                     row_loss += squared_error(z[k], y[k])
@@ -307,10 +307,10 @@ cdef inline double binary_log_loss(double z, double y) noexcept nogil:
     return max(z, 0) - y * z + log1p(exp(-fabs(z)))
 
 
-cdef inline double poisson(double z, double y) noexcept nogil:
+cdef inline double poisson(double z, double y, double a) noexcept nogil:
     """y log(y / a) - y + a for a = exp(z); its first term is 0 for y = 0."""
     cdef double log_y = log(y) if y > 0 else 0
-    return y * (log_y - z) - y + saturated_exp(z)
+    return y * (log_y - z) - y + a
 
 
 cdef inline double squared_error(double z, double y) noexcept nogil:

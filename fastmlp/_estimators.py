@@ -37,7 +37,7 @@ from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._data import Data, Features, trusted
 from fastmlp._network import Network, check_layer_sizes
 from fastmlp._progress import progress
-from fastmlp._threads import check_n_threads
+from fastmlp._threads import check_n_threads, one_blas_thread
 from fastmlp._training import Descent, History, Stopping, Watch, minimize_lbfgs, train_epochs
 
 OUTPUT_ACTIVATIONS = {
@@ -59,7 +59,7 @@ FITTED = (
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
-ROWS_TO_LOOK_AT = 10_000
+ROWS_TO_LOOK_AT = 1_000
 
 
 def _has_mini_batches(estimator):
@@ -588,7 +588,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
-        return self._fitted_network()._output(self._features(X))
+        network = self._fitted_network()
+        # NumPy's BLAS, too: its threads would go on spinning beside the core's
+        with one_blas_thread:
+            return network._output(self._features(X))
 
     def _features(self, X):
         network = self._fitted_network()

@@ -17,7 +17,8 @@ CACHE_LINE = 64  # bytes
 
 # Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
 # not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
-ROWS_IN_BLOCK = 64
+ROWS_IN_BLOCK = 128
+ROWS_FOR_TWO_BLOCKS = 64
 PARAMETERS_IN_BLOCK = 65_536
 BLOCKS_IN_LAYER = 16
 
@@ -136,7 +137,10 @@ def _power_of_two(x):
 
 def rows_in_block(n_rows):
     """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks."""
-    return -(-n_rows // _power_of_two(n_rows / ROWS_IN_BLOCK))
+    n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
+    if n_rows >= ROWS_FOR_TWO_BLOCKS:
+        n_blocks = max(n_blocks, 2)
+    return -(-n_rows // n_blocks)
 
 
 class Workspace(NamedTuple):

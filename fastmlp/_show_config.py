@@ -1,6 +1,7 @@
 """What this installation is made of."""
 
 from importlib.metadata import version
+from pathlib import Path
 
 from fastmlp import _core
 from fastmlp._threads import available_threads, blas_libraries
@@ -8,10 +9,15 @@ from fastmlp._threads import available_threads, blas_libraries
 __version__ = version("fastmlp")
 
 
+def _is_in_scipy(path):
+    return any(part.startswith("scipy") for part in Path(path).parts[-3:-1])
+
+
 def _blas():
     """Name, version and architecture of the BLAS libraries in this process, SciPy's first."""
     libraries = [library.info() for library in blas_libraries()]
-    libraries.sort(key=lambda library: "scipy" not in library["filepath"])
+    # NumPy has one of its own, in a file with SciPy's name: the folder tells
+    libraries.sort(key=lambda library: not _is_in_scipy(library["filepath"]))
     if not libraries:
         return "SciPy's (one that threadpoolctl does not know)"
     first = libraries[0]

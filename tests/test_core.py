@@ -93,7 +93,7 @@ def test_gradient_is_the_slope_of_the_loss(activation, loss, alpha, weighted):
 
 @pytest.mark.parametrize("dtype", RTOL)
 @pytest.mark.parametrize("sizes", [(1, 1), (4, 2), (3, 1, 2), (2, 16, 1), (17, 33, 100, 5)])
-@pytest.mark.parametrize("n_rows", [1, 2, 64, 65, 129])
+@pytest.mark.parametrize("n_rows", [1, 2, 63, 64, 65, 129, 257])
 def test_edge_sizes(n_rows, sizes, dtype):
     network, X, y, w = make_problem("squared_error", "tanh", dtype, n_rows, sizes)
     got = network.loss_and_gradients(X, y, w, 0.1)
@@ -107,11 +107,12 @@ def test_edge_sizes(n_rows, sizes, dtype):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_large_z_neither_overflows_nor_gives_nan(size, loss, dtype):
-    network = Network([1, 2], loss=loss, dtype=dtype)
-    network.params = [(np.zeros((1, 2)), [size, 0])]
+    network = Network([1, 3, 2], "identity", loss, dtype=dtype, random_state=0)
+    network.b[1] = [size, 0]
     y = [0, 1, 1] if loss == "log_loss" else [[0, 0], [1, 1], [0, 1]]
-    got = network.loss_and_gradients(np.ones((3, 1)), y)
-    for array in [got.loss, *got.delta, *got.dW, *got.db, network.output(np.ones((3, 1)))]:
+    X = np.array([[100.0], [0.0], [-100.0]])
+    got = network.loss_and_gradients(X, y)
+    for array in [got.loss, *got.delta, *got.dW, *got.db, network.output(X)]:
         assert np.isfinite(array).all()
 
 
