@@ -111,7 +111,7 @@ _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Of 'sgd'.
     early_stopping : bool, default=False
         Whether a part of the rows is set aside, its score ends the training, and the weights that
-        scored best are kept.
+        scored best are kept. Of 'adam' and 'sgd'; 'lbfgs' takes no notice of it.
     validation_fraction : float in [0, 1), default=0.1
         That part.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
