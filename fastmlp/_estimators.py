@@ -1,6 +1,7 @@
 """MLPClassifier and MLPRegressor: validate, encode the targets, delegate, present the result."""
 
 import copy
+import functools
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -16,13 +17,11 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, check_scoring, get_scorer_names, r2_score
-from sklearn.model_selection import train_test_split
+from sklearn.metrics import accuracy_score, get_scorer_names, r2_score
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import _safe_indexing, check_random_state, column_or_1d
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import (
     _check_partial_fit_first_call,
     check_classification_targets,
@@ -39,6 +38,7 @@ from fastmlp._network import Network, check_layer_sizes
 from fastmlp._progress import progress
 from fastmlp._threads import check_n_threads, one_blas_thread
 from fastmlp._training import Descent, History, Stopping, Watch, minimize_lbfgs, train_epochs
+from fastmlp._validation import by_output, by_scorer, set_aside
 
 OUTPUT_ACTIVATIONS = {
     "log_loss": "softmax",
@@ -48,7 +48,6 @@ OUTPUT_ACTIVATIONS = {
 }
 
 LARGEST_AUTO_BATCH = 200
-FEWEST_VALIDATION_ROWS = 2
 
 # What a fit sets.
 FITTED = (
@@ -62,12 +61,30 @@ LARGEST_SCALE = 1e3
 ROWS_TO_LOOK_AT = 1_000
 
 
-def _has_mini_batches(estimator):
-    if estimator.solver == "lbfgs":
-        raise AttributeError(
-            "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
-        )
-    return True
+class NoPartialFit(AttributeError, ValueError):
+    """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
+
+
+class _of_mini_batches:
+    """A method that is there only for an estimator that learns from one mini-batch by itself."""
+
+    def __init__(self, method):
+        self._method = method
+        functools.update_wrapper(self, method)
+
+    def __get__(self, estimator, owner=None):
+        if estimator is None:
+            return self._method
+        if estimator.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        if estimator.early_stopping:
+            raise NoPartialFit(
+                "partial_fit does not support early_stopping=True: one mini-batch has no "
+                "validation rows"
+            )
+        return self._method.__get__(estimator, owner)
 
 
 # The parameters that classifier and regressor share, for their docstrings.
@@ -279,8 +296,6 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _partial_fit(self, X, y, sample_weight):
         self._validate_params()  # which scikit-learn leaves out for a fitted estimator
-        if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
         goes_on = self.__sklearn_is_fitted__()
         return self._fit(X, y, sample_weight, (None, None, None), goes_on=goes_on, is_partial=True)
 
@@ -419,34 +434,16 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     def _set_rows_aside(self, X, y, data, validation, random_state):
-        """The rows to train on; and a function for loss and score of the others, if any.
-
-        X is what the user gave, so that a scorer meets rows of that kind.
-        """
-        order = np.arange(data.n_rows)
+        """The rows to train on; and a function for loss and score of the others, if any."""
+        everything = np.arange(data.n_rows)
         X_val, y_val, weight_val = validation
         if X_val is not None or y_val is not None:
-            return order, self._validation_of_own(X_val, y_val, weight_val)
+            return everything, self._validation_of_own(X_val, y_val, weight_val)
         if weight_val is not None:
             raise ValueError("sample_weight_val needs X_val and y_val")
         if not self.early_stopping or self.solver == "lbfgs":
-            return order, None
-        is_binary = self._network.loss == "binary_log_loss" and self.n_outputs_ == 1
-        order, rows = train_test_split(
-            order,
-            random_state=random_state,
-            test_size=self.validation_fraction,
-            stratify=data.y.astype(bool) if is_binary else None,
-        )
-        if len(rows) < FEWEST_VALIDATION_ROWS:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        if self.scoring is None:
-            return order, self._validation(data, rows, None, None, None)
-        weight = data.sample_weight[rows]
-        return order, self._validation(data, rows, _safe_indexing(X, rows), y[rows], weight)
+            return everything, None
+        return set_aside(self, X, y, data, random_state)
 
     def _validation_of_own(self, X_val, y_val, weight_val):
         if X_val is None or y_val is None:
@@ -458,20 +455,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             data = self._network_data(X, self._encode_validation_targets(y), weight)
         except (ValueError, TypeError) as error:
             raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
-        return self._validation(data, np.arange(data.n_rows), X_val, y, weight)
-
-    def _validation(self, data, rows, X, y, sample_weight):
-        """() -> (loss, score) of some rows of the data, which are X and y in the user's terms."""
-        scorer = self.scoring and check_scoring(self, scoring=self.scoring)
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-
-        def validate():
-            output, loss = self._network._evaluate(data, rows)
-            if scorer:
-                return loss, scorer(self, X, y, **weight)
-            return loss, self._score_output(data.y[rows], output, data.sample_weight[rows])
-
-        return validate
+        rows = np.arange(data.n_rows)
+        if self.scoring is None:
+            return by_output(self, data, rows)
+        return by_scorer(self, data, rows, X_val, y, weight)
 
     def _descent_for(self, network, *, keep_state):
         settings = {
@@ -846,7 +833,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             sample_weight=sample_weight,
         )
 
-    @available_if(_has_mini_batches)
+    @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Go once over the rows, from the weights and the solver's state that are there.
@@ -1035,7 +1022,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         with np.errstate(over="ignore"):  # just before it diverges
             return r2_score(y, output, sample_weight=sample_weight)
 
-    @available_if(_has_mini_batches)
+    @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Go once over the rows, from the weights and the solver's state that are there.

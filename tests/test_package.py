@@ -28,6 +28,7 @@ BESIDE_THEM = {
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
     "_threads": {"_core"},
+    "_validation": set(),
 }
 
 
@@ -56,7 +57,7 @@ def test_imports_run_one_way():
 
 def test_only_the_estimators_and_what_is_beside_them_import_scikit_learn():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    allowed = {"_estimators", "_callbacks", "__main__"}
+    allowed = {"_estimators", "_callbacks", "_validation", "__main__"}
     assert {module for module in modules if imports(module)[1]} == allowed
 
 
