@@ -267,6 +267,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs, a row for each sample; tables of pandas, polars and pyarrow, too.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels or an indicator matrix of several labels; for regression numbers.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -286,6 +287,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         ValueError, TypeError
             For what X, y, sample_weight or a parameter must not be, and when training diverges.
             The estimator is then as it was before.
+
+        Examples
+        --------
+        Stop early by validation rows of your own, and look at what they said:
+
+        >>> from sklearn.datasets import load_digits
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier(early_stopping=True, random_state=0)
+        >>> classifier = classifier.fit(X[:1200], y[:1200], X_val=X[1200:1500], y_val=y[1200:1500])
+        >>> sorted(classifier.history_)
+        ['learning_rate', 'loss', 'seconds', 'val_loss', 'val_score']
+        >>> max(classifier.history_['val_score']) == classifier.best_validation_score_
+        True
         """
         with self._unchanged_on_error():
             goes_on = self.warm_start and self.__sklearn_is_fitted__()
@@ -610,6 +625,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
         layer : int or None, default=None
             0 for the first hidden layer, -1 for the output; None for all.
 
@@ -617,6 +633,16 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples, n_nodes), or a list of them
             The activations a^l, in the order of ``coefs_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier((20, 5), solver='lbfgs', max_iter=1000, random_state=0)
+        >>> classifier = classifier.fit(X, y)
+        >>> classifier.activations(X, layer=1).shape
+        (150, 5)
         """
         network = self._fitted_network()
         features = self._features(X)
@@ -841,8 +867,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels or an indicator matrix; not every class must be among them.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss; not negative.
         classes : array-like of shape (n_classes,), default=None
             All classes that will come; needed in the first call. For an indicator matrix the
             numbers of its columns.
@@ -850,6 +879,23 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`. The method is not there for ``solver='lbfgs'`` and with ``early_stopping``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier(random_state=0)
+        >>> for start in range(0, 1797, 600):
+        ...     rows = slice(start, start + 600)
+        ...     classifier = classifier.partial_fit(X[rows], y[rows], classes=range(10))
+        >>> classifier.t_
+        1797
         """
         with self._unchanged_on_error():
             if self.class_weight == "balanced":
@@ -869,13 +915,30 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Parameters
         ----------
         n_features : int
+            Columns of X, at least 1.
         classes : array-like of shape (n_classes,)
             The labels; with ``multilabel`` the numbers of an indicator matrix's columns.
         multilabel : bool, default=False
+            Whether a row may have several labels, or none.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For fewer than one feature or two classes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPClassifier
+        >>> classifier = MLPClassifier((), random_state=0).initialize(2, classes=['no', 'yes'])
+        >>> classifier.coefs_ = [[[1], [1]]]
+        >>> classifier.intercepts_ = [[-1.5]]
+        >>> classifier.predict(np.array([[0, 1], [1, 1]]))
+        array(['no', 'yes'], dtype='<U3')
         """
         with self._unchanged_on_error():
             self._forget()
@@ -889,10 +952,20 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
+        >>> classifier.predict(X[[0, 60, 120]])
+        array([0, 1, 2])
         """
         decision = self._decide(self._output(X))
         return decision if self._target_kind == "multilabel" else self.classes_[decision]
@@ -903,11 +976,21 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
+        >>> classifier.predict_proba(X[[0]]).round(1)
+        array([[1., 0., 0.]], dtype=float32)
         """
         output = self._output(X)
         if self._target_kind != "binary":
@@ -923,10 +1006,21 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; -inf where a probability is 0.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
+        >>> classifier.predict_log_proba(X[:2]).shape
+        (2, 3)
         """
         with np.errstate(divide="ignore"):  # log(0) is -inf
             return np.log(self.predict_proba(X))
@@ -1030,12 +1124,31 @@ class MLPRegressor(RegressorMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The numbers to predict.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss; not negative.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`. The method is not there for ``solver='lbfgs'`` and with ``early_stopping``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(random_state=0)
+        >>> for _ in range(3):
+        ...     regressor = regressor.partial_fit(X, X.ravel() ** 2)
+        >>> len(regressor.loss_curve_)
+        3
         """
         with self._unchanged_on_error():
             return self._partial_fit(X, y, sample_weight)
@@ -1048,11 +1161,27 @@ class MLPRegressor(RegressorMixin, _MLP):
         Parameters
         ----------
         n_features : int
+            Columns of X, at least 1.
         n_outputs : int, default=1
+            Columns of y, at least 1.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For fewer than one feature or output.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> regressor = MLPRegressor(hidden_layer_sizes=()).initialize(n_features=1)
+        >>> regressor.coefs_, regressor.intercepts_ = [[[2]]], [[1]]
+        >>> regressor.predict(np.array([[0], [10]]))
+        array([ 1., 21.], dtype=float32)
         """
         if not isinstance(n_outputs, Integral) or n_outputs < 1:
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
@@ -1067,10 +1196,20 @@ class MLPRegressor(RegressorMixin, _MLP):
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(solver='lbfgs', random_state=0).fit(X, X.ravel() ** 2)
+        >>> regressor.predict([[0.5]]).round(1)
+        array([0.2])
         """
         output = self._output(X)
         return output[:, 0] if output.shape[1] == 1 else output

@@ -298,11 +298,37 @@ class Network:
         self._flat[...] = flat
 
     def snapshot(self):
-        """A copy of the parameters, for `restore`."""
+        """Copy the parameters, for `restore`.
+
+        Returns
+        -------
+        ndarray
+            W and b of all layers, in the network's own layout.
+
+        Examples
+        --------
+        >>> from fastmlp import Network
+        >>> net = Network([2, 1], random_state=0)
+        >>> first = net.snapshot()
+        >>> net.W[0] = [[0], [0]]
+        >>> net.restore(first)
+        >>> bool(net.W[0].all())
+        True
+        """
         return self._flat.copy()
 
     def restore(self, snapshot):
-        """Set the parameters to what they were at the time of a `snapshot`."""
+        """Set the parameters to what they were at the time of a `snapshot`.
+
+        Parameters
+        ----------
+        snapshot : ndarray
+            What `snapshot` has returned for a network of the same layers and dtype.
+
+        Examples
+        --------
+        See `snapshot`.
+        """
         self._flat[...] = snapshot
 
     @property
@@ -355,6 +381,7 @@ class Network:
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
+            The inputs, a row for each sample.
 
         Returns
         -------
@@ -362,6 +389,13 @@ class Network:
             ``z[l]`` of shape (n_rows, layer_sizes[l + 1]).
         a : list of ndarray
             ``a[0]`` is X, ``a[l + 1]`` is f(z[l]); ``a[-1]`` is the output.
+
+        Examples
+        --------
+        >>> from fastmlp import Network
+        >>> z, a = Network([3, 4, 2], activation='tanh', random_state=0).forward([[1, 2, 3]])
+        >>> [layer.shape for layer in a]
+        [(1, 3), (1, 4), (1, 2)]
         """
         X = self._check_X(X)
         work = self._workspace(X.shape[0], keep_z=True)
@@ -375,10 +409,18 @@ class Network:
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
+            The inputs, a row for each sample.
 
         Returns
         -------
         ndarray of shape (n_rows, layer_sizes[-1])
+
+        Examples
+        --------
+        >>> from fastmlp import Network
+        >>> net = Network([3, 2], loss='log_loss', random_state=0)
+        >>> float(net.output([[1, 2, 3]]).sum().round(3))
+        1.0
         """
         return self._output(Features.of(self._check_X(X)))
 
@@ -388,6 +430,7 @@ class Network:
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
+            The inputs, a row for each sample.
         y : array-like of shape (n_rows,) or (n_rows, layer_sizes[-1])
             For 'log_loss' the classes' numbers, of shape (n_rows,).
         sample_weight : array-like of shape (n_rows,), default=None
@@ -403,6 +446,19 @@ class Network:
             the mean included.
         dW, db : list of ndarray
             Of the shapes of W and b.
+
+        Examples
+        --------
+        A step of gradient descent by hand:
+
+        >>> from fastmlp import Network
+        >>> net = Network([1, 3, 1], activation='tanh', random_state=0)
+        >>> X, y = [[0.0], [1.0]], [1.0, 2.0]
+        >>> before = net.loss_and_gradients(X, y)
+        >>> for W, dW in zip(net.W, before.dW):
+        ...     W -= 0.1 * dW
+        >>> net.loss_and_gradients(X, y).loss < before.loss
+        True
         """
         data = self._check_data(X, y, sample_weight)
         if not isinstance(alpha, Real):

@@ -23,7 +23,7 @@ SMALLEST_ADAPTIVE_RATE = 1e-6
 class Epoch(NamedTuple):
     """What is known after an epoch (of 'lbfgs': an iteration); callbacks get it as `state`.
 
-    Attributes
+    Parameters
     ----------
     epoch : int
         From 1, in this call of `fit`.
@@ -37,6 +37,19 @@ class Epoch(NamedTuple):
         Of this epoch; None for 'lbfgs'.
     seconds : float
         That this epoch took, validation included.
+
+    Examples
+    --------
+    End the training at a loss that is small enough:
+
+    >>> from sklearn.datasets import load_iris
+    >>> from fastmlp import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> def good_enough(estimator, state):
+    ...     return state.loss < 0.5
+    >>> classifier = MLPClassifier(callbacks=good_enough, random_state=0).fit(X, y)
+    >>> classifier.loss_ < 0.5 < classifier.loss_curve_[-2]
+    True
     """
 
     epoch: int

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastmlp
-from fastmlp import _core, _estimators, _network
+from fastmlp import _core, _estimators, _network, _training
 from fastmlp.__main__ import main
 
 PACKAGE = Path(fastmlp.__file__).parent
@@ -137,16 +137,38 @@ def test_command_is_installed(command, tmp_path):
     assert shown.stdout == f"fastmlp {fastmlp.__version__}\n"
 
 
-@pytest.mark.parametrize("module", [_estimators, _network, "_show_config"])
+@pytest.mark.parametrize("module", [_estimators, _network, _training, "_show_config"])
 def test_docstring_examples(module):
     if isinstance(module, str):
         module = importlib.import_module(f"fastmlp.{module}")
     assert doctest.testmod(module).failed == 0
 
 
-def test_readme_example(tmp_path, monkeypatch):
+CLASSES = (fastmlp.MLPClassifier, fastmlp.MLPRegressor, fastmlp.Network, fastmlp.Epoch)
+PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, fastmlp.show_config)] + [
+    f"fastmlp.{public.__name__}.{name}"
+    for public in CLASSES
+    for name, method in vars(public).items()
+    if callable(getattr(public, name))
+    and not name.startswith("_")
+    and getattr(method, "__module__", "").startswith("fastmlp")
+]
+# What makes a docstring incomplete; the other codes are about its form, or about "See Also".
+INCOMPLETE = {"GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "EX01"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstring_is_complete(name):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    assert [text for code, text in validate(name)["errors"] if code in INCOMPLETE] == []
+
+
+@pytest.mark.parametrize("page", [README, *README.parent.glob("docs/*.md")], ids=lambda p: p.name)
+def test_examples_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, page.name, "exec"), {"__name__": "example"})
+
+
+def test_readme_has_an_example():
+    assert "```python" in README.read_text(encoding="utf-8")

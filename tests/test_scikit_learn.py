@@ -124,7 +124,7 @@ PRIVATE = {
 # Those that expect float64 arithmetic for float64 rows, where the default here is float32
 FLOAT64 = {"test_nonfinite_params", "test_mlp_param_dtypes"}
 # A single class is an error here: there is nothing to learn
-ONE_CLASS = {"test_preserve_feature_names"}
+ONE_CLASS = {"test_preserve_feature_names[MLPClassifier]"}
 
 IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
 OURS = "from fastmlp import MLPClassifier, MLPRegressor\n"
@@ -135,6 +135,7 @@ from sklearn.base import clone
 def in_float64(estimator):
     def make(*args, **parameters):
         return estimator(*args, **{"dtype": "float64"} | parameters)
+    make.__name__ = estimator.__name__
     return make
 
 MLPClassifier, MLPRegressor = in_float64(fastmlp.MLPClassifier), in_float64(fastmlp.MLPRegressor)
@@ -171,8 +172,8 @@ def test_scikit_learns_own_tests(tmp_path):
 @needs_newest
 def test_scikit_learns_own_tests_in_float64(tmp_path):
     float32_only = {
-        "test_mlp_param_dtypes[make0-float32]",
-        "test_mlp_param_dtypes[make1-float32]",
+        "test_mlp_param_dtypes[MLPClassifier-float32]",
+        "test_mlp_param_dtypes[MLPRegressor-float32]",
     }
     run_tests_of_scikit_learn(tmp_path, OURS_IN_FLOAT64, PRIVATE | ONE_CLASS | float32_only)
 
