@@ -155,6 +155,8 @@ class Workspace(NamedTuple):
 def check_layer_sizes(layer_sizes, name="layer_sizes"):
     """The sizes as a tuple of ints, or an error that names the argument."""
     try:
+        if isinstance(layer_sizes, (bytes, bytearray, set, frozenset, dict)):
+            raise TypeError
         sizes = tuple(operator.index(n) for n in layer_sizes)
     except TypeError:
         raise TypeError(f"{name} must be whole numbers >= 1, got {layer_sizes!r}") from None
@@ -173,6 +175,19 @@ def check_dtype(dtype):
         if isinstance(dtype, (np.dtype, type)) and dtype == allowed:
             return allowed
     raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+
+
+def _as_random_state(random_state):
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if random_state is not None and not hasattr(random_state, "__index__"):
+        raise TypeError(
+            f"random_state must be None, an int or a numpy.random.RandomState, got {random_state!r}"
+        )
+    try:
+        return np.random.RandomState(random_state)
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}, got {random_state!r}") from None
 
 
 def _check_choice(name, given, allowed):
@@ -272,8 +287,7 @@ class Network:
         self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
 
     def _initialize(self, random_state):
-        if not isinstance(random_state, np.random.RandomState):
-            random_state = np.random.RandomState(random_state)
+        random_state = _as_random_state(random_state)
         factor = 2.0 if self.activation == "logistic" else 6.0
         for W, b in self.params:
             bound = np.sqrt(factor / sum(W.shape))

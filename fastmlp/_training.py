@@ -103,12 +103,12 @@ class History:
 class Divergence(ValueError):
     """The loss or the weights have stopped being finite."""
 
-    def __init__(self, when):
+    def __init__(self, when, remedy="A lower learning_rate_init"):
         super().__init__(
             "Solver produced non-finite parameter weights. The input data may contain large "
-            f"values and need to be preprocessed. ({when}. A lower learning_rate_init or scaled "
-            "features, by sklearn.preprocessing.StandardScaler for instance, usually help, and "
-            "scaled targets in regression.)"
+            f"values and need to be preprocessed. ({when}. {remedy} or scaled features, by "
+            "sklearn.preprocessing.StandardScaler for instance, usually help, and scaled targets "
+            "in regression.)"
         )
 
 
@@ -404,7 +404,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         network._flat[...] = params
         loss = network._full_gradient(data, alpha, gradient)
         if not np.isfinite(loss):
-            raise Divergence(f"The loss was {loss} after iteration {best.n_iter}")
+            raise Divergence(f"The loss was {loss} after iteration {best.n_iter}", "A larger alpha")
         return loss, gradient.astype(np.float64)
 
     def after_iteration(intermediate_result):
