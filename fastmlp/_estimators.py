@@ -176,7 +176,7 @@ _ATTRIBUTES = """coefs_ : list of ndarray
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
     t_ : int
-        Training rows seen so far; 0 for 'lbfgs'.
+        Training rows that 'sgd' and 'adam' have seen so far.
     n_layers_ : int
         Layers of nodes: inputs, hidden, outputs.
     n_outputs_ : int
@@ -414,7 +414,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._descent = None
         self.loss_ = minimum.loss
         self.n_iter_ = minimum.n_iter
-        self.t_ = 0
+        self.t_ = self._history.n_rows_seen
         self.history_ = self._history.columns
         if minimum.failure:
             warnings.warn(
@@ -498,12 +498,12 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_iter_ = history.n_epochs
         if self.solver == "lbfgs":
             return
-        self.loss_curve_ = history.columns.setdefault("loss", [])
+        self.loss_curve_ = history.loss_curve
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
         self.t_ = history.n_rows_seen
         by_score = self.early_stopping
         self.best_loss_ = None if by_score else history.best_loss
-        self.validation_scores_ = history.columns.get("val_score", []) if by_score else None
+        self.validation_scores_ = history.validation_scores if by_score else None
         self.best_validation_score_ = history.best_validation_score if by_score else None
 
     @contextmanager

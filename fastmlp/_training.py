@@ -66,6 +66,8 @@ class History:
     """What training has seen so far; a warm start goes on with it."""
 
     columns: dict = field(default_factory=dict)  # a list for each column, a number for each epoch
+    loss_curve: list = field(default_factory=list)  # of the mini-batch solvers' epochs only,
+    validation_scores: list = field(default_factory=list)  # and likewise their scores
     best_loss: float = np.inf
     best_validation_score: float = -np.inf
     best_params: np.ndarray | None = None
@@ -82,22 +84,30 @@ class History:
                 self.columns[name] = [np.nan] * n_before
             if name in self.columns:
                 self.columns[name].append(np.nan if value is None else value)
+        if epoch.learning_rate is not None:
+            self.loss_curve.append(epoch.loss)
+            if epoch.val_score is not None:
+                self.validation_scores.append(epoch.val_score)
 
     def judge(self, value, best, tol, *, larger_is_better):
         """Count the epochs since ``value`` last got better than ``best`` by ``tol``."""
         worse = value < best + tol if larger_is_better else value > best - tol
         self.n_bad_epochs = self.n_bad_epochs + 1 if worse else 0
 
+    def _lists(self):
+        curves = {"loss_curve": self.loss_curve, "validation_scores": self.validation_scores}
+        return curves | {("columns", name): column for name, column in self.columns.items()}
+
     def snapshot(self):
-        return vars(self).copy(), {name: len(column) for name, column in self.columns.items()}
+        return vars(self).copy(), {key: len(numbers) for key, numbers in self._lists().items()}
 
     def restore(self, snapshot):
         values, lengths = snapshot
         vars(self).update(values)
-        for name in [*self.columns]:
-            del self.columns[name][lengths.get(name, 0) :]
-            if name not in lengths:
-                del self.columns[name]
+        for key, numbers in self._lists().items():
+            del numbers[lengths.get(key, 0) :]
+        for name in [name for name in self.columns if ("columns", name) not in lengths]:
+            del self.columns[name]
 
 
 class Divergence(ValueError):
@@ -328,7 +338,15 @@ def train_epochs(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
                     learning_rate=rate,
                 )  # fmt: skip
-                is_over |= not np.isfinite(loss)
+                if not np.isfinite(loss):
+                    warnings.warn(
+                        f"Training has diverged: the loss was {loss} in epoch {history.n_epochs}. "
+                        "The weights of the best validation score are kept. A lower "
+                        "learning_rate_init or scaled features usually help.",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    is_over = True
                 _judge_epoch(descent.network, history, stopping)
                 descent.end_epoch(history.n_rows_seen)
                 if history.n_bad_epochs > stopping.n_iter_no_change:

@@ -14,7 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import unique_labels
-from test_training import TASKS, make_task
+from test_trajectory import TASKS, make_task
 
 from fastmlp import MLPClassifier, MLPRegressor
 
@@ -393,7 +393,7 @@ def test_bad_sample_weight(fitted, weight, message):
         dict(momentum=1.5),
         dict(nesterovs_momentum=None),
         dict(early_stopping=None),
-        dict(early_stopping=True, validation_fraction=1.0),
+        dict(validation_fraction=1.0),
         dict(beta_1=1.0),
         dict(beta_2=-0.1),
         dict(epsilon=0),

@@ -103,7 +103,7 @@ def test_early_stopping_by_own_validation_rows():
     classifier = MLPClassifier(
         early_stopping=True, n_iter_no_change=5, learning_rate_init=0.05, random_state=0
     ).fit(X[TRAIN], Y[TRAIN], X_val=X[VAL], y_val=Y[VAL])
-    assert classifier.validation_scores_ is classifier.history_["val_score"]
+    assert classifier.validation_scores_ == classifier.history_["val_score"]
     assert classifier.score(X[VAL], Y[VAL]) == pytest.approx(classifier.best_validation_score_)
     assert classifier.best_validation_score_ == max(classifier.validation_scores_)
     assert classifier.t_ == TRAIN.sum() * classifier.n_iter_  # no rows were set aside
@@ -381,7 +381,9 @@ def test_divergence_with_early_stopping_keeps_the_best():
     regressor = MLPRegressor(
         activation="identity", solver="sgd", learning_rate_init=1, early_stopping=True,
         random_state=0, max_iter=20,
-    ).fit(X, NUMBERS)  # fmt: skip
+    )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="Training has diverged: the loss was .* in epoch"):
+        regressor.fit(X, NUMBERS)
     assert regressor.n_iter_ < 20
     assert np.isnan(regressor.validation_scores_[-1])
     assert np.isfinite(regressor.predict(X)).all()

@@ -68,7 +68,9 @@ WITHOUT_REPEATED_ROWS = [
 
 
 ignore_small_and_unscaled = pytest.mark.filterwarnings(
-    "ignore:X has .* unscaled column:UserWarning", "ignore:Got `batch_size`:UserWarning"
+    "ignore:X has .* unscaled column:UserWarning",
+    "ignore:Training has diverged:RuntimeWarning",
+    "ignore:Got `batch_size`:UserWarning",
 )
 
 

@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 import reference
-import sklearn.neural_network
 from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from test_core import as_reference, make_problem
+from test_trajectory import make_task
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._core import SOLVERS
@@ -92,161 +92,6 @@ def test_tiny_epsilon_does_not_divide_zero_by_zero(dtype):
         Data(Features.of(X), y, w), np.arange(len(X)), 10, 0.0
     )
     assert np.isfinite(network._flat).all()
-
-
-TASKS = {
-    "binary": (MLPClassifier, "log_loss"),
-    "multiclass": (MLPClassifier, "log_loss"),
-    "multilabel": (MLPClassifier, "log_loss"),
-    "squared_error": (MLPRegressor, "squared_error"),
-    "poisson": (MLPRegressor, "poisson"),
-}
-
-
-def make_task(task, n_rows=157):
-    rng = np.random.RandomState(7)
-    X = rng.standard_normal((n_rows, 6))
-    z = X @ rng.standard_normal((6, 3)) + 0.3 * rng.standard_normal((n_rows, 3))
-    y = {
-        "binary": np.array(["no", "yes"])[(z[:, 0] > 0).astype(int)],
-        "multiclass": z.argmax(axis=1) * 10,
-        "multilabel": (z > 0).astype(int),
-        "squared_error": z[:, 0],
-        "poisson": rng.poisson(np.exp(np.clip(z[:, 0] / 2, -2, 2))),
-    }[task]
-    return X, y, rng.uniform(0.1, 2, n_rows)
-
-
-def both(task, **parameters):
-    """scikit-learn's estimator and ours, in float64."""
-    name = TASKS[task][0].__name__
-    if name == "MLPRegressor":
-        parameters["loss"] = TASKS[task][1]
-    theirs = getattr(sklearn.neural_network, name)(**parameters)
-    return theirs, TASKS[task][0](**parameters, dtype="float64")
-
-
-def assert_same_trajectory(theirs, ours, X, rtol=1e-6):
-    for attribute in ("coefs_", "intercepts_"):
-        for got, want in zip(getattr(ours, attribute), getattr(theirs, attribute), strict=True):
-            assert_allclose(got, want, rtol=rtol, atol=rtol * np.abs(want).max())
-    for attribute in (
-        "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
-        "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_",
-    ):  # fmt: skip
-        want, got = (getattr(estimator, attribute, "absent") for estimator in (theirs, ours))
-        if isinstance(want, (float, list)):
-            assert_allclose(got, want, rtol=rtol)
-        else:
-            assert got == want, attribute
-    for method in ("predict_proba", "predict_log_proba"):
-        if hasattr(theirs, method):
-            with np.errstate(divide="ignore"):  # scikit-learn's log of 0
-                assert_allclose(getattr(ours, method)(X), getattr(theirs, method)(X), rtol=1e-5)
-    if hasattr(theirs, "classes_"):
-        assert (ours.classes_ == theirs.classes_).all()
-        assert (ours.predict(X) == theirs.predict(X)).all()
-    else:
-        assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5)
-
-
-@ignore_convergence
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        dict(activation="identity"),
-        dict(activation="logistic", alpha=1.0),
-        dict(activation="tanh", hidden_layer_sizes=(9, 5), batch_size=20),
-        dict(hidden_layer_sizes=(), shuffle=False),
-        dict(early_stopping=True, validation_fraction=0.3, alpha=0),
-        dict(solver="sgd", momentum=0, learning_rate_init=0.1),
-        dict(solver="sgd", nesterovs_momentum=False, learning_rate="invscaling", power_t=0.3),
-        dict(solver="sgd", learning_rate="adaptive", learning_rate_init=0.2, tol=0.1,
-             n_iter_no_change=1, max_iter=15),
-        dict(solver="lbfgs", activation="tanh"),
-    ],
-    ids=lambda p: "-".join(f"{k}={v}" for k, v in p.items()),
-)  # fmt: skip
-@pytest.mark.parametrize("weighted", [False, True])
-def test_trajectory_of_scikit_learn(parameters, task, weighted):
-    X, y, w = make_task(task)
-    theirs, ours = both(task, **{"max_iter": 10, "random_state": 3} | parameters)
-    for estimator in (theirs, ours):
-        estimator.fit(X, y, sample_weight=w if weighted else None)
-    assert_same_trajectory(theirs, ours, X)
-
-
-@ignore_convergence
-@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_warm_start_follows_scikit_learn(solver, early_stopping):
-    X, y, _ = make_task("multiclass")
-    pair = both(
-        "multiclass",
-        solver=solver,
-        warm_start=True,
-        max_iter=4,
-        random_state=3,
-        early_stopping=early_stopping,
-    )
-    for _ in range(3):
-        for estimator in pair:
-            estimator.fit(X, y)
-    assert_same_trajectory(*pair, X)
-
-
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
-@pytest.mark.parametrize("task", TASKS)
-def test_partial_fit_follows_scikit_learn(task, solver):
-    X, y, _ = make_task(task)
-    pair = both(task, solver=solver, learning_rate="adaptive", random_state=3)
-    for estimator in pair:
-        for start in range(0, 150, 30):
-            rows = slice(start, start + 30)
-            classes = {} if TASKS[task][0] is MLPRegressor else {"classes": np.unique(y)}
-            if task == "multilabel":
-                classes = {"classes": np.arange(3)}
-            estimator.partial_fit(X[rows], y[rows], **classes)
-    assert_same_trajectory(*pair, X)
-
-
-@ignore_convergence
-@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
-def test_several_outputs_have_the_weights_of_scikit_learn(loss):
-    """The loss of 'squared_error' is the sum over the outputs here, their mean there."""
-    X, y, _ = make_task("multilabel")
-    parameters = dict(loss=loss, max_iter=10, random_state=3)
-    ours = MLPRegressor(**parameters, dtype="float64").fit(X, y)
-    theirs = sklearn.neural_network.MLPRegressor(**parameters).fit(X, y)
-    for got, want in zip(ours.coefs_, theirs.coefs_, strict=True):
-        assert_allclose(got, want, rtol=1e-6, atol=1e-9)
-    if loss == "poisson":
-        assert_allclose(ours.loss_, theirs.loss_, rtol=1e-6)
-    else:
-        residuals = ((ours.predict(X) - y) ** 2).sum(axis=1).mean() / 2
-        assert_allclose(ours.loss_, residuals, rtol=0.05)
-
-
-def test_gradient_of_scikit_learn():
-    """An independent check of the core: scikit-learn's own back-propagation."""
-    X, y, w = make_task("multiclass")
-    theirs, ours = both("multiclass", activation="tanh", alpha=0.5, max_iter=1, random_state=0)
-    with pytest.warns(ConvergenceWarning):
-        theirs.fit(X, y)
-    with pytest.warns(ConvergenceWarning):
-        ours.fit(X, y)
-    n_layers = theirs.n_layers_
-    loss, dW, db = theirs._backprop(
-        X, theirs._label_binarizer.transform(y), w, [X] + [None] * (n_layers - 1),
-        [None] * (n_layers - 1), [None] * (n_layers - 1), [None] * (n_layers - 1),
-    )  # fmt: skip
-    network = ours._network
-    network.params = list(zip(theirs.coefs_, theirs.intercepts_, strict=True))
-    got = network.loss_and_gradients(X, y // 10, w, 0.5)
-    assert_allclose(got.loss, loss, rtol=1e-12)
-    for g, e in zip(got.dW + got.db, dW + db, strict=True):
-        assert_allclose(g, e, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
