@@ -5,6 +5,7 @@ FASTMLP_DEBUG=1    bounds checks on and optimisation off in the core
 """
 
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,20 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+SIMD = Path("fastmlp/_simd")
+HEADERS = sorted(map(str, SIMD.glob("*.h")))
+
+# _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
+INSTRUCTION_SETS = {
+    "baseline": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        *("-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"),
+        "-mprefer-vector-width=512",
+    ],
+}
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
 
@@ -62,7 +77,28 @@ class BuildExtensions(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags + openmp_compile
             extension.extra_link_args = openmp_link
+            extension.extra_objects = self.kernel_objects(compile_flags)
         super().build_extensions()
+
+    def kernel_objects(self, compile_flags):
+        """Compile the kernels once for each instruction set, and what chooses among them."""
+        has_sets = ON_X86 and self.compiler.compiler_type == "unix"
+        if self.compiler.compiler_type == "unix":
+            compile_flags = [*compile_flags, "-ffp-contract=fast"]
+        objects = self.compiler.compile(
+            [str(SIMD / "choose.c")],
+            output_dir=self.build_temp,
+            macros=[("FASTMLP_X86", "1")] if has_sets else [],
+            extra_postargs=compile_flags,
+        )
+        for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
+            objects += self.compiler.compile(
+                [str(SIMD / "kernels.c")],
+                output_dir=str(Path(self.build_temp, name)),
+                extra_postargs=compile_flags + flags,
+                depends=HEADERS,
+            )
+        return objects
 
     def openmp_flags(self):
         if os.environ.get("FASTMLP_OPENMP", "1") == "0":
@@ -92,7 +128,7 @@ class BuildExtensions(build_ext):
 
 setup(
     ext_modules=cythonize(
-        [Extension("fastmlp._core", ["fastmlp/_core.pyx"])],
+        [Extension("fastmlp._core", ["fastmlp/_core.pyx"], include_dirs=["fastmlp"], depends=HEADERS)],
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,

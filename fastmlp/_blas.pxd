@@ -1,6 +1,6 @@
 """Row-major matrix product over SciPy's BLAS."""
 
-from scipy.linalg.cython_blas cimport ddot, dgemm, dgemv, sdot, sgemm, sgemv
+from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 ctypedef fused real:
     float
@@ -66,11 +66,3 @@ cdef inline void gemm(
     else:
         dgemm(&trans_B, &trans_A, &rows, &columns, &inner, &alpha,
               <double*> B, &stride_B, <double*> A, &stride_A, &beta, C, &stride_C)
-
-
-cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
-    cdef int size = <int> n, one = 1
-    if real is float:
-        return sdot(&size, <float*> x, &one, <float*> x, &one)
-    else:
-        return ddot(&size, <double*> x, &one, <double*> x, &one)

@@ -1,12 +1,13 @@
-"""All arithmetic of fastmlp, in the order in which a mini-batch meets it.
+"""All of fastmlp's arithmetic but for the kernels, in the order in which a mini-batch meets it.
 
 A  Tables               what is where in the flat buffers
-B  Activations          f and f'
-C  Losses               output activation, loss and delta^L together
-D  Stage 1: rows        equations (1), (2), (3) for a block of rows
-E  Stage 2: parameters  equations (4), (5) for a block of parameters
-F  Solvers              the step of (5)
-G  The boundary         what Python calls
+B  Losses               output activation, loss and delta^L together
+C  Stage 1: rows        equations (1), (2), (3) for a block of rows
+D  Stage 2: parameters  equations (4), (5) for a block of parameters
+E  The boundary         what Python calls
+
+The kernels are the inner loops in C, built for several instruction sets: the three products of a
+layer, activations and solvers. They are in `_simd/` and come in through `_kernels.pxd`.
 
 Notation and the numbered equations are those of docs/how-it-works.md. A stage is a parallel loop
 over blocks; a block writes only what is its own, and how the work is cut into blocks depends on
@@ -14,31 +15,45 @@ the problem and never on the number of threads: so neither does the result. The 
 nothing; all memory is NumPy's.
 """
 
+import os
+
 import numpy as np
 
 from cython.parallel cimport parallel, prange
-from libc.math cimport exp, expf, fabs, log, log1p, pow, sqrt, sqrtf, tanh, tanhf
+from libc.math cimport exp, fabs, log, log1p, pow, sqrt
 from libc.string cimport memcpy, memset
 
-from fastmlp._blas cimport gemm, real, sum_of_squares
-from fastmlp._openmp cimport FASTMLP_OPENMP, omp_get_max_threads
+from fastmlp._blas cimport gemm, real
+from fastmlp._kernels cimport (
+    IDENTITY,
+    LOGISTIC,
+    RELU,
+    TANH,
+    Layer,
+    Matrix,
+    Solver,
+    activate,
+    adam,
+    add_multiple,
+    backward_kernel,
+    exponentials,
+    flush_denormals,
+    forward_kernel,
+    gradient_kernel,
+    has_kernels,
+    kernels,
+    name_of,
+    restore_denormals,
+    sgd,
+    sum_of_squares,
+    times_derivative,
+    use,
+)
+from fastmlp._openmp cimport FASTMLP_OPENMP, omp_get_max_threads, omp_get_thread_num
 
 # ================================================================================================
 # A  Tables
 # ================================================================================================
-
-# One row per layer, the input included (layer 0, which has no parameters). Offsets, not pointers:
-# they survive a copy and a pickle.
-cdef packed struct Layer:
-    Py_ssize_t n_in         # m_{l-1}
-    Py_ssize_t n_out        # m_l
-    Py_ssize_t stride       # n_out, padded: how far apart the rows of W, z, a, delta are
-    Py_ssize_t activation
-    Py_ssize_t W            # offset into the parameters: W (n_in, stride), and after it ...
-    Py_ssize_t b            # ... b (stride,): together an (n_in + 1, stride) matrix
-    Py_ssize_t z            # offsets into a workspace, for each row that it can hold: z, a and
-    Py_ssize_t a            # delta are (capacity, stride); z == a where z is not kept
-    Py_ssize_t delta
 
 # A block of parameters: rows first to last (exclusive) of the (n_in + 1, stride) matrix [W; b].
 cdef packed struct Block:
@@ -46,18 +61,7 @@ cdef packed struct Block:
     Py_ssize_t first
     Py_ssize_t last
 
-cdef packed struct Solver:
-    Py_ssize_t kind
-    Py_ssize_t t            # steps made so far
-    Py_ssize_t nesterov
-    double learning_rate
-    double step_rate        # learning_rate with the corrections for step t
-    double momentum
-    double beta_1
-    double beta_2
-    double epsilon
-
-# The same as NumPy's types.
+# The same as NumPy's types; those of the kernels' tables are described in _simd/kernels.h.
 cdef Layer a_layer
 cdef Block a_block
 cdef Solver a_solver
@@ -65,17 +69,28 @@ LAYER = np.asarray(<Layer[:1:1]> &a_layer).dtype
 BLOCK = np.asarray(<Block[:1:1]> &a_block).dtype
 SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 
+# The activations of hidden layers; the output's belongs to the loss.
+ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
+
+cdef enum SolverKind:
+    SGD
+    ADAM
+
+# name: (its number, how many state arrays of the parameters' layout it keeps)
+SOLVERS = {"sgd": (SGD, 1), "adam": (ADAM, 2)}
+
 # Where the rows of a mini-batch come from: `order` says which rows of the data (NULL: as they are).
-# Sparse rows stay where they are; for dense ones `indptr` is NULL.
+# Sparse rows have an `indptr`; dense ones lie `stride` numbers apart.
 cdef struct Source:
     const Py_ssize_t* order     # (batch,)
     const Py_ssize_t* indptr    # (any + 1,) where a row's numbers begin
     const Py_ssize_t* indices   # (n_nonzero,) their columns
-    const void* values          # (n_nonzero,) the numbers, of the core's type
+    const void* values          # (n_nonzero,) the numbers, of the core's type; or (any, stride)
+    Py_ssize_t stride
 
 # A block of rows of a workspace with room for `capacity` rows. The workspace begins with the rows'
 # weights (capacity,) and targets (capacity, n_targets), then comes what the table of layers says;
-# a^0, which sparse rows and predictions do without, is its end.
+# a^0, a copy of the inputs for those products that BLAS makes, is its end.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
@@ -107,91 +122,40 @@ cdef inline real* at(
     return work + rows.capacity * offset + rows.first * stride
 
 
-# ================================================================================================
-# B  Activations
-# ================================================================================================
-
-cdef enum Activation:
-    IDENTITY
-    LOGISTIC
-    TANH
-    RELU
-
-# Those of the hidden layers; the output's belongs to the loss.
-ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
+cdef inline bint is_sparse(Rows rows) noexcept nogil:
+    return rows.source.indptr != NULL
 
 
-cdef inline real exp_(real x) noexcept nogil:
-    if real is float:
-        return expf(x)
-    else:
-        return exp(x)
+cdef inline bint is_copied(const Layer* layers, const real* any, Rows rows) noexcept nogil:
+    """Whether the inputs must lie side by side, for BLAS; kernels read them where they are."""
+    return not is_sparse(rows) and rows.source.order != NULL and not has_kernels(&layers[1], any)
 
 
-cdef inline real tanh_(real x) noexcept nogil:
-    if real is float:
-        return tanhf(x)
-    else:
-        return tanh(x)
-
-
-cdef inline real sqrt_(real x) noexcept nogil:
-    if real is float:
-        return sqrtf(x)
-    else:
-        return sqrt(x)
-
-
-cdef inline real logistic(real z) noexcept nogil:
-    cdef real e
-    if z < 0:
-        e = exp_(z)
-        return e / (1 + e)
-    return 1 / (1 + exp_(-z))
-
-
-cdef void activate(
-    Py_ssize_t activation,
-    const real* z,          # (n,)
-    real* a,                # (n,) may be z
-    Py_ssize_t n,
+cdef inline Matrix inputs(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* work,
+    Rows rows,
 ) noexcept nogil:
-    """a = f(z)."""
-    cdef Py_ssize_t i
-    if activation == LOGISTIC:
-        for i in range(n):
-            a[i] = logistic(z[i])
-    elif activation == TANH:
-        for i in range(n):
-            a[i] = tanh_(z[i])
-    elif activation == RELU:
-        for i in range(n):
-            a[i] = 0 if z[i] < 0 else z[i]      # in this order NaN stays NaN
-    elif a != z:
-        memcpy(a, z, n * sizeof(real))
-
-
-cdef void times_derivative(
-    Py_ssize_t activation,
-    const real* a,          # (n,) f(z)
-    real* delta,            # (n,)
-    Py_ssize_t n,
-) noexcept nogil:
-    """delta *= f'(z), where f' is a function of a; that of relu is 0 where a is 0."""
-    cdef Py_ssize_t i
-    if activation == LOGISTIC:
-        for i in range(n):
-            delta[i] *= a[i] * (1 - a[i])
-    elif activation == TANH:
-        for i in range(n):
-            delta[i] *= 1 - a[i] * a[i]
-    elif activation == RELU:
-        for i in range(n):
-            delta[i] = 0 if a[i] == 0 else delta[i]
+    """a^{l-1} of the block's rows, (rows.n, n_in) of layer l, if not sparse."""
+    cdef Matrix x
+    cdef Layer before = layers[l - 1]
+    x.index = NULL
+    if l > 1 or is_copied(layers, work, rows):
+        x.base = at(<real*> work, before.a, before.stride, rows)
+        x.stride = before.stride
+        return x
+    x.base = rows.source.values
+    x.stride = rows.source.stride
+    if rows.source.order == NULL:
+        x.base = <const real*> x.base + rows.first * x.stride
+    else:
+        x.index = rows.source.order + rows.first
+    return x
 
 
 # ================================================================================================
-# C  Losses
+# B  Losses
 # ================================================================================================
 
 cdef enum Loss:
@@ -208,17 +172,17 @@ LOSSES = {
 }
 
 
-cdef inline real saturated_exp(real z) noexcept nogil:
+cdef inline void saturated_exp(const real* z, real* a, Py_ssize_t n) noexcept nogil:
     """exp(z), held far enough below the largest number that sums and products of it are finite."""
-    if real is float:
-        return expf(min(z, <float> 60))
-    else:
-        return exp(min(z, <double> 500))
+    cdef Py_ssize_t k
+    for k in range(n):
+        a[k] = min(z[k], <real> (60 if real is float else 500))
+    exponentials(a, <real> 0, a, n)
 
 
 cdef inline double softmax(
     const real* z,          # (n,)
-    real* a,                # (n,) may be z
+    real* a,                # (n,) not z
     Py_ssize_t n,
 ) noexcept nogil:
     """a = exp(z) / sum(exp(z)); returns log(sum(exp(z)))."""
@@ -226,80 +190,63 @@ cdef inline double softmax(
     cdef real largest = z[0], total = 0
     for k in range(1, n):
         largest = max(largest, z[k])
+    exponentials(z, largest, a, n)
     for k in range(n):
-        a[k] = exp_(z[k] - largest)
         total += a[k]
     for k in range(n):
         a[k] /= total
     return <double> largest + log(<double> total)
 
 
-cdef void output_activation(
+cdef double output_activation(
     Py_ssize_t loss,
     const real* z,          # (n,)
-    real* a,                # (n,)
+    real* a,                # (n,) not z
     Py_ssize_t n,
 ) noexcept nogil:
-    """a^L of one row without a target: what a prediction is."""
-    cdef Py_ssize_t k
+    """a^L of one row: what a prediction is. Returns log(sum(exp(z))) for softmax."""
     if loss == LOG_LOSS:
-        softmax(z, a, n)
-    elif loss == BINARY_LOG_LOSS:
-        for k in range(n):
-            a[k] = logistic(z[k])
+        return softmax(z, a, n)
+    if loss == BINARY_LOG_LOSS:
+        activate(LOGISTIC, z, a, n)
     elif loss == POISSON:
-        for k in range(n):
-            a[k] = saturated_exp(z[k])
+        saturated_exp(z, a, n)
     else:
         memcpy(a, z, n * sizeof(real))
+    return 0
 
 
 cdef double output_delta(
     Py_ssize_t loss,
-    Layer layer,
-    const real* z,          # (n_rows, stride)
-    real* a,                # (n_rows, stride) may be z
-    const real* y,          # (n_rows, n_targets)
-    const real* w,          # (n_rows,) sample weight over the batch's sum of them
-    real* delta,            # (n_rows, stride)
-    Py_ssize_t n_rows,
+    Py_ssize_t n_out,
+    const real* z,          # (n_out,)
+    const real* y,          # (n_targets,)
+    double w,               # sample weight over the batch's sum of them
+    real* delta,            # (n_out,)
 ) noexcept nogil:
-    """(2) a^L, delta^L = w dC/da^L f'(z^L), and the rows' weighted loss, which it returns.
+    """(2) delta^L = w dC/da^L f'(z^L) and the weighted loss of a row, which it returns.
 
-    For each of the four losses that is w (a^L - y), if softmax's y is read as one-hot. The loss
-    comes from z and not from log(a): it is exact where a rounds to 0 or 1.
+    For each of the four losses that is w (a^L - y), if softmax's y is read as one-hot; a^L is
+    nowhere else. The loss comes from z and not from log(a): it is exact where a rounds to 0 or 1.
     """
-    cdef Py_ssize_t i, k
-    cdef double row_loss, total = 0
-    for i in range(n_rows):
-        row_loss = 0
-        if loss == LOG_LOSS:
-            k = <Py_ssize_t> y[0]
-            row_loss = -<double> z[k]
-            row_loss += softmax(z, a, layer.n_out)
-            for k in range(layer.n_out):
-                delta[k] = w[i] * a[k]
-            k = <Py_ssize_t> y[0]
-            delta[k] = w[i] * (a[k] - 1)
-            y += 1
-        else:
-            for k in range(layer.n_out):
-                if loss == BINARY_LOG_LOSS:
-                    row_loss += binary_log_loss(z[k], y[k])
-                    a[k] = logistic(z[k])
-                elif loss == POISSON:
-                    row_loss += poisson(z[k], y[k], saturated_exp(z[k]))
-                    a[k] = saturated_exp(z[k])
-                else:
-                    row_loss += squared_error(z[k], y[k])
-                    a[k] = z[k]
-                delta[k] = w[i] * (a[k] - y[k])
-            y += layer.n_out
-        total += w[i] * row_loss
-        z += layer.stride
-        a += layer.stride
-        delta += layer.stride
-    return total
+    cdef Py_ssize_t k
+    cdef double row_loss = output_activation(loss, z, delta, n_out)
+    if loss == LOG_LOSS:
+        k = <Py_ssize_t> y[0]
+        row_loss -= z[k]
+        delta[k] -= 1
+    else:
+        for k in range(n_out):
+            if loss == BINARY_LOG_LOSS:
+                row_loss += binary_log_loss(z[k], y[k])
+            elif loss == POISSON:
+                row_loss += poisson(z[k], y[k], delta[k])
+            else:
+                row_loss += squared_error(z[k], y[k])
+            delta[k] -= y[k]
+    for k in range(n_out):
+        delta[k] *= <real> w
+    return w * row_loss
 
 
 cdef inline double binary_log_loss(double z, double y) noexcept nogil:
@@ -318,21 +265,22 @@ cdef inline double squared_error(double z, double y) noexcept nogil:
 
 
 # ================================================================================================
-# D  Stage 1: rows. A block touches only its own rows and only reads parameters.
+# C  Stage 1: rows. A block touches only its own rows and only reads parameters.
 # ================================================================================================
 
 cdef void gather_rows(
-    const real[:, ::1] X,           # (any, m_0), if dense
     const real[:, ::1] y,           # (any, n_targets)
     const real[::1] sample_weight,  # (any,)
     double scale,                   # 1 / the mini-batch's sum of sample weights
-    Layer layer,                    # the input
+    const Layer* layers,            # (n_layers + 1,)
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """Copy the block's targets, scaled weights and dense inputs into the workspace."""
+    """Copy the block's targets and scaled weights, and for BLAS its inputs, into the workspace."""
     cdef Py_ssize_t i, j, n_targets = y.shape[1]
-    cdef bint is_dense = rows.source.indptr == NULL
+    cdef Layer layer = layers[0]
+    cdef bint with_inputs = is_copied(layers, work, rows)
+    cdef const real* X = <const real*> rows.source.values       # (any, m_0)
     cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
     cdef real* targets = at(work, 1, n_targets, rows)           # (rows.n, n_targets)
     cdef real* x = at(work, layer.a, layer.stride, rows)        # (rows.n, stride)
@@ -340,8 +288,8 @@ cdef void gather_rows(
         j = in_data(rows, i)
         w[i] = <real> (scale * sample_weight[j])
         memcpy(targets + i * n_targets, &y[j, 0], n_targets * sizeof(real))
-        if is_dense:
-            memcpy(x + i * layer.stride, &X[j, 0], layer.n_out * sizeof(real))
+        if with_inputs:
+            memcpy(x + i * layer.stride, X + j * layer.n_out, layer.n_out * sizeof(real))
 
 
 cdef void add_sparse_product(
@@ -352,47 +300,59 @@ cdef void add_sparse_product(
 ) noexcept nogil:
     """(1) z += x W for sparse x: one row of W for every number that is not 0."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, j, k, p
-    cdef const real* w
+    cdef Py_ssize_t i, j, p
     for i in range(rows.n):
         j = in_data(rows, i)
         for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
-            w = W + rows.source.indices[p] * layer.stride
-            for k in range(layer.n_out):
-                z[k] += values[p] * w[k]
+            add_multiple(values[p], W + rows.source.indices[p] * layer.stride, z, layer.stride)
         z += layer.stride
+
+
+cdef void forward_without_kernels(
+    const Layer* layer,
+    const real* params,
+    Matrix x,                   # (rows.n, n_in), if not sparse
+    real* z,                    # (rows.n, stride)
+    real* a,                    # (rows.n, stride) may be z
+    bint sparse,                # whether x is that of the rows
+    Rows rows,
+) noexcept nogil:
+    """(1) z = x W + b, a = f(z) for sparse x, or by BLAS."""
+    cdef Py_ssize_t i
+    for i in range(rows.n):
+        memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
+    if sparse:
+        add_sparse_product(layer[0], params + layer.W, z, rows)
+    else:
+        # (1) z (rows.n, n_out) += x (rows.n, n_in) W (n_in, n_out)
+        gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, <const real*> x.base,
+             x.stride, params + layer.W, layer.stride, <real> 1, z, layer.stride)
+    activate(layer.activation, z, a, rows.n * layer.stride)
 
 
 cdef void forward_rows(
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
-    const real* x,              # (rows.n, m_0), rows x_stride apart, if dense
-    Py_ssize_t x_stride,
     real* work,
     Rows rows,
 ) noexcept nogil:
     """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l) up to z^L."""
-    cdef Py_ssize_t l, i
-    cdef Layer layer
-    cdef const real* a = x      # (rows.n, n_in) a^{l-1}
-    cdef Py_ssize_t a_stride = x_stride
+    cdef Py_ssize_t l
+    cdef const Layer* layer
+    cdef Matrix x               # (rows.n, n_in) a^{l-1}
     cdef real* z                # (rows.n, stride) z^l
+    cdef real* a                # (rows.n, stride) a^l
+    cdef bint sparse
     for l in range(1, n_layers + 1):
-        layer = layers[l]
-        z = at(work, layer.z, layer.stride, rows)
-        for i in range(rows.n):
-            memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
-        if l == 1 and rows.source.indptr != NULL:
-            add_sparse_product(layer, params + layer.W, z, rows)
+        layer = &layers[l]
+        x = inputs(l, layers, work, rows)
+        z, a = at(work, layer.z, layer.stride, rows), at(work, layer.a, layer.stride, rows)
+        sparse = l == 1 and is_sparse(rows)
+        if sparse or not has_kernels(layer, work):
+            forward_without_kernels(layer, params, x, z, a, sparse, rows)
         else:
-            # (1) z (rows.n, n_out) += a (rows.n, n_in) W (n_in, n_out)
-            gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, a, a_stride,
-                 params + layer.W, layer.stride, <real> 1, z, layer.stride)
-        if l < n_layers:
-            a = at(work, layer.a, layer.stride, rows)
-            a_stride = layer.stride
-            activate(layer.activation, z, <real*> a, rows.n * layer.stride)
+            forward_kernel(layer, rows.n, x, params + layer.W, z, a)
 
 
 cdef void backward_rows(
@@ -404,17 +364,23 @@ cdef void backward_rows(
 ) noexcept nogil:
     """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), for each hidden layer."""
     cdef Py_ssize_t l
-    cdef Layer layer, before
-    cdef real* delta            # (rows.n, before.stride) delta^{l-1}
+    cdef const Layer* layer
+    cdef const Layer* before
+    cdef const real* delta      # (rows.n, stride) delta^l
+    cdef const real* a_before   # (rows.n, before.stride) a^{l-1}
+    cdef real* delta_before     # (rows.n, before.stride) delta^{l-1}
     for l in range(n_layers, 1, -1):
-        layer, before = layers[l], layers[l - 1]
-        delta = at(work, before.delta, before.stride, rows)
+        layer, before = &layers[l], &layers[l - 1]
+        delta = at(work, layer.delta, layer.stride, rows)
+        a_before = at(work, before.a, before.stride, rows)
+        delta_before = at(work, before.delta, before.stride, rows)
+        if has_kernels(layer, work):
+            backward_kernel(layer, before, rows.n, delta, params + layer.W, a_before, delta_before)
+            continue
         # (3) delta^{l-1} (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
-        gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1,
-             at(work, layer.delta, layer.stride, rows), layer.stride,
-             params + layer.W, layer.stride, <real> 0, delta, before.stride)
-        times_derivative(before.activation, at(work, before.a, before.stride, rows), delta,
-                         rows.n * before.stride)
+        gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
+             params + layer.W, layer.stride, <real> 0, delta_before, before.stride)
+        times_derivative(before.activation, a_before, delta_before, rows.n * before.stride)
 
 
 cdef double loss_of_rows(
@@ -427,51 +393,37 @@ cdef double loss_of_rows(
     Rows rows,
 ) noexcept nogil:
     """(1), (2) for a block of rows that has been gathered; returns its weighted loss."""
-    cdef Layer first = layers[0], last = layers[n_layers]
+    cdef Layer last = layers[n_layers]
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    cdef real* a = at(work, last.a, last.stride, rows)          # (rows.n, stride)
     cdef real* delta = at(work, last.delta, last.stride, rows)  # (rows.n, stride)
     cdef real* y = at(work, 1, n_targets, rows)                 # (rows.n, n_targets)
     cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
-    forward_rows(n_layers, layers, params, at(work, first.a, first.stride, rows), first.stride,
-                 work, rows)
-    return output_delta(loss, last, z, a, y, w, delta, rows.n)
-
-
-cdef void copy_output(
-    Layer layer,                # the last
-    real* work,
-    real* out,                  # (batch, n_out)
-    Rows rows,
-) noexcept nogil:
-    cdef real* a = at(work, layer.a, layer.stride, rows)        # (rows.n, stride)
+    cdef double total = 0
     cdef Py_ssize_t i
-    out += rows.first * layer.n_out
+    forward_rows(n_layers, layers, params, work, rows)
     for i in range(rows.n):
-        memcpy(out + i * layer.n_out, a + i * layer.stride, layer.n_out * sizeof(real))
+        total += output_delta(loss, last.n_out, z + i * last.stride, y + i * n_targets, w[i],
+                              delta + i * last.stride)
+    return total
 
 
-cdef void predict_rows(
+cdef void output_of_rows(
     Py_ssize_t loss,
-    const Layer[::1] layers,    # (n_layers + 1,)
-    const real* params,
-    const real* X,              # (capacity, m_0) the rows that the workspace stands for, if dense
+    Layer last,
     real* work,
-    real* out,                  # (capacity, m_L)
+    real* out,                  # (batch, m_L)
     Rows rows,
 ) noexcept nogil:
-    """(1) and the output activation for a block of rows."""
-    cdef Py_ssize_t i, n_layers = layers.shape[0] - 1, n_columns = layers[0].n_out
-    cdef Layer last = layers[n_layers]
+    """a^L of a block of rows from their z^L."""
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    forward_rows(n_layers, &layers[0], params, X + rows.first * n_columns, n_columns, work, rows)
+    cdef Py_ssize_t i
     out += rows.first * last.n_out
     for i in range(rows.n):
         output_activation(loss, z + i * last.stride, out + i * last.n_out, last.n_out)
 
 
 # ================================================================================================
-# E  Stage 2: parameters. A block reads the whole mini-batch and writes only its own parameters.
+# D  Stage 2: parameters. A block reads the whole mini-batch and writes only its own parameters.
 # ================================================================================================
 
 cdef void add_sparse_gradient(
@@ -483,24 +435,51 @@ cdef void add_sparse_gradient(
 ) noexcept nogil:
     """(4) dW += x^T delta for sparse x: a row of delta for each number in the block."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, j, k, p, column
-    cdef real* row
+    cdef Py_ssize_t i, j, p, column
     for i in range(rows.n):
         j = in_data(rows, i)
         for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
             column = rows.source.indices[p]
             if block.first <= column < block.last:
-                row = dW + (column - block.first) * layer.stride
-                for k in range(layer.n_out):
-                    row[k] += values[p] * delta[k]
+                add_multiple(values[p], delta, dW + (column - block.first) * layer.stride,
+                             layer.stride)
         delta += layer.stride
+
+
+cdef void gradient_without_kernels(
+    Block block,
+    Layer layer,
+    Matrix x,                   # (rows.n, n_in), if not sparse
+    const real* delta,          # (rows.n, stride)
+    real* dW,                   # (last - first, stride)
+    bint sparse,                # whether x is that of the rows
+    bint adds_up,
+    Rows rows,                  # the whole mini-batch
+) noexcept nogil:
+    """(4) dW = x^T delta, db = sum of the rows of delta, for sparse x, or by BLAS."""
+    cdef Py_ssize_t i, n_weights = min(block.last, layer.n_in) - block.first
+    cdef real* db = dW + n_weights * layer.stride               # (stride,)
+    if sparse:
+        if not adds_up:
+            memset(dW, 0, n_weights * layer.stride * sizeof(real))
+        add_sparse_gradient(block, layer, delta, dW, rows)
+    else:
+        # (4) dW (n_weights, n_out) = x^T (n_weights, rows.n) delta (rows.n, n_out)
+        gemm(True, False, n_weights, layer.n_out, rows.n, <real> 1,
+             <const real*> x.base + block.first, x.stride, delta, layer.stride,
+             <real> (1 if adds_up else 0), dW, layer.stride)
+    if block.last > layer.n_in:
+        if not adds_up:
+            memset(db, 0, layer.stride * sizeof(real))
+        for i in range(rows.n):
+            add_multiple(<real> 1, delta + i * layer.stride, db, layer.stride)
 
 
 cdef double gradient_of_block(
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
-    real* gradient,             # as params
+    real* dW,                   # (last - first, stride) the block's rows of [dW; db]
     const real* work,
     Rows rows,                  # the whole mini-batch
     double l2,                  # alpha over the batch's sum of sample weights
@@ -510,48 +489,20 @@ cdef double gradient_of_block(
 
     Returns the block's share of the penalty 1/2 l2 sum(W^2).
     """
-    cdef Layer layer = layers[block.layer], before = layers[block.layer - 1]
-    cdef Py_ssize_t last = min(block.last, layer.n_in), first = block.first
-    cdef const real* a = work + rows.capacity * before.a + first    # (rows.n, n_in), from a column
-    cdef const real* delta = work + rows.capacity * layer.delta     # (rows.n, n_out)
-    cdef const real* W = params + layer.W + first * layer.stride    # (last - first, stride)
-    cdef real* dW = gradient + layer.W + first * layer.stride       # (last - first, stride)
-    cdef real* db = gradient + layer.b                              # (n_out,)
-    cdef Py_ssize_t i, k, n = (last - first) * layer.stride
-    cdef real decay = <real> l2
-    cdef double penalty = 0
-
-    if block.layer == 1 and rows.source.indptr != NULL:
-        if not adds_up:
-            memset(dW, 0, n * sizeof(real))
-        add_sparse_gradient(block, layer, delta, dW, rows)
+    cdef Layer layer = layers[block.layer]
+    cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
+    cdef const real* W = params + layer.W + block.first * layer.stride      # (last - first, stride)
+    cdef Py_ssize_t n = (min(block.last, layer.n_in) - block.first) * layer.stride
+    cdef Matrix x = inputs(block.layer, layers, work, rows)                 # (rows.n, n_in)
+    cdef bint sparse = block.layer == 1 and is_sparse(rows)
+    if sparse or not has_kernels(&layer, work):
+        gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
     else:
-        # (4) dW (last - first, n_out) = a^T (last - first, rows.n) delta (rows.n, n_out)
-        gemm(True, False, last - first, layer.n_out, rows.n, <real> 1, a, before.stride,
-             delta, layer.stride, <real> (1 if adds_up else 0), dW, layer.stride)
-    if l2 != 0:
-        for i in range(n):
-            dW[i] += decay * W[i]
-        penalty = 0.5 * l2 * sum_of_squares(W, n)
-    if block.last > layer.n_in:
-        if not adds_up:
-            memset(db, 0, layer.n_out * sizeof(real))
-        for i in range(rows.n):
-            for k in range(layer.n_out):
-                db[k] += delta[i * layer.stride + k]
-    return penalty
-
-
-# ================================================================================================
-# F  Solvers: one function on a range of parameters for each, and a row in SOLVERS
-# ================================================================================================
-
-cdef enum SolverKind:
-    SGD
-    ADAM
-
-# name: (its number, how many state arrays of the parameters' layout it keeps)
-SOLVERS = {"sgd": (SGD, 1), "adam": (ADAM, 2)}
+        gradient_kernel(&layer, block.first, block.last, rows.n, x, delta, dW, adds_up)
+    if l2 == 0:
+        return 0
+    add_multiple(<real> l2, W, dW, n)
+    return 0.5 * l2 * sum_of_squares(W, n)
 
 
 cdef Solver at_step(Solver solver, Py_ssize_t t) noexcept nogil:
@@ -563,58 +514,12 @@ cdef Solver at_step(Solver solver, Py_ssize_t t) noexcept nogil:
     return solver
 
 
-cdef void sgd(
-    Solver solver,
-    real* params,               # (n,)
-    const real* gradient,       # (n,)
-    real* velocity,             # (n,)
-    Py_ssize_t n,
-) noexcept nogil:
-    """(5) v = mu v - rate g; W += v, or with Nesterov's momentum W += mu v - rate g.
-
-    Sutskever, Martens, Dahl and Hinton, ICML 2013, in scikit-learn's form.
-    """
-    cdef real mu = <real> solver.momentum, rate = <real> solver.step_rate
-    cdef Py_ssize_t i
-    for i in range(n):
-        velocity[i] = mu * velocity[i] - rate * gradient[i]
-    if solver.nesterov:
-        for i in range(n):
-            params[i] += mu * velocity[i] - rate * gradient[i]
-    else:
-        for i in range(n):
-            params[i] += velocity[i]
-
-
-cdef void adam(
-    Solver solver,
-    real* params,               # (n,)
-    const real* gradient,       # (n,)
-    real* m,                    # (n,)
-    real* v,                    # (n,)
-    Py_ssize_t n,
-) noexcept nogil:
-    """(5) W -= rate m / (sqrt(v) + epsilon), with both bias corrections in the rate.
-
-    Kingma and Ba, ICLR 2015, the form at the end of its section 2.
-    """
-    cdef real rate = <real> solver.step_rate
-    cdef real beta_1 = <real> solver.beta_1, one_less_1 = <real> (1 - solver.beta_1)
-    cdef real beta_2 = <real> solver.beta_2, one_less_2 = <real> (1 - solver.beta_2)
-    cdef real epsilon = <real> solver.epsilon
-    cdef Py_ssize_t i
-    for i in range(n):
-        m[i] = beta_1 * m[i] + one_less_1 * gradient[i]
-        v[i] = beta_2 * v[i] + one_less_2 * gradient[i] * gradient[i]
-        params[i] -= rate * m[i] / (sqrt_(v[i]) + epsilon)
-
-
 cdef void move_block(
     Solver solver,
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     real* params,               # (n_params,)
-    const real* gradient,       # (n_params,)
+    const real* dW,             # (last - first, stride) the block's rows of [dW; db]
     real* state,                # (n_states, n_params)
     Py_ssize_t n_params,
 ) noexcept nogil:
@@ -623,13 +528,13 @@ cdef void move_block(
     cdef Py_ssize_t i = layer.W + block.first * layer.stride
     cdef Py_ssize_t n = (block.last - block.first) * layer.stride
     if solver.kind == SGD:
-        sgd(solver, params + i, gradient + i, state + i, n)
+        sgd(&solver, params + i, dW, state + i, n)
     else:
-        adam(solver, params + i, gradient + i, state + i, state + n_params + i, n)
+        adam(&solver, params + i, dW, state + i, state + n_params + i, n)
 
 
 # ================================================================================================
-# G  The boundary: shapes are checked, the GIL is released, blocks are shared out
+# E  The boundary: shapes are checked, the GIL is released, blocks are shared out
 # ================================================================================================
 
 # Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
@@ -660,10 +565,9 @@ cdef Source source_of(
 ) noexcept nogil:
     cdef Source source
     source.order = source.indptr = source.indices = NULL
-    source.values = NULL
+    source.values, source.stride = &X[0, 0], X.shape[1]
     if indptr.shape[0] > 0:
         source.indptr, source.indices = &indptr[0], &indices[0]
-        source.values = &X[0, 0]
     return source
 
 
@@ -724,12 +628,20 @@ cdef int check_out(const Layer[::1] layers, const real[:, ::1] out, Py_ssize_t n
     return 0
 
 
+cdef Py_ssize_t largest_block(const Layer[::1] layers, const Block[::1] blocks) noexcept nogil:
+    """How many numbers the largest block of parameters has."""
+    cdef Py_ssize_t i, most = 0
+    for i in range(blocks.shape[0]):
+        most = max(most, (blocks[i].last - blocks[i].first) * layers[blocks[i].layer].stride)
+    return most
+
+
 def train(
     const Layer[::1] layers,            # IN (n_layers + 1,)
     const Block[::1] blocks,            # IN (n_blocks,)
     Py_ssize_t loss,
     real[::1] params,                   # INOUT (n_params,)
-    real[::1] gradient,                 # OUT (n_params,)
+    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers)
     real[:, ::1] state,                 # INOUT (n_states, n_params)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -759,11 +671,15 @@ def train(
     cdef Source source = source_of(X, indices, indptr)
     cdef Rows rows
     cdef Solver now
+    cdef real* dW = NULL                # a thread's place for its block of the gradient
+    cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
-    if gradient.shape[0] != n_params or state.shape[1] != n_params:
-        raise ValueError("gradient and state must have the layout of params")
+    if state.shape[1] != n_params:
+        raise ValueError("state must have the layout of params")
+    if gradient.shape[0] < n_threads or gradient.shape[1] < largest_block(layers, blocks):
+        raise ValueError("gradient must have room for a block for each thread")
     if capacity < batch_size or row_loss.shape[0] < how_many(batch_size, block_rows):
         raise ValueError("work and row_loss must have room for batch_size rows")
     if penalty.shape[0] != blocks.shape[0]:
@@ -772,6 +688,8 @@ def train(
         return
 
     with nogil, parallel(num_threads=n_threads):
+        denormals = flush_denormals()
+        dW = &gradient[omp_get_thread_num(), 0]
         for step in range(n_steps):
             start = step * batch_size
             n = min(batch_size, n_rows - start)
@@ -781,7 +699,7 @@ def train(
             # chunks of 1, shared out in turn: a thread gets the same blocks in each step, and its
             # caches hold their parameters
             for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
-                gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+                gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                             block_of_rows(i, block_rows, rows))
                 row_loss[i] += n * loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
                                                 &work[0], block_of_rows(i, block_rows, rows))
@@ -789,11 +707,10 @@ def train(
                               block_of_rows(i, block_rows, rows))
             for i in prange(blocks.shape[0], schedule="static", chunksize=1):
                 penalty[i] += n * gradient_of_block(
-                    blocks[i], &layers[0], &params[0], &gradient[0], &work[0], rows,
-                    alpha * scale, False,
+                    blocks[i], &layers[0], &params[0], dW, &work[0], rows, alpha * scale, False,
                 )
-                move_block(now, blocks[i], &layers[0], &params[0], &gradient[0], &state[0, 0],
-                           n_params)
+                move_block(now, blocks[i], &layers[0], &params[0], dW, &state[0, 0], n_params)
+        restore_denormals(denormals)
     solver[0].t += n_steps
 
 
@@ -838,15 +755,19 @@ def add_gradient(
 
     with nogil, parallel(num_threads=n_threads):
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+            gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
             row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
                                         &work[0], block_of_rows(i, block_rows, rows))
             backward_rows(n_layers, &layers[0], &params[0], &work[0],
                           block_of_rows(i, block_rows, rows))
         for i in prange(blocks.shape[0], schedule="static", chunksize=1):
-            penalty[i] += gradient_of_block(blocks[i], &layers[0], &params[0], &gradient[0],
-                                            &work[0], rows, l2, adds_up)
+            penalty[i] += gradient_of_block(
+                blocks[i], &layers[0], &params[0],
+                &gradient[layers[blocks[i].layer].W
+                          + blocks[i].first * layers[blocks[i].layer].stride],
+                &work[0], rows, l2, adds_up,
+            )
 
 
 def evaluate(
@@ -880,12 +801,12 @@ def evaluate(
 
     with nogil, parallel(num_threads=n_threads):
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            gather_rows(X, y, sample_weight, scale, layers[0], &work[0],
+            gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
             row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
                                         &work[0], block_of_rows(i, block_rows, rows))
-            copy_output(layers[n_layers], &work[0], &out[0, 0],
-                        block_of_rows(i, block_rows, rows))
+            output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
+                           block_of_rows(i, block_rows, rows))
 
 
 def forward(
@@ -905,7 +826,8 @@ def forward(
 
     After the call ``work`` holds z^l of the rows, and a^l but for the last layer.
     """
-    cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr), i
+    cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr)
+    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
     check_table(layers, params, work, capacity)
     check_out(layers, out, n_rows)
@@ -914,10 +836,35 @@ def forward(
 
     with nogil, parallel(num_threads=n_threads):
         for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
-            predict_rows(loss, layers, &params[0], &X[0, 0], &work[0], &out[0, 0],
+            forward_rows(n_layers, &layers[0], &params[0], &work[0],
                          block_of_rows(i, block_rows, rows))
+            output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
+                           block_of_rows(i, block_rows, rows))
 
 
 def openmp_threads():
     """How many threads OpenMP would start by itself, or None where it is missing."""
     return omp_get_max_threads() if FASTMLP_OPENMP else None
+
+
+def use_kernels(name=None):
+    """Take the kernels of this name from now on, or the fastest that this CPU can run."""
+    cdef bytes text = (name or "").encode()
+    if not use(text):
+        raise ValueError(f"kernels must be one of {kernel_names()}, got {name!r}")
+
+
+def kernel_names():
+    """The kernels that this CPU can run, fastest first, and 'blas'."""
+    names = []
+    while name_of(len(names)) != NULL:
+        names.append(name_of(len(names)).decode())
+    return names
+
+
+def kernels_in_use():
+    """The name of the kernels that the core takes."""
+    return kernels.name.decode()
+
+
+use_kernels(os.environ.get("FASTMLP_KERNEL"))

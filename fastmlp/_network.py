@@ -114,6 +114,7 @@ def _layer_table(layer_sizes, activation, n_targets, itemsize, *, keep_z):
         layer["W"] = n_params
         layer["b"] = n_params + layer_sizes[l - 1] * stride
         n_params = int(layer["b"]) + stride
+    layers[-1]["activation"] = ACTIVATIONS["identity"]  # the output's belongs to the loss
     layers[0]["a"] = n_row
     return layers
 
@@ -496,6 +497,11 @@ class Network:
         n_row_blocks = -(-n_rows // rows_in_block(n_rows))
         n_blocks = max(n_row_blocks, len(self._blocks))
         return threads_for(self._flops(n_rows), n_blocks, self.n_threads)
+
+    def _largest_block(self):
+        """How many numbers the largest block of parameters has."""
+        rows = self._blocks["last"] - self._blocks["first"]
+        return int((rows * self._layers["stride"][self._blocks["layer"]]).max())
 
     def _rows_in_pass(self):
         rows = int(FLOPS_IN_PASS / self._flops(1)) // ROWS_IN_BLOCK * ROWS_IN_BLOCK

@@ -249,10 +249,10 @@ class Descent:
             How many rows have been seen.
         """
         network = self.network
-        work = self._memory(batch_size, dense=not data.features.is_sparse)
+        n_threads = network._threads(batch_size)
+        work = self._memory(batch_size, n_threads, dense=not data.features.is_sparse)
         row_loss = np.zeros(-(-batch_size // work.block_rows))
         penalty = np.zeros(len(network._blocks))
-        n_threads = network._threads(batch_size)
         if self._seconds_a_step is None:
             self._seconds_a_step = network._flops(batch_size) / 1e9  # a slow guess, to begin with
         start = 0
@@ -274,9 +274,10 @@ class Descent:
                 break
         return loss, start
 
-    def _memory(self, batch_size, dense):
-        if self._gradient is None:
-            self._gradient = aligned_zeros(self.network._flat.shape, self.network.dtype)
+    def _memory(self, batch_size, n_threads, dense):
+        if self._gradient is None or len(self._gradient) < n_threads:
+            room = (n_threads, self.network._largest_block())
+            self._gradient = aligned_zeros(room, self.network.dtype)
         if self._work is None or self._work[0] != (batch_size, dense):
             self._work = (batch_size, dense), self.network._workspace(batch_size, dense=dense)
         return self._work[1]

@@ -1,0 +1,162 @@
+"""Doors to the C kernels of `_simd/`: of two functions, for float and double, the one that fits."""
+
+from fastmlp._blas cimport real
+
+
+cdef extern from "_simd/kernels.h" nogil:
+    ctypedef struct Layer "fastmlp_layer":
+        Py_ssize_t n_in, n_out, stride, activation, W, b, z, a, delta
+
+    ctypedef struct Solver "fastmlp_solver":
+        Py_ssize_t kind, t, nesterov
+        double learning_rate, step_rate, momentum, beta_1, beta_2, epsilon
+
+    ctypedef struct Matrix "fastmlp_rows":
+        const void* base
+        Py_ssize_t stride
+        const Py_ssize_t* index
+
+    enum Activation "fastmlp_activation":
+        IDENTITY "FASTMLP_IDENTITY"
+        LOGISTIC "FASTMLP_LOGISTIC"
+        TANH "FASTMLP_TANH"
+        RELU "FASTMLP_RELU"
+
+    ctypedef struct Table32 "fastmlp_table_f32":
+        Py_ssize_t largest
+        void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*, float*) noexcept nogil
+        void (*backward)(const Layer*, const Layer*, Py_ssize_t, const float*, const float*,
+                         const float*, float*) noexcept nogil
+        void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
+                         float*, bint) noexcept nogil
+        void (*activate)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*times_derivative)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*exponentials)(const float*, float, float*, Py_ssize_t) noexcept nogil
+        void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
+        double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
+        void (*sgd)(const Solver*, float*, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*adam)(const Solver*, float*, const float*, float*, float*, Py_ssize_t) noexcept nogil
+
+    ctypedef struct Table64 "fastmlp_table_f64":
+        Py_ssize_t largest
+        void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*, double*) noexcept nogil
+        void (*backward)(const Layer*, const Layer*, Py_ssize_t, const double*, const double*,
+                         const double*, double*) noexcept nogil
+        void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
+                         double*, bint) noexcept nogil
+        void (*activate)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*times_derivative)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*exponentials)(const double*, double, double*, Py_ssize_t) noexcept nogil
+        void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
+        double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
+        void (*sgd)(const Solver*, double*, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*adam)(const Solver*, double*, const double*, double*, double*, Py_ssize_t) noexcept nogil
+
+    ctypedef struct Kernels "fastmlp_kernels":
+        const char* name
+        Table32 f32
+        Table64 f64
+
+    const Kernels* kernels "fastmlp_active"
+    bint use "fastmlp_use"(const char* name)
+    const char* name_of "fastmlp_name"(int i)
+    unsigned long long flush_denormals "fastmlp_flush_denormals"()
+    void restore_denormals "fastmlp_restore_denormals"(unsigned long long state)
+
+
+cdef inline bint has_kernels(const Layer* layer, const real* any) noexcept nogil:
+    """Whether the layer's products are the kernels' and not BLAS's: a matter of its size alone."""
+    if real is float:
+        return layer.n_in * layer.n_out <= kernels.f32.largest
+    else:
+        return layer.n_in * layer.n_out <= kernels.f64.largest
+
+
+cdef inline void forward_kernel(
+    const Layer* layer, Py_ssize_t n, Matrix x, const real* W, real* z, real* a,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.forward(layer, n, x, W, z, a)
+    else:
+        kernels.f64.forward(layer, n, x, W, z, a)
+
+
+cdef inline void backward_kernel(
+    const Layer* layer, const Layer* before, Py_ssize_t n, const real* delta, const real* W,
+    const real* a_before, real* delta_before,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.backward(layer, before, n, delta, W, a_before, delta_before)
+    else:
+        kernels.f64.backward(layer, before, n, delta, W, a_before, delta_before)
+
+
+cdef inline void gradient_kernel(
+    const Layer* layer, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, Matrix x,
+    const real* delta, real* dW, bint adds_up,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.gradient(layer, first, last, n, x, delta, dW, adds_up)
+    else:
+        kernels.f64.gradient(layer, first, last, n, x, delta, dW, adds_up)
+
+
+cdef inline void activate(
+    Py_ssize_t activation, const real* z, real* a, Py_ssize_t n,
+) noexcept nogil:
+    """a = f(z); a may be z."""
+    if real is float:
+        kernels.f32.activate(activation, z, a, n)
+    else:
+        kernels.f64.activate(activation, z, a, n)
+
+
+cdef inline void times_derivative(
+    Py_ssize_t activation, const real* a, real* delta, Py_ssize_t n,
+) noexcept nogil:
+    """delta *= f'(z), where f' is a function of a."""
+    if real is float:
+        kernels.f32.times_derivative(activation, a, delta, n)
+    else:
+        kernels.f64.times_derivative(activation, a, delta, n)
+
+
+cdef inline void exponentials(const real* z, real shift, real* a, Py_ssize_t n) noexcept nogil:
+    """a = exp(z - shift); a may be z."""
+    if real is float:
+        kernels.f32.exponentials(z, shift, a, n)
+    else:
+        kernels.f64.exponentials(z, shift, a, n)
+
+
+cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noexcept nogil:
+    """c += x b."""
+    if real is float:
+        kernels.f32.add_multiple(x, b, c, n)
+    else:
+        kernels.f64.add_multiple(x, b, c, n)
+
+
+cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return kernels.f32.sum_of_squares(x, n)
+    else:
+        return kernels.f64.sum_of_squares(x, n)
+
+
+cdef inline void sgd(
+    const Solver* solver, real* params, const real* gradient, real* velocity, Py_ssize_t n,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.sgd(solver, params, gradient, velocity, n)
+    else:
+        kernels.f64.sgd(solver, params, gradient, velocity, n)
+
+
+cdef inline void adam(
+    const Solver* solver, real* params, const real* gradient, real* m, real* v, Py_ssize_t n,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.adam(solver, params, gradient, m, v, n)
+    else:
+        kernels.f64.adam(solver, params, gradient, m, v, n)

@@ -1,0 +1,71 @@
+/* All kernels for one instruction set, the one that the compiler's flags say: products.h,
+   elementwise.h and solvers.h, for float and for double. Only the table leaves this file. */
+
+#include "kernels.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* How many bytes a vector has, and how many rows of accumulators the registers hold beside two
+   vectors of the right operand: 12 x 2 of 32 registers, 6 x 2 of 16. */
+#if defined(__AVX512F__)
+#define FASTMLP_KERNELS fastmlp_avx512
+#define ISA "avx512"
+#define VECTOR_BYTES 64
+#define TILE_ROWS 12
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FASTMLP_KERNELS fastmlp_avx2
+#define ISA "avx2"
+#define VECTOR_BYTES 32
+#define TILE_ROWS 6
+#else
+#define FASTMLP_KERNELS fastmlp_baseline
+#define ISA "baseline"
+#define VECTOR_BYTES 16
+#if defined(__aarch64__)
+#define TILE_ROWS 12
+#else
+#define TILE_ROWS 6
+#endif
+#endif
+
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else /* a compiler without vector extensions: vectors of one number */
+#define ALWAYS_INLINE static __forceinline
+#define __restrict__ __restrict
+#endif
+
+static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+#define REAL float
+#define NAME(x) x##_f32
+#define INTEGER int32_t
+#define IS_FLOAT 1
+#include "real.h"
+#undef REAL
+#undef NAME
+#undef INTEGER
+#undef IS_FLOAT
+
+#define REAL double
+#define NAME(x) x##_f64
+#define INTEGER int64_t
+#define IS_FLOAT 0
+#include "real.h"
+
+/* Without vector extensions of the compiler, all products are BLAS's. */
+#ifdef __GNUC__
+#define LARGEST PTRDIFF_MAX
+#else
+#define LARGEST 0
+#endif
+
+#define TABLE(S)                                                                                   \
+    {                                                                                              \
+        LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,               \
+            exponentials_##S, add_multiple_##S, sum_of_squares_##S, sgd_##S, adam_##S              \
+    }
+
+const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

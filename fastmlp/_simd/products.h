@@ -1,0 +1,207 @@
+/* The three products of a layer: equations (1), (3) and (4).
+
+   All are made of one tile: R rows by V vectors of the result are held in registers across the
+   sum, each term of which takes R numbers of the left operand, V vectors of the right one and R V
+   fused multiply-adds. Every element of the result is one chain of them in the order of the sum:
+   so it has the same bits wherever it stands in the batch, however the work is shared out, and for
+   every width of vectors (where there are fused multiply-adds).
+
+   The sum is taken SUM_BLOCK terms and COLUMN_BLOCK bytes of columns at a time, so that this part
+   of the right operand stays in the cache for all rows: `large` in bench/ would take a third
+   longer without. Between two parts the chain waits in the result. */
+
+#define SUM_BLOCK 256
+#define COLUMN_BLOCK 1024 /* bytes */
+
+#ifdef __GNUC__
+/* aligned(..): W of a user's strides is whole cache lines apart, but vectors may be longer. */
+typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+#define VECTOR NAME(vector)
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+
+/* The left operand of a product: x itself, of which a tile takes rows, or x^T, of which it takes
+   columns (that lie side by side in each row of x). */
+enum { NAME(by_rows), NAME(by_columns) };
+
+typedef struct {
+    const REAL *base;
+    ptrdiff_t stride;
+    const ptrdiff_t *index;
+} NAME(matrix);
+
+ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
+{
+    return x.base + (x.index ? x.index[i] : i) * x.stride;
+}
+
+/* C (R, V) = start + sum over n_terms of x B; start (R, V), its rows start_stride apart, or NULL. */
+ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int order, ptrdiff_t n_terms,
+                              NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
+                              const REAL *start, ptrdiff_t start_stride, REAL *C,
+                              ptrdiff_t C_stride)
+{
+    VECTOR sum[TILE_ROWS][8];
+    const REAL *rows[TILE_ROWS];
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            sum[r][v] = start ? *(const VECTOR *)(start + r * start_stride + v * LANES) : (VECTOR){0};
+        rows[r] = order == NAME(by_rows) ? NAME(row)(x, first + r) : NULL;
+    }
+    for (ptrdiff_t p = 0; p < n_terms; p++) {
+        const REAL *columns = order == NAME(by_columns) ? NAME(row)(x, p) + first : NULL;
+        VECTOR b[8];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            b[v] = *(const VECTOR *)(B + p * B_stride + v * LANES);
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++) {
+            REAL left = order == NAME(by_rows) ? rows[r][p] : columns[r];
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                sum[r][v] += left * b[v];
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            *(VECTOR *)(C + r * C_stride + v * LANES) = sum[r][v];
+}
+
+/* R rows of C, n_columns wide. Fewer rows than a tile has take more vectors instead: a chain waits
+   for the result of its last link, and it takes several to keep the units busy. */
+#define TILE_WHILE(R, V, MORE_THAN)                                                                \
+    for (; n_columns - j > (MORE_THAN)*LANES; j += (V)*LANES)                                      \
+        NAME(tile)(R, V, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,      \
+                   start_stride, C + j, C_stride);
+#define CASE(R, V)                                                                                 \
+    case R:                                                                                        \
+        TILE_WHILE(R, V, (V)-1)                                                                    \
+        TILE_WHILE(R, 2, 1)                                                                        \
+        TILE_WHILE(R, 1, 0)                                                                        \
+        break;
+
+ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns, ptrdiff_t n_terms,
+                               NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
+                               const REAL *start, ptrdiff_t start_stride, REAL *C,
+                               ptrdiff_t C_stride)
+{
+    ptrdiff_t j = 0;
+    switch (R) {
+        CASE(1, 8)
+        CASE(2, 4)
+        CASE(3, 4)
+        CASE(4, 2)
+        CASE(5, 2)
+        CASE(6, 2)
+#if TILE_ROWS == 12
+        CASE(7, 2)
+        CASE(8, 2)
+        CASE(9, 2)
+        CASE(10, 2)
+        CASE(11, 2)
+        CASE(12, 2)
+#endif
+    }
+}
+
+/* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. */
+ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
+                                 ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
+                                 ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
+                                 REAL *C, ptrdiff_t C_stride)
+{
+    const ptrdiff_t column_block = COLUMN_BLOCK / sizeof(REAL);
+    for (ptrdiff_t j = 0; j < n_columns; j += column_block)
+        for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {
+            NAME(matrix) part = x;
+            if (order == NAME(by_rows))
+                part.base += p;
+            else if (x.index)
+                part.index += p;
+            else
+                part.base += p * x.stride;
+            for (ptrdiff_t i = 0; i < n_rows; i += TILE_ROWS) {
+                REAL *c = C + i * C_stride + j;
+                const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
+                NAME(panel)(least(TILE_ROWS, n_rows - i), order, least(column_block, n_columns - j),
+                            least(SUM_BLOCK, n_terms - p), part, first + i,
+                            B + p * B_stride + j, B_stride, before, p > 0 ? C_stride : start_stride,
+                            c, C_stride);
+            }
+        }
+}
+
+/* n, rounded up to whole vectors: the padding is computed with. */
+static inline ptrdiff_t NAME(whole_vectors)(ptrdiff_t n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z) */
+static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
+                          REAL *z, REAL *a)
+{
+    const ptrdiff_t stride = layer->stride;
+    NAME(matrix) left = {x.base, x.stride, x.index};
+    NAME(product)(NAME(by_rows), n, NAME(whole_vectors)(layer->n_out), layer->n_in, left, 0, W,
+                  stride, W + layer->n_in * stride, 0, z, stride);
+    NAME(activate)(layer->activation, z, a, n * stride);
+}
+
+/* (3) delta_before (n, n_in) = (delta (n, n_out) W^T (n_out, n_in)) * f'(a_before). A strip of W is
+   transposed at a time, as wide as a tile. */
+static void NAME(backward)(const fastmlp_layer *layer, const fastmlp_layer *before, ptrdiff_t n,
+                           const REAL *delta, const REAL *W, const REAL *a_before,
+                           REAL *delta_before)
+{
+    enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
+    REAL strip[SUM_BLOCK * width] __attribute__((aligned(64)));
+    const ptrdiff_t stride = layer->stride, n_columns = NAME(whole_vectors)(layer->n_in);
+    for (ptrdiff_t j = 0; j < n_columns; j += width)
+        for (ptrdiff_t p = 0; p < layer->n_out; p += SUM_BLOCK) {
+            const ptrdiff_t n_terms = least(SUM_BLOCK, layer->n_out - p);
+            const NAME(matrix) left = {delta + p, stride, NULL};
+            for (ptrdiff_t k = 0; k < width; k++)
+                for (ptrdiff_t q = 0; q < n_terms; q++)
+                    strip[q * width + k] = j + k < layer->n_in ? W[(j + k) * stride + p + q] : 0;
+            for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
+                REAL *c = delta_before + i * before->stride + j;
+                NAME(panel)(least(TILE_ROWS, n - i), NAME(by_rows), least(width, n_columns - j),
+                            n_terms, left, i, strip, width, p > 0 ? c : NULL, before->stride, c,
+                            before->stride);
+            }
+        }
+    NAME(times_derivative)(before->activation, a_before, delta_before, n * before->stride);
+}
+
+/* (4) dW (last - first, n_out) = x^T (last - first, n) delta (n, n_out); db is that of a column of
+   ones, which follows the last column of x. */
+static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n,
+                           fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up)
+{
+    const ptrdiff_t stride = layer->stride, n_columns = NAME(whole_vectors)(layer->n_out);
+    const ptrdiff_t n_weights = least(last, layer->n_in) - first;
+    const REAL one = 1;
+    const NAME(matrix) left = {x.base, x.stride, x.index}, ones = {&one, 0, NULL};
+    NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
+                  adds_up ? dW : NULL, stride, dW, stride);
+    if (last > layer->n_in) {
+        dW += n_weights * stride;
+        NAME(product)(NAME(by_columns), 1, n_columns, n, ones, 0, delta, stride,
+                      adds_up ? dW : NULL, stride, dW, stride);
+    }
+}
+
+#undef VECTOR
+#undef LANES
+#undef CASE
+#undef TILE_WHILE
+#else
+/* A compiler without vectors: BLAS makes the products. */
+#define forward_f32 NULL
+#define backward_f32 NULL
+#define gradient_f32 NULL
+#define forward_f64 NULL
+#define backward_f64 NULL
+#define gradient_f64 NULL
+#endif
