@@ -19,8 +19,8 @@ CACHE_LINE = 64  # bytes
 # not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
 ROWS_IN_BLOCK = 128
 ROWS_FOR_TWO_BLOCKS = 64
-PARAMETERS_IN_BLOCK = 65_536
-BLOCKS_IN_LAYER = 16
+PARAMETERS_IN_BLOCK = 32_768
+BLOCKS_IN_LAYER = 1024
 
 # A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
 # and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
