@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -128,7 +129,14 @@ class BuildExtensions(build_ext):
 
 setup(
     ext_modules=cythonize(
-        [Extension("fastmlp._core", ["fastmlp/_core.pyx"], include_dirs=["fastmlp"], depends=HEADERS)],
+        [
+            Extension(
+                "fastmlp._core",
+                ["fastmlp/_core.pyx"],
+                include_dirs=["fastmlp", numpy.get_include()],
+                depends=HEADERS,
+            )
+        ],
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,

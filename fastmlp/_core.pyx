@@ -19,6 +19,7 @@ import os
 
 import numpy as np
 
+cimport numpy as cnp
 from cython.parallel cimport parallel, prange
 from libc.math cimport exp, fabs, log, log1p, pow, sqrt
 from libc.string cimport memcpy, memset
@@ -35,6 +36,7 @@ from fastmlp._kernels cimport (
     activate,
     adam,
     add_multiple,
+    all_finite,
     backward_kernel,
     exponentials,
     flush_denormals,
@@ -50,6 +52,8 @@ from fastmlp._kernels cimport (
     use,
 )
 from fastmlp._openmp cimport FASTMLP_OPENMP, omp_get_max_threads, omp_get_thread_num
+
+cnp.import_array()
 
 # ================================================================================================
 # A  Tables
@@ -492,13 +496,16 @@ cdef double gradient_of_block(
     cdef Layer layer = layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
     cdef const real* W = params + layer.W + block.first * layer.stride      # (last - first, stride)
-    cdef Py_ssize_t n = (min(block.last, layer.n_in) - block.first) * layer.stride
+    cdef Py_ssize_t n = (min(block.last, layer.n_in) - block.first) * layer.stride, j, k
     cdef Matrix x = inputs(block.layer, layers, work, rows)                 # (rows.n, n_in)
     cdef bint sparse = block.layer == 1 and is_sparse(rows)
     if sparse or not has_kernels(&layer, work):
         gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
     else:
         gradient_kernel(&layer, block.first, block.last, rows.n, x, delta, dW, adds_up)
+    for j in range(block.last - block.first):   # dW may have been another layer's
+        for k in range(layer.n_out, layer.stride):
+            dW[j * layer.stride + k] = 0
     if l2 == 0:
         return 0
     add_multiple(<real> l2, W, dW, n)
@@ -536,6 +543,10 @@ cdef void move_block(
 # ================================================================================================
 # E  The boundary: shapes are checked, the GIL is released, blocks are shared out
 # ================================================================================================
+
+# So many threads can take part in a prediction.
+cdef enum:
+    MOST_WORKSPACES = 1024
 
 # Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
 # holds the numbers that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
@@ -587,6 +598,19 @@ cdef int check_table(
         if params.shape[0] < layers[l].b + layers[l].stride:
             raise ValueError("params is smaller than the table of layers says")
     return 0
+
+
+cdef int check_table_of(
+    int type_number, const Layer[::1] layers, params, work, Py_ssize_t capacity,
+) except -1:
+    """The same for arrays of either type."""
+    cdef const float[::1] params32, work32
+    cdef const double[::1] params64, work64
+    if type_number == cnp.NPY_FLOAT:
+        params32, work32 = params, work
+        return check_table(layers, params32, work32, capacity)
+    params64, work64 = params, work
+    return check_table(layers, params64, work64, capacity)
 
 
 cdef Py_ssize_t check_columns(
@@ -743,6 +767,7 @@ def add_gradient(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
+    cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
@@ -754,6 +779,7 @@ def add_gradient(
         raise ValueError("penalty must have a place for each block of parameters")
 
     with nogil, parallel(num_threads=n_threads):
+        denormals = flush_denormals()
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
             gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
@@ -768,6 +794,7 @@ def add_gradient(
                           + blocks[i].first * layers[blocks[i].layer].stride],
                 &work[0], rows, l2, adds_up,
             )
+        restore_denormals(denormals)
 
 
 def evaluate(
@@ -792,6 +819,7 @@ def evaluate(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
+    cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
@@ -800,6 +828,7 @@ def evaluate(
         raise ValueError("work and row_loss must have room for all rows")
 
     with nogil, parallel(num_threads=n_threads):
+        denormals = flush_denormals()
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
             gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
@@ -807,6 +836,7 @@ def evaluate(
                                         &work[0], block_of_rows(i, block_rows, rows))
             output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
+        restore_denormals(denormals)
 
 
 def forward(
@@ -829,17 +859,142 @@ def forward(
     cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr)
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
+    cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_out(layers, out, n_rows)
     if n_rows > capacity:
         raise ValueError("work must have room for all rows")
 
     with nogil, parallel(num_threads=n_threads):
+        denormals = flush_denormals()
         for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
             forward_rows(n_layers, &layers[0], &params[0], &work[0],
                          block_of_rows(i, block_rows, rows))
             output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
+        restore_denormals(denormals)
+
+
+cdef class Predictor:
+    """a^L of dense rows: the short way, for one row as for many.
+
+    Each thread takes a block of rows at a time through all layers, in a workspace for one block.
+    Workspaces are kept for the next call; a call in another thread meanwhile takes others.
+    """
+    cdef const Layer[::1] layers            # (n_layers + 1,)
+    cdef Py_ssize_t loss
+    cdef Py_ssize_t block_rows
+    cdef object params                      # (n_params,)
+    cdef object new_workspace               # () -> room for block_rows rows
+    cdef list workspaces
+    cdef int type_number
+
+    def __init__(self, const Layer[::1] layers, Py_ssize_t loss, params, Py_ssize_t block_rows,
+                 new_workspace):
+        self.layers, self.loss, self.params = layers, loss, params
+        self.block_rows, self.new_workspace = block_rows, new_workspace
+        self.workspaces = []
+        self.type_number = cnp.PyArray_TYPE(params)
+        check_table_of(self.type_number, layers, params, new_workspace(), block_rows)
+
+    def takes(self, X):
+        """Whether X is an array that the core can read as it is."""
+        return (
+            cnp.PyArray_CheckExact(X)
+            and cnp.PyArray_TYPE(X) == self.type_number
+            and cnp.PyArray_ISCARRAY_RO(X)
+            and cnp.PyArray_NDIM(X) == 2
+            and cnp.PyArray_DIM(X, 0) > 0
+            and cnp.PyArray_DIM(X, 1) == self.layers[0].n_out
+        )
+
+    def __call__(self, X, out=None, int n_threads=1):
+        """The output for X, in ``out`` or a new array; None if X does not do or is not finite."""
+        cdef cnp.npy_intp shape[2]
+        cdef Py_ssize_t n_rows
+        cdef bint is_finite
+        cdef list workspaces = []
+        if not self.takes(X):
+            return None
+        n_rows = cnp.PyArray_DIM(X, 0)
+        if out is None:
+            shape[0], shape[1] = n_rows, self.layers[self.layers.shape[0] - 1].n_out
+            out = cnp.PyArray_SimpleNew(2, shape, self.type_number)
+        elif not self.takes_out(out, n_rows):
+            raise ValueError(
+                f"out must be a C-ordered array of shape ({n_rows}, "
+                f"{self.layers[self.layers.shape[0] - 1].n_out}) and of the network's dtype"
+            )
+        n_threads = min(n_threads, MOST_WORKSPACES)
+        while len(workspaces) < n_threads:
+            workspaces.append(self.workspaces.pop() if self.workspaces else self.new_workspace())
+        if self.type_number == cnp.NPY_FLOAT:
+            is_finite = self.run(<float*> 0, X, out, workspaces, n_rows)
+        else:
+            is_finite = self.run(<double*> 0, X, out, workspaces, n_rows)
+        self.workspaces += workspaces
+        return out if is_finite else None
+
+    cdef bint takes_out(self, out, Py_ssize_t n_rows):
+        return (
+            cnp.PyArray_Check(out)
+            and cnp.PyArray_TYPE(out) == self.type_number
+            and cnp.PyArray_ISCARRAY(out)
+            and cnp.PyArray_NDIM(out) == 2
+            and cnp.PyArray_DIM(out, 0) == n_rows
+            and cnp.PyArray_DIM(out, 1) == self.layers[self.layers.shape[0] - 1].n_out
+        )
+
+    cdef bint run(self, const real* any, X, out, list workspaces, Py_ssize_t n_rows):
+        cdef real* works[MOST_WORKSPACES]
+        cdef const real* x = <const real*> cnp.PyArray_DATA(X)              # (n_rows, m_0)
+        cdef real* a = <real*> cnp.PyArray_DATA(out)                        # (n_rows, m_L)
+        cdef const real* params = <const real*> cnp.PyArray_DATA(self.params)
+        cdef const Layer* layers = &self.layers[0]
+        cdef Py_ssize_t n_layers = self.layers.shape[0] - 1, i, block_rows = self.block_rows
+        cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0, loss = self.loss
+        cdef int n_threads = len(workspaces)
+        for i in range(n_threads):
+            works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
+        if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
+            n_infinite = predict_block(loss, n_layers, layers, params, x, works[0], a,
+                                       block_rows, n_rows)
+            return n_infinite == 0
+        with nogil:
+            for i in prange(n_blocks, schedule="static", chunksize=1, num_threads=n_threads):
+                n_infinite += predict_block(
+                    loss, n_layers, layers, params, x + i * block_rows * layers[0].n_out,
+                    works[omp_get_thread_num()], a + i * block_rows * layers[n_layers].n_out,
+                    block_rows, min(block_rows, n_rows - i * block_rows),
+                )
+        return n_infinite == 0
+
+
+cdef Py_ssize_t predict_block(
+    Py_ssize_t loss,
+    Py_ssize_t n_layers,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    const real* X,              # (n, m_0)
+    real* work,                 # room for `capacity` rows
+    real* out,                  # (n, m_L)
+    Py_ssize_t capacity,
+    Py_ssize_t n,
+) noexcept nogil:
+    """a^L of n rows; returns 1, and leaves `out` as it is, if they are not finite."""
+    cdef Source source
+    cdef Rows rows
+    cdef unsigned long long denormals
+    if not all_finite(X, n * layers[0].n_out):
+        return 1
+    denormals = flush_denormals()
+    source.order = source.indptr = source.indices = NULL
+    source.values, source.stride = X, layers[0].n_out
+    rows = all_rows(n, capacity, source)
+    forward_rows(n_layers, layers, params, work, rows)
+    output_of_rows(loss, layers[n_layers], work, out, rows)
+    restore_denormals(denormals)
+    return 0
 
 
 def openmp_threads():

@@ -36,7 +36,7 @@ from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._data import Data, Features, trusted
 from fastmlp._network import Network, check_layer_sizes
 from fastmlp._progress import progress
-from fastmlp._threads import check_n_threads, one_blas_thread
+from fastmlp._threads import check_n_threads
 from fastmlp._training import Descent, History, Stopping, Watch, minimize_lbfgs, train_epochs
 from fastmlp._validation import by_output, by_scorer, set_aside
 
@@ -591,33 +591,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
         network = self._fitted_network()
-        # NumPy's BLAS, too: its threads would go on spinning beside the core's
-        with one_blas_thread:
-            return network._output(self._features(X))
+        network.n_threads = self.n_threads
+        if "feature_names_in_" not in vars(self):
+            # costs a twentieth of scikit-learn's checks, which follow if it does not take X
+            output = network._dense_output(X)
+            if output is not None:
+                return output
+        return network._output(self._features(X))
 
     def _features(self, X):
         network = self._fitted_network()
         check_n_threads(self.n_threads)
         network.n_threads = self.n_threads
-        if not self._is_ready(X):
-            X = validate_data(
-                self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False
-            )
+        X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
         return Features.of(trusted(X))
-
-    def _is_ready(self, X):
-        """Whether the core can take X as it is: this costs a twentieth of scikit-learn's checks."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype == self._network.dtype
-            and X.ndim == 2
-            and X.shape[1] == self._network.layer_sizes[0]
-            and len(X) > 0
-            and X.flags.c_contiguous
-            and X.flags.aligned
-            and not hasattr(self, "feature_names_in_")
-            and bool(np.isfinite(np.vdot(X, X)))  # too large for that: the long way decides
-        )
 
     def activations(self, X, layer=None):
         """What every layer makes of X.

@@ -33,6 +33,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*times_derivative)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
         void (*exponentials)(const float*, float, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
+        bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
         void (*sgd)(const Solver*, float*, const float*, float*, Py_ssize_t) noexcept nogil
         void (*adam)(const Solver*, float*, const float*, float*, float*, Py_ssize_t) noexcept nogil
@@ -48,6 +49,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*times_derivative)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
         void (*exponentials)(const double*, double, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
+        bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
         void (*sgd)(const Solver*, double*, const double*, double*, Py_ssize_t) noexcept nogil
         void (*adam)(const Solver*, double*, const double*, double*, double*, Py_ssize_t) noexcept nogil
@@ -135,6 +137,13 @@ cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noex
         kernels.f32.add_multiple(x, b, c, n)
     else:
         kernels.f64.add_multiple(x, b, c, n)
+
+
+cdef inline bint all_finite(const real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        return kernels.f32.all_finite(x, n)
+    else:
+        return kernels.f64.all_finite(x, n)
 
 
 cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:

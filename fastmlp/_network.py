@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ BLOCKS_IN_LAYER = 1024
 # A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
 # and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
 ROWS_IN_PASS = 4096
-FLOPS_IN_PASS = 2e9
+FLOPS_IN_PASS = 1e10
 
 # A class's number is handed to the core as a float32, which has 24 bits.
 MOST_CLASSES = 2**24
@@ -286,6 +287,14 @@ class Network:
         self._layers_with_z = _layer_table(*arguments, keep_z=True)
         self._blocks = _parameter_blocks(self._layers)
         self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
+        room = (ROWS_IN_BLOCK * int(self._layers["a"][0]),)
+        self._predictor = _core.Predictor(
+            self._layers,
+            LOSSES[self.loss],
+            self._flat,
+            ROWS_IN_BLOCK,
+            partial(aligned_zeros, room, self.dtype),
+        )
 
     def _initialize(self, random_state):
         random_state = _as_random_state(random_state)
@@ -418,13 +427,16 @@ class Network:
         z, a = (self._in_workspace(work, name, X.shape[0]) for name in ("z", "a"))
         return Forward(z, [X, *a[:-1], output])
 
-    def output(self, X):
+    def output(self, X, out=None):
         """The last layer's activation; the memory that it takes does not grow with the rows.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
             The inputs, a row for each sample.
+        out : ndarray of shape (n_rows, layer_sizes[-1]), default=None
+            Where the result goes: C-ordered and of the network's dtype. For an X that is so, too,
+            a call is little more than the arithmetic.
 
         Returns
         -------
@@ -437,7 +449,16 @@ class Network:
         >>> float(net.output([[1, 2, 3]]).sum().round(3))
         1.0
         """
-        return self._output(Features.of(self._check_X(X)))
+        output = self._dense_output(X, out)
+        if output is not None:
+            return output
+        output = self._output(Features.of(self._check_X(X)))
+        if out is None:
+            return output
+        if not isinstance(out, np.ndarray) or out.shape != output.shape:
+            raise ValueError(f"out must be an array of shape {output.shape}, got {out!r}")
+        out[...] = output
+        return out
 
     def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
         """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
@@ -504,7 +525,8 @@ class Network:
         return int((rows * self._layers["stride"][self._blocks["layer"]]).max())
 
     def _rows_in_pass(self):
-        rows = int(FLOPS_IN_PASS / self._flops(1)) // ROWS_IN_BLOCK * ROWS_IN_BLOCK
+        two_blocks = 2 * ROWS_IN_BLOCK
+        rows = int(FLOPS_IN_PASS / self._flops(1)) // two_blocks * two_blocks
         return max(ROWS_IN_BLOCK, min(rows, ROWS_IN_PASS))
 
     def _workspace(self, n_rows, *, block_rows=None, keep_z=False, dense=False):
@@ -539,8 +561,23 @@ class Network:
         n_row_blocks = -(-work.capacity // work.block_rows)
         return threads_for(self._flops(work.capacity) * passes / 3, n_row_blocks, self.n_threads)
 
+    def _dense_output(self, X, out=None):
+        """a^L of all rows; None if the core cannot take X as it is, or if it is not finite."""
+        if not self._predictor.takes(X) or len(X) <= ROWS_IN_BLOCK:
+            return self._predictor(X, out)
+        if out is None:
+            out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
+        n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
+        n_threads = threads_for(self._flops(len(X)) / 3, n_blocks, self.n_threads)
+        for rows in self._parts(len(X)):
+            if self._predictor(X[rows], out[rows], n_threads) is None:
+                return None
+        return out
+
     def _output(self, features):
-        """a^L of all rows."""
+        """a^L of all rows, which are finite."""
+        if not features.is_sparse:
+            return self._dense_output(features.values)
         work = self._workspace_for_pass(features.n_rows)
         out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
         for rows in self._parts(features.n_rows):

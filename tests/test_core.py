@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import reference
+from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import Network
+from fastmlp import MLPRegressor, Network
 from fastmlp._core import ACTIVATIONS, LOSSES
 
 RTOL = {"float64": 1e-12, "float32": 1e-5}
@@ -135,8 +136,17 @@ def test_nan_weights_show_in_the_loss(loss, activation):
     assert np.isnan(network.loss_and_gradients(X, y).loss)
 
 
-def test_padding_stays_zero():
-    network, X, y, _ = make_problem("squared_error", "logistic")
+@pytest.mark.parametrize("hidden", [(1, 300), (7, 33), (256, 5), (100, 16)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_padding_stays_zero(hidden, dtype):
+    """Blocks of several layers take turns at one place for their gradient."""
+    regressor = MLPRegressor(
+        hidden_layer_sizes=hidden, activation="logistic", dtype=dtype, batch_size=50, max_iter=3,
+        n_iter_no_change=10, n_threads=2,
+    )  # fmt: skip
+    X = np.random.RandomState(0).standard_normal((120, 40))
+    with pytest.warns(ConvergenceWarning):
+        regressor.fit(X, X[:, :2])
+    network = regressor._network
     n_parameters = sum(W.size + b.size for W, b in network.params)
-    network.loss_and_gradients(X, y, alpha=1.0)
     assert np.count_nonzero(network._flat) == n_parameters

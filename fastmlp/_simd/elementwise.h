@@ -140,17 +140,32 @@ static void NAME(add_multiple)(REAL x, const REAL *__restrict__ b, REAL *__restr
         c[i] += x * b[i];
 }
 
-/* In eight sums whatever the width of a vector, so that the bits do not depend on it. */
+/* Whether all numbers are finite: 0 times any other is NaN. */
+static int NAME(all_finite)(const REAL *x, ptrdiff_t n)
+{
+    REAL sums[32] = {0}, total = 0;
+    ptrdiff_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (int s = 0; s < 32; s++)
+            sums[s] += 0 * x[i + s];
+    for (; i < n; i++)
+        sums[0] += 0 * x[i];
+    for (int s = 0; s < 32; s++)
+        total += sums[s];
+    return total == 0;
+}
+
+/* In 32 sums whatever the width of a vector, so that the bits do not depend on it. */
 static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
 {
-    double sums[8] = {0}, total = 0;
+    double sums[32] = {0}, total = 0;
     ptrdiff_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int s = 0; s < 8; s++)
+    for (; i + 32 <= n; i += 32)
+        for (int s = 0; s < 32; s++)
             sums[s] += (double)W[i + s] * W[i + s];
     for (; i < n; i++)
         sums[0] += (double)W[i] * W[i];
-    for (int s = 0; s < 8; s++)
+    for (int s = 0; s < 32; s++)
         total += sums[s];
     return total;
 }

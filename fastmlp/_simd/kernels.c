@@ -32,6 +32,9 @@
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#ifndef __clang__ /* which has no __builtin_shuffle */
+#define CAN_SHUFFLE
+#endif
 #else /* a compiler without vector extensions: vectors of one number */
 #define ALWAYS_INLINE static __forceinline
 #define __restrict__ __restrict
@@ -65,7 +68,8 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 #define TABLE(S)                                                                                   \
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,               \
-            exponentials_##S, add_multiple_##S, sum_of_squares_##S, sgd_##S, adam_##S              \
+            exponentials_##S, add_multiple_##S, all_finite_##S, sum_of_squares_##S, sgd_##S,       \
+            adam_##S                                                                               \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

@@ -68,6 +68,7 @@ enum fastmlp_activation { FASTMLP_IDENTITY, FASTMLP_LOGISTIC, FASTMLP_TANH, FAST
         void (*exponentials)(const REAL *z, REAL shift, REAL *a, ptrdiff_t n);                     \
         /* c += x b */                                                                             \
         void (*add_multiple)(REAL x, const REAL *b, REAL *c, ptrdiff_t n);                         \
+        int (*all_finite)(const REAL *x, ptrdiff_t n);                                             \
         /* sum of W^2 */                                                                           \
         double (*sum_of_squares)(const REAL *W, ptrdiff_t n);                                      \
         /* (5) */                                                                                  \
