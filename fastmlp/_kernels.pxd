@@ -24,7 +24,8 @@ cdef extern from "_simd/kernels.h" nogil:
 
     ctypedef struct Table32 "fastmlp_table_f32":
         Py_ssize_t largest
-        void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*, float*) noexcept nogil
+        void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*,
+                        float*) noexcept nogil
         void (*backward)(const Layer*, const Layer*, Py_ssize_t, const float*, const float*,
                          const float*, float*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
@@ -40,7 +41,8 @@ cdef extern from "_simd/kernels.h" nogil:
 
     ctypedef struct Table64 "fastmlp_table_f64":
         Py_ssize_t largest
-        void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*, double*) noexcept nogil
+        void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*,
+                        double*) noexcept nogil
         void (*backward)(const Layer*, const Layer*, Py_ssize_t, const double*, const double*,
                          const double*, double*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
@@ -52,7 +54,8 @@ cdef extern from "_simd/kernels.h" nogil:
         bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
         void (*sgd)(const Solver*, double*, const double*, double*, Py_ssize_t) noexcept nogil
-        void (*adam)(const Solver*, double*, const double*, double*, double*, Py_ssize_t) noexcept nogil
+        void (*adam)(const Solver*, double*, const double*, double*, double*,
+                     Py_ssize_t) noexcept nogil
 
     ctypedef struct Kernels "fastmlp_kernels":
         const char* name
