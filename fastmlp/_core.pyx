@@ -16,10 +16,12 @@ nothing; all memory is NumPy's.
 """
 
 import os
+from time import perf_counter
 
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport parallel, prange
 from libc.math cimport exp, fabs, log, log1p, pow, sqrt
 from libc.string cimport memcpy, memset
@@ -334,6 +336,47 @@ cdef void forward_without_kernels(
     activate(layer.activation, z, a, rows.n * layer.stride)
 
 
+cdef void forward_layer(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    Rows rows,
+) noexcept nogil:
+    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l)."""
+    cdef const Layer* layer = &layers[l]
+    cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
+    cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride) z^l
+    cdef real* a = at(work, layer.a, layer.stride, rows)        # (rows.n, stride) a^l
+    cdef bint sparse = l == 1 and is_sparse(rows)
+    if sparse or not has_kernels(layer, work):
+        forward_without_kernels(layer, params, x, z, a, sparse, rows)
+    else:
+        forward_kernel(layer, rows.n, x, params + layer.W, z, a)
+
+
+cdef void backward_layer(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    Rows rows,
+) noexcept nogil:
+    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1})."""
+    cdef const Layer* layer = &layers[l]
+    cdef const Layer* before = &layers[l - 1]
+    cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
+    cdef const real* a_before = at(work, before.a, before.stride, rows)         # those of layer
+    cdef real* delta_before = at(work, before.delta, before.stride, rows)       # l - 1
+    if has_kernels(layer, work):
+        backward_kernel(layer, before, rows.n, delta, params + layer.W, a_before, delta_before)
+        return
+    # (3) delta^{l-1} (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
+    gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
+         params + layer.W, layer.stride, <real> 0, delta_before, before.stride)
+    times_derivative(before.activation, a_before, delta_before, rows.n * before.stride)
+
+
 cdef void forward_rows(
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
@@ -341,22 +384,10 @@ cdef void forward_rows(
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l) up to z^L."""
+    """(1) up to z^L."""
     cdef Py_ssize_t l
-    cdef const Layer* layer
-    cdef Matrix x               # (rows.n, n_in) a^{l-1}
-    cdef real* z                # (rows.n, stride) z^l
-    cdef real* a                # (rows.n, stride) a^l
-    cdef bint sparse
     for l in range(1, n_layers + 1):
-        layer = &layers[l]
-        x = inputs(l, layers, work, rows)
-        z, a = at(work, layer.z, layer.stride, rows), at(work, layer.a, layer.stride, rows)
-        sparse = l == 1 and is_sparse(rows)
-        if sparse or not has_kernels(layer, work):
-            forward_without_kernels(layer, params, x, z, a, sparse, rows)
-        else:
-            forward_kernel(layer, rows.n, x, params + layer.W, z, a)
+        forward_layer(l, layers, params, work, rows)
 
 
 cdef void backward_rows(
@@ -366,25 +397,10 @@ cdef void backward_rows(
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), for each hidden layer."""
+    """(3) for each hidden layer."""
     cdef Py_ssize_t l
-    cdef const Layer* layer
-    cdef const Layer* before
-    cdef const real* delta      # (rows.n, stride) delta^l
-    cdef const real* a_before   # (rows.n, before.stride) a^{l-1}
-    cdef real* delta_before     # (rows.n, before.stride) delta^{l-1}
     for l in range(n_layers, 1, -1):
-        layer, before = &layers[l], &layers[l - 1]
-        delta = at(work, layer.delta, layer.stride, rows)
-        a_before = at(work, before.a, before.stride, rows)
-        delta_before = at(work, before.delta, before.stride, rows)
-        if has_kernels(layer, work):
-            backward_kernel(layer, before, rows.n, delta, params + layer.W, a_before, delta_before)
-            continue
-        # (3) delta^{l-1} (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
-        gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
-             params + layer.W, layer.stride, <real> 0, delta_before, before.stride)
-        times_derivative(before.activation, a_before, delta_before, rows.n * before.stride)
+        backward_layer(l, layers, params, work, rows)
 
 
 cdef double loss_of_rows(
@@ -997,16 +1013,63 @@ cdef Py_ssize_t predict_block(
     return 0
 
 
+def seconds_of_a_step(int n_threads, int n_steps):
+    """What a step of two parallel loops costs if they have nothing to do."""
+    cdef int step = 0, i
+    began = perf_counter()
+    with nogil, parallel(num_threads=n_threads):
+        for step in range(n_steps):
+            for i in prange(n_threads, schedule="static", chunksize=1):
+                pass
+            for i in prange(n_threads, schedule="static", chunksize=1):
+                pass
+    return (perf_counter() - began) / n_steps
+
+
+def seconds_of_product(
+    int equation,
+    const Layer[::1] layers,            # IN (3,) of a network with one hidden layer
+    const real[::1] params,             # IN (n_params,)
+    real[::1] gradient,                 # OUT (n_params,)
+    real[::1] work,                     # INOUT room for n rows
+    Py_ssize_t n,
+    int n_times,
+):
+    """What the product of equation (1), (3) or (4) takes in the second layer, for bench/gemm.py."""
+    cdef Source source
+    cdef Rows rows
+    cdef Block block
+    cdef int i
+    check_table(layers, params, work, n)
+    if layers.shape[0] != 3 or gradient.shape[0] != params.shape[0]:
+        raise ValueError("there must be one hidden layer, and gradient must be like params")
+    source.order = source.indptr = source.indices = NULL
+    source.values, source.stride = &work[0], 1
+    rows = all_rows(n, n, source)
+    block.layer, block.first, block.last = 2, 0, layers[2].n_in
+    began = perf_counter()
+    with nogil:
+        for i in range(n_times):
+            if equation == 1:
+                forward_layer(2, &layers[0], &params[0], &work[0], rows)
+            elif equation == 3:
+                backward_layer(2, &layers[0], &params[0], &work[0], rows)
+            else:
+                gradient_of_block(block, &layers[0], &params[0], &gradient[layers[2].W], &work[0],
+                                  rows, 0, False)
+    return (perf_counter() - began) / n_times
+
+
 def openmp_threads():
     """How many threads OpenMP would start by itself, or None where it is missing."""
     return omp_get_max_threads() if FASTMLP_OPENMP else None
 
 
-def use_kernels(name=None):
+def use_kernels(name=None, argument="kernels"):
     """Take the kernels of this name from now on, or the fastest that this CPU can run."""
     cdef bytes text = (name or "").encode()
     if not use(text):
-        raise ValueError(f"kernels must be one of {kernel_names()}, got {name!r}")
+        raise ValueError(f"{argument} must be one of {kernel_names()}, got {name!r}")
 
 
 def kernel_names():
@@ -1022,4 +1085,9 @@ def kernels_in_use():
     return kernels.name.decode()
 
 
-use_kernels(os.environ.get("FASTMLP_KERNEL"))
+def uses_blas():
+    """Whether BLAS makes the products of any layer."""
+    return min(kernels.f32.largest, kernels.f64.largest) < PY_SSIZE_T_MAX
+
+
+use_kernels(os.environ.get("FASTMLP_KERNEL"), "FASTMLP_KERNEL")

@@ -37,7 +37,15 @@ from fastmlp._data import Data, Features, trusted
 from fastmlp._network import Network, check_layer_sizes
 from fastmlp._progress import progress
 from fastmlp._threads import check_n_threads
-from fastmlp._training import Descent, History, Stopping, Watch, minimize_lbfgs, train_epochs
+from fastmlp._training import (
+    Descent,
+    History,
+    Orders,
+    Stopping,
+    Watch,
+    minimize_lbfgs,
+    train_epochs,
+)
 from fastmlp._validation import by_output, by_scorer, set_aside
 
 OUTPUT_ACTIVATIONS = {
@@ -426,18 +434,19 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_epochs(self, data, order, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, keep_state=is_partial)
+        # check_random_state has made a generator of its own of a number
+        is_private = isinstance(self.random_state, Integral)
+        random_state = random_state if self.shuffle else None
         is_over = train_epochs(
             self._descent,
             data,
-            order,
+            Orders(order, random_state, is_private=is_private),
             self._history,
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
             watch,
             batch_size=self._check_batch_size(len(order)),
             alpha=self.alpha,
             max_iter=max_iter,
-            shuffle=self.shuffle,
-            random_state=random_state,
         )
         self._publish(self._history)
         if not (is_over or is_partial):

@@ -12,7 +12,7 @@ import scipy.sparse
 from fastmlp import _core
 from fastmlp._core import ACTIVATIONS, BLOCK, LAYER, LOSSES
 from fastmlp._data import Data, Features, trusted
-from fastmlp._threads import check_n_threads, one_blas_thread, threads_for
+from fastmlp._threads import check_n_threads, core_in_use, threads_for
 
 CACHE_LINE = 64  # bytes
 
@@ -563,15 +563,18 @@ class Network:
 
     def _dense_output(self, X, out=None):
         """a^L of all rows; None if the core cannot take X as it is, or if it is not finite."""
-        if not self._predictor.takes(X) or len(X) <= ROWS_IN_BLOCK:
+        if not self._predictor.takes(X):
+            return None
+        if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
             return self._predictor(X, out)
         if out is None:
             out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
         n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
         n_threads = threads_for(self._flops(len(X)) / 3, n_blocks, self.n_threads)
-        for rows in self._parts(len(X)):
-            if self._predictor(X[rows], out[rows], n_threads) is None:
-                return None
+        with core_in_use:
+            for rows in self._parts(len(X)):
+                if self._predictor(X[rows], out[rows], n_threads) is None:
+                    return None
         return out
 
     def _output(self, features):
@@ -588,7 +591,7 @@ class Network:
         """a^L of as many rows as fit the workspace, which then holds every z and a."""
         if out is None:
             out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
-        with one_blas_thread:
+        with core_in_use:
             _core.forward(
                 work.layers, LOSSES[self.loss], self._flat, work.memory, *features, out,
                 work.capacity, work.block_rows, self._threads_for_pass(work, 1),
@@ -615,7 +618,7 @@ class Network:
         out = np.empty((len(order), self.layer_sizes[-1]), dtype=self.dtype)
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
-        with one_blas_thread:
+        with core_in_use:
             for rows in self._parts(len(order)):
                 _core.evaluate(
                     work.layers, LOSSES[self.loss], self._flat, work.memory, *data.arrays,
@@ -635,7 +638,7 @@ class Network:
         penalty = np.zeros(len(self._blocks))
         scale = 1 / data.sample_weight.sum(dtype=np.float64)
         order = np.arange(data.n_rows)
-        with one_blas_thread:
+        with core_in_use:
             for start in range(0, data.n_rows, work.capacity):
                 _core.add_gradient(
                     work.layers, self._blocks, LOSSES[self.loss], self._flat, gradient,

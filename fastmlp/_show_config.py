@@ -26,7 +26,7 @@ def _blas():
 
 
 def show_config():
-    """Print version, OpenMP, threads, BLAS and the kernel in use.
+    """Print version, OpenMP, threads, the kernels in use and BLAS.
 
     Examples
     --------
@@ -35,12 +35,13 @@ def show_config():
     fastmlp  0.1.0
     OpenMP   yes
     threads  2
-    BLAS     openblas 0.3.30 SkylakeX pthreads
-    kernel   BLAS through scipy.linalg.cython_blas
+    kernels  avx512 (avx512, avx2, baseline, blas; FASTMLP_KERNEL chooses)
+    BLAS     not in use: openblas 0.3.30 SkylakeX pthreads
     """
     has_openmp = _core.openmp_threads() is not None
     print(f"fastmlp  {__version__}")
     print(f"OpenMP   {'yes' if has_openmp else 'no: one thread'}")
     print(f"threads  {available_threads()}")
-    print(f"BLAS     {_blas()}")
-    print("kernel   BLAS through scipy.linalg.cython_blas")
+    names = ", ".join(_core.kernel_names())
+    print(f"kernels  {_core.kernels_in_use()} ({names}; FASTMLP_KERNEL chooses)")
+    print(f"BLAS     {'' if _core.uses_blas() else 'not in use: '}{_blas()}")

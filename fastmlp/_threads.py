@@ -1,16 +1,21 @@
-"""How many threads the core gets, and BLAS held to one of them meanwhile."""
+"""How many threads the core gets: what pays, what there is, and who else is in the core."""
 
+import math
 import os
 import threading
 from functools import cache
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
 from fastmlp import _core
 
-# Below this much arithmetic for each thread, waiting for one another costs more than it saves.
-# Measured with bench/: `small` (1.4e6 a step) is slower on two threads, `default` (9e7) faster.
-FLOPS_THAT_PAY = 4e6
+# Below this much arithmetic for each thread, waiting for one another, and for what the other has
+# in its cache, costs more than it saves. Measured with bench/: `small` (1.4e6 a step) gains nothing
+# from a second thread, `default` (9e7) nearly doubles. That is where a step's two parallel loops
+# cost half a microsecond; where they cost more, more work must be there.
+LEAST_FLOPS_THAT_PAY = 4e6
+FLOPS_FOR_A_SECOND_OF_LOOPS = 8e12
 
 # More threads than this, unless there are more CPUs, are never started: OpenMP ends the process
 # where the system refuses one.
@@ -28,21 +33,52 @@ def check_n_threads(n_threads):
 
 
 def available_threads():
-    """The number of threads that OpenMP would use: CPUs by affinity, or OMP_NUM_THREADS."""
+    """How many threads may run: CPUs by affinity or OMP_NUM_THREADS, within a cgroup's limit."""
     # The thread pool of libgomp does not survive a fork: a child that used it would hang.
-    return 1 if one_blas_thread.was_forked else (_core.openmp_threads() or 1)
+    if core_in_use.was_forked:
+        return 1
+    return min(_core.openmp_threads() or 1, cpus_of_cgroup())
+
+
+@cache
+def cpus_of_cgroup(root=Path("/sys/fs/cgroup")):
+    """How many CPUs' time the process may take, rounded up, where Linux limits it."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (
+                (root / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
+                for name in ("quota", "period")
+            )
+        except OSError:
+            return math.inf
+    if not quota.isdecimal():  # max, or -1
+        return math.inf
+    return max(1, math.ceil(int(quota) / int(period)))
+
+
+@cache
+def flops_that_pay():
+    """Measured once in a process, when there is work that more than one thread could do."""
+    seconds = min(_core.seconds_of_a_step(2, 50) for _ in range(5))
+    return max(LEAST_FLOPS_THAT_PAY, seconds * FLOPS_FOR_A_SECOND_OF_LOOPS)
 
 
 def threads_for(flops, n_blocks, n_threads=None):
     """How many threads share out ``n_blocks`` blocks of ``flops`` operations in all.
 
     A number that the user asked for is taken as it is, save for threads that would find no block.
+    Otherwise fits that run at the same time, in threads of Python, share out the CPUs.
     """
     available = available_threads()
     if n_threads is None:
-        n_threads = min(available, int(flops / FLOPS_THAT_PAY))
-    most = 1 if one_blas_thread.was_forked else max(available, MOST_THREADS)
-    return max(1, min(n_threads, n_blocks, most))
+        n_threads = available // max(1, core_in_use.n_users)
+        if n_threads > 1:
+            pays = flops_that_pay() if flops >= 2 * LEAST_FLOPS_THAT_PAY else math.inf
+            n_threads = min(n_threads, int(flops / pays))
+    most = 1 if core_in_use.was_forked else max(available, MOST_THREADS)
+    return int(max(1, min(n_threads, n_blocks, most)))
 
 
 @cache
@@ -53,15 +89,16 @@ def blas_libraries():
     return [library for library in controllers if library.user_api == "blas"]
 
 
-class _OneBlasThread:
-    """A context in which BLAS calls are single-threaded; counted, since the limit is the process's.
+class _CoreInUse:
+    """A context for work in the core: counts who is inside, and holds BLAS to one thread.
 
-    Two fits may run in two threads: the first to enter sets the limit, the last to leave lifts it.
+    Two fits may run in two threads, and BLAS's limit is the whole process's: the first to enter
+    sets it, the last to leave lifts it. It is left alone where BLAS makes no products.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._n_inside = 0
+        self._depths = {}  # of every thread that is inside
         self._before = []
         self.was_forked = False
         if hasattr(os, "register_at_fork"):
@@ -75,28 +112,38 @@ class _OneBlasThread:
     def _begin_as_child(self):
         """The threads that were inside are not here."""
         self.was_forked = True
-        if self._n_inside > 0:
-            self._n_inside = 0
+        if self._depths:
+            self._depths.clear()
             self._lift()
         self._lock.release()
+
+    @property
+    def n_users(self):
+        """How many threads of Python are inside."""
+        return len(self._depths)
 
     def _lift(self):
         for library, n_threads in self._before:
             library.set_num_threads(n_threads)
 
     def __enter__(self):
+        me = threading.get_ident()
         with self._lock:
-            if self._n_inside == 0:
-                self._before = [(lib, lib.get_num_threads()) for lib in blas_libraries()]
-                for library in blas_libraries():
+            if not self._depths:
+                libraries = blas_libraries() if _core.uses_blas() else []
+                self._before = [(library, library.get_num_threads()) for library in libraries]
+                for library in libraries:
                     library.set_num_threads(1)
-            self._n_inside += 1
+            self._depths[me] = self._depths.get(me, 0) + 1
 
     def __exit__(self, *exception):
+        me = threading.get_ident()
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
+            self._depths[me] -= 1
+            if self._depths[me] == 0:
+                del self._depths[me]
+            if not self._depths:
                 self._lift()
 
 
-one_blas_thread = _OneBlasThread()
+core_in_use = _CoreInUse()

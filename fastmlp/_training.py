@@ -3,6 +3,8 @@
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,12 +14,15 @@ import scipy.optimize
 from fastmlp import _core
 from fastmlp._core import LOSSES, SOLVER, SOLVERS
 from fastmlp._network import aligned_zeros
-from fastmlp._threads import one_blas_thread
+from fastmlp._threads import core_in_use
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
 SECONDS_IN_CORE = 0.05
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
+
+# Fewer are shuffled in less time than another thread takes to answer.
+ROWS_TO_DRAW_AHEAD = 2_000
 
 
 class Epoch(NamedTuple):
@@ -296,9 +301,51 @@ class Descent:
         return self.learning_rate
 
 
+class Orders:
+    """The order of the rows in every epoch: each a shuffle of the one before, as in scikit-learn.
+
+    Parameters
+    ----------
+    order : ndarray of intp
+        The rows to train on.
+    random_state : RandomState or None
+        Shuffles; None leaves the rows as they are.
+    is_private : bool
+        Whether nobody else draws from ``random_state``. Then the next order is drawn in a thread
+        while the core trains: `tiny` in bench/ takes 5% longer without.
+    """
+
+    def __init__(self, order, random_state, *, is_private):
+        self._order = order
+        self._random_state = random_state
+        self._ahead = None
+        if is_private and random_state is not None and len(order) >= ROWS_TO_DRAW_AHEAD:
+            self._ahead = ThreadPoolExecutor(1)
+        self._drawn = None
+
+    def __len__(self):
+        return len(self._order)
+
+    def _shuffled(self):
+        permutation = np.arange(len(self._order))
+        self._random_state.shuffle(permutation)
+        return self._order[permutation]
+
+    def next(self, *, is_last):
+        """The order of the epoch that begins, which may be the last."""
+        if self._random_state is None:
+            return self._order
+        self._order = self._drawn.result() if self._drawn else self._shuffled()
+        self._drawn = self._ahead.submit(self._shuffled) if self._ahead and not is_last else None
+        return self._order
+
+    def close(self):
+        if self._ahead:
+            self._ahead.shutdown()
+
+
 def train_epochs(
-    descent, data, order, history, stopping, watch, *, batch_size, alpha, max_iter, shuffle,
-    random_state,
+    descent, data, orders, history, stopping, watch, *, batch_size, alpha, max_iter,
 ):  # fmt: skip
     """Train for up to ``max_iter`` epochs; return whether something else ended it before.
 
@@ -306,29 +353,22 @@ def train_epochs(
     ----------
     descent : Descent
     data : Data
-    order : ndarray of intp
-        The rows to train on.
+    orders : Orders
     history : History
         Continued in place.
     stopping : Stopping
         With ``by_score``, the best weights are restored in the end.
     watch : Watch
-    random_state : RandomState
-        Shuffles the already shuffled order before every epoch, as scikit-learn does.
     """
-    n_rows = len(order)
     history.n_epochs = 0
     # The best weights so far belong to another split; where none are better, the last are kept.
     history.best_params = None
     is_over = False
     try:
-        with one_blas_thread:
+        with core_in_use, closing(orders):
             while not is_over and history.n_epochs < max_iter:
                 began = watch.begin_epoch()
-                if shuffle:
-                    permutation = np.arange(n_rows)
-                    random_state.shuffle(permutation)
-                    order = order[permutation]
+                order = orders.next(is_last=history.n_epochs + 1 == max_iter)
                 loss, n_seen = descent.epoch(data, order, batch_size, alpha, watch.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:
@@ -440,7 +480,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         began = watch.begin_epoch()
 
     try:
-        with one_blas_thread:
+        with core_in_use:
             result = scipy.optimize.minimize(
                 loss_and_gradient,
                 accepted,

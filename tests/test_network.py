@@ -214,3 +214,18 @@ def test_what_the_tables_follow_from_cannot_be_changed(network):
             setattr(network, name, getattr(network, name))
     with pytest.raises(TypeError):
         network.params[0] = network.params[1]
+
+
+def test_out_of_a_network():
+    network, X, *_ = make_problem("log_loss", "relu", "float32", n_rows=200)
+    expected = network.output(X)
+    for n_rows in (1, 200):
+        out = np.full((n_rows, 3), np.nan, dtype=np.float32)
+        assert network.output(X[:n_rows], out) is out
+        assert (out == expected[:n_rows]).all()
+        out[...] = np.nan
+        assert network.output(X[:n_rows].astype(float), out) is out
+        assert (out == expected[:n_rows]).all()
+    for bad in (np.zeros((3, 3), "f"), np.zeros((200, 3)), np.zeros((3, 200), "f").T, [1]):
+        with pytest.raises(ValueError, match="out must be"):
+            network.output(X, bad)

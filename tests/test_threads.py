@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from fastmlp import MLPClassifier, MLPRegressor, Network
-from fastmlp._threads import FLOPS_THAT_PAY, available_threads, one_blas_thread, threads_for
+from fastmlp import MLPClassifier, MLPRegressor, Network, _core
+from fastmlp._threads import (
+    LEAST_FLOPS_THAT_PAY,
+    available_threads,
+    core_in_use,
+    cpus_of_cgroup,
+    flops_that_pay,
+    threads_for,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -99,18 +106,26 @@ def blas_threads():
 
 
 def test_blas_has_one_thread_until_the_last_has_left():
-    before = blas_threads()
-    with one_blas_thread:
-        with one_blas_thread:
+    kernels, before = _core.kernels_in_use(), blas_threads()
+    _core.use_kernels("blas")
+    try:
+        with core_in_use:
+            with core_in_use:
+                assert blas_threads() == {1}
             assert blas_threads() == {1}
-        assert blas_threads() == {1}
-    assert blas_threads() == before
+        assert blas_threads() == before
+    finally:
+        _core.use_kernels(kernels)
+    with core_in_use:  # without products by BLAS it is nobody's business
+        assert _core.uses_blas() or blas_threads() == before
 
 
 def test_threads_are_started_where_they_pay():
-    assert threads_for(FLOPS_THAT_PAY / 10, 100) == 1
-    assert threads_for(FLOPS_THAT_PAY * 1000, 100) == min(available_threads(), 100)
-    assert threads_for(FLOPS_THAT_PAY * 1000, 1) == 1
+    pays = flops_that_pay()
+    assert pays >= LEAST_FLOPS_THAT_PAY
+    assert threads_for(pays / 10, 100) == 1
+    assert threads_for(pays * 1000, 100) == min(available_threads(), 100)
+    assert threads_for(pays * 1000, 1) == 1
     assert threads_for(0, 100, n_threads=3) == 3
     assert threads_for(0, 2, n_threads=1000) == 2
     assert threads_for(0, 10**6, n_threads=10**6) == max(64, available_threads())
@@ -123,6 +138,49 @@ def test_environment_limits_threads():
         [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
     )
     assert shown.stdout.strip() == "1", shown.stderr
+
+
+def test_fits_at_the_same_time_share_out_the_cpus(monkeypatch):
+    monkeypatch.setattr("fastmlp._threads.available_threads", lambda: 4)
+    much = flops_that_pay() * 1000
+    inside, leave = threading.Barrier(2), threading.Event()
+
+    def stay():
+        with core_in_use:
+            inside.wait()
+            leave.wait()
+
+    other = threading.Thread(target=stay)
+    with core_in_use:
+        with core_in_use:  # a validation inside of a fit is not another fit
+            assert threads_for(much, 100) == 4
+        other.start()
+        inside.wait()
+        try:
+            assert threads_for(much, 100) == 2
+            assert threads_for(much, 100, n_threads=3) == 3
+        finally:
+            leave.set()
+            other.join()
+        assert threads_for(much, 100) == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "n_cpus"),
+    [
+        ({}, np.inf),
+        ({"cpu.max": "max 100000"}, np.inf),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "1000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, np.inf),
+    ],
+)
+def test_limits_of_a_cgroup(tmp_path, files, n_cpus):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    assert cpus_of_cgroup(tmp_path) == n_cpus
 
 
 def _send_fit(queue):

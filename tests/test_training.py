@@ -16,7 +16,7 @@ from test_trajectory import make_task
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._core import SOLVERS
 from fastmlp._data import Data, Features
-from fastmlp._training import Descent
+from fastmlp._training import ROWS_TO_DRAW_AHEAD, Descent
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -238,3 +238,14 @@ def test_extreme_power_t_is_a_rate_of_zero():
         solver="sgd", learning_rate="invscaling", power_t=1000.0, max_iter=3
     ).fit(X, y)
     assert regressor.history_["learning_rate"][-1] == 0
+
+
+@ignore_convergence
+def test_orders_drawn_ahead_are_those_drawn_in_time():
+    """A number as random_state has a generator of its own, an instance may be shared."""
+    X = np.random.RandomState(0).standard_normal((2 * ROWS_TO_DRAW_AHEAD, 3))
+    fits = [
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=4, random_state=random_state).fit(X, X[:, 0])
+        for random_state in (5, np.random.RandomState(5))
+    ]
+    assert fits[0].loss_curve_ == fits[1].loss_curve_
