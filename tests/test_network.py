@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from test_core import make_problem
 
 from fastmlp import Network
 from fastmlp._network import aligned_zeros

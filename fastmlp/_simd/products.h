@@ -15,9 +15,9 @@
 
 #ifdef __GNUC__
 /* aligned(..): W of a user's strides is whole cache lines apart, but vectors may be longer. */
-typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
-#define VECTOR NAME(vector)
-#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+#define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
+typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);
+typedef REAL NAME(half_vector) VECTOR_OF(VECTOR_BYTES / 2);
 
 /* The left operand of a product: x itself, of which a tile takes rows, or x^T, of which it takes
    columns (that lie side by side in each row of x). */
@@ -34,54 +34,43 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
     return x.base + (x.index ? x.index[i] : i) * x.stride;
 }
 
-/* C (R, V) = start + sum over n_terms of x B; start (R, V), its rows start_stride apart, or NULL. */
-ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int order, ptrdiff_t n_terms,
-                              NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
-                              const REAL *start, ptrdiff_t start_stride, REAL *C,
-                              ptrdiff_t C_stride)
-{
-    VECTOR sum[TILE_ROWS][8];
-    const REAL *rows[TILE_ROWS];
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++) {
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            sum[r][v] = start ? *(const VECTOR *)(start + r * start_stride + v * LANES) : (VECTOR){0};
-        rows[r] = order == NAME(by_rows) ? NAME(row)(x, first + r) : NULL;
-    }
-    for (ptrdiff_t p = 0; p < n_terms; p++) {
-        const REAL *columns = order == NAME(by_columns) ? NAME(row)(x, p) + first : NULL;
-        VECTOR b[8];
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            b[v] = *(const VECTOR *)(B + p * B_stride + v * LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < R; r++) {
-            REAL left = order == NAME(by_rows) ? rows[r][p] : columns[r];
-#pragma GCC unroll 8
-            for (int v = 0; v < V; v++)
-                sum[r][v] += left * b[v];
-        }
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++)
-            *(VECTOR *)(C + r * C_stride + v * LANES) = sum[r][v];
-}
+#define TILE NAME(tile)
+#define VECTOR NAME(vector)
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+#include "tile.h"
+#undef TILE
+#undef VECTOR
+#undef LANES
 
-/* R rows of C, n_columns wide. Fewer rows than a tile has take more vectors instead: a chain waits
+#define TILE NAME(half_tile)
+#define VECTOR NAME(half_vector)
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / 2 / sizeof(REAL)))
+#include "tile.h"
+#undef TILE
+#undef VECTOR
+#undef LANES
+
+#define VECTOR NAME(vector)
+#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
+
+/* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do:
+   `tiny` and `small` in bench/ take 7% and 4% longer without. Fewer rows than a tile has take more vectors instead: a chain waits
    for the result of its last link, and it takes several to keep the units busy. */
+#define AT_COLUMN(TILE, R, V)                                                                      \
+    NAME(TILE)(R, V, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,          \
+               start_stride, C + j, C_stride)
 #define TILE_WHILE(R, V, MORE_THAN)                                                                \
     for (; n_columns - j > (MORE_THAN)*LANES; j += (V)*LANES)                                      \
-        NAME(tile)(R, V, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,      \
-                   start_stride, C + j, C_stride);
+        AT_COLUMN(tile, R, V);
 #define CASE(R, V)                                                                                 \
     case R:                                                                                        \
         TILE_WHILE(R, V, (V)-1)                                                                    \
         if (V > 4) TILE_WHILE(R, 4, 3)                                                             \
         if (V > 2) TILE_WHILE(R, 2, 1)                                                             \
-        TILE_WHILE(R, 1, 0)                                                                        \
+        if (n_columns - j > LANES / 2)                                                             \
+            AT_COLUMN(tile, R, 1);                                                                 \
+        else if (n_columns > j)                                                                    \
+            AT_COLUMN(half_tile, R, 1);                                                            \
         break;
 
 ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns, ptrdiff_t n_terms,
@@ -135,16 +124,13 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
         }
 }
 
-/* n, rounded up to whole vectors: the padding is computed with. */
-static inline ptrdiff_t NAME(whole_vectors)(ptrdiff_t n) { return (n + LANES - 1) / LANES * LANES; }
-
 /* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z) */
 static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
                           REAL *z, REAL *a)
 {
     const ptrdiff_t stride = layer->stride;
     NAME(matrix) left = {x.base, x.stride, x.index};
-    NAME(product)(NAME(by_rows), n, NAME(whole_vectors)(layer->n_out), layer->n_in, left, 0, W,
+    NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W,
                   stride, W + layer->n_in * stride, 0, z, stride);
     NAME(activate)(layer->activation, z, a, n * stride);
 }
@@ -211,7 +197,7 @@ static void NAME(backward)(const fastmlp_layer *layer, const fastmlp_layer *befo
 {
     enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
     REAL strip[SUM_BLOCK * width] __attribute__((aligned(64)));
-    const ptrdiff_t stride = layer->stride, n_columns = NAME(whole_vectors)(layer->n_in);
+    const ptrdiff_t stride = layer->stride, n_columns = layer->n_in;
     for (ptrdiff_t j = 0; j < n_columns; j += width)
         for (ptrdiff_t p = 0; p < layer->n_out; p += SUM_BLOCK) {
             const ptrdiff_t n_terms = least(SUM_BLOCK, layer->n_out - p);
@@ -233,7 +219,7 @@ static void NAME(backward)(const fastmlp_layer *layer, const fastmlp_layer *befo
 static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n,
                            fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up)
 {
-    const ptrdiff_t stride = layer->stride, n_columns = NAME(whole_vectors)(layer->n_out);
+    const ptrdiff_t stride = layer->stride, n_columns = layer->n_out;
     const ptrdiff_t n_weights = least(last, layer->n_in) - first;
     const REAL one = 1;
     const NAME(matrix) left = {x.base, x.stride, x.index}, ones = {&one, 0, NULL};
@@ -249,6 +235,8 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
 #undef LANES
 #undef CASE
 #undef TILE_WHILE
+#undef AT_COLUMN
+#undef VECTOR_OF
 #else
 /* A compiler without vectors: BLAS makes the products. */
 #define forward_f32 NULL
