@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SIMD = Path("fastmlp/_simd")
-HEADERS = sorted(map(str, SIMD.glob("*.h")))
+SIMD_FILES = sorted(map(str, SIMD.glob("*.[ch]")))
 
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -97,7 +97,6 @@ class BuildExtensions(build_ext):
                 [str(SIMD / "kernels.c")],
                 output_dir=str(Path(self.build_temp, name)),
                 extra_postargs=compile_flags + flags,
-                depends=HEADERS,
             )
         return objects
 
@@ -134,7 +133,7 @@ setup(
                 "fastmlp._core",
                 ["fastmlp/_core.pyx"],
                 include_dirs=["fastmlp", numpy.get_include()],
-                depends=HEADERS,
+                depends=SIMD_FILES,
             )
         ],
         build_dir="build/cython",

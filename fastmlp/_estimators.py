@@ -350,7 +350,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 display(epoch)
                 return hooks.end_epoch(epoch)
 
-            watch = Watch(hooks.begin_epoch, end_epoch, display.say)
+            may_draw = hooks.are_set or self.scoring is not None
+            watch = Watch(hooks.begin_epoch, end_epoch, display.say, may_draw)
             if self.max_seconds is not None:
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
@@ -434,8 +435,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_epochs(self, data, order, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, keep_state=is_partial)
-        # check_random_state has made a generator of its own of a number
-        is_private = isinstance(self.random_state, Integral)
+        # of a number check_random_state has made a generator of its own
+        is_private = isinstance(self.random_state, Integral) or not watch.may_draw
         random_state = random_state if self.shuffle else None
         is_over = train_epochs(
             self._descent,

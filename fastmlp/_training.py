@@ -138,6 +138,8 @@ class Watch(NamedTuple):
         Gets every `Epoch`; returns whether to stop.
     say : callable
         Gets a line of text about what training decides.
+    may_draw : bool
+        Whether any of them is a user's function, which may draw random numbers.
     validate : callable or None
         () -> (loss, score) of the validation rows.
     deadline : float
@@ -147,6 +149,7 @@ class Watch(NamedTuple):
     begin: Callable
     end: Callable
     say: Callable
+    may_draw: bool = True
     validate: Callable | None = None
     deadline: float = np.inf
 
@@ -311,8 +314,8 @@ class Orders:
     random_state : RandomState or None
         Shuffles; None leaves the rows as they are.
     is_private : bool
-        Whether nobody else draws from ``random_state``. Then the next order is drawn in a thread
-        while the core trains: `tiny` in bench/ takes 5% longer without.
+        Whether nobody else draws from ``random_state`` meanwhile. Then the next order is drawn in
+        a thread while the core trains: `tiny` in bench/ takes 5% longer without.
     """
 
     def __init__(self, order, random_state, *, is_private):
@@ -321,7 +324,8 @@ class Orders:
         self._ahead = None
         if is_private and random_state is not None and len(order) >= ROWS_TO_DRAW_AHEAD:
             self._ahead = ThreadPoolExecutor(1)
-        self._drawn = None
+        self._drawn = None  # what the thread makes of it, and the state that it began with
+        self._state = None
 
     def __len__(self):
         return len(self._order)
@@ -336,12 +340,18 @@ class Orders:
         if self._random_state is None:
             return self._order
         self._order = self._drawn.result() if self._drawn else self._shuffled()
-        self._drawn = self._ahead.submit(self._shuffled) if self._ahead and not is_last else None
+        self._drawn = None
+        if self._ahead and not is_last:
+            self._state = self._random_state.get_state(legacy=False)
+            self._drawn = self._ahead.submit(self._shuffled)
         return self._order
 
     def close(self):
+        """Give back what has been drawn and is not needed."""
         if self._ahead:
             self._ahead.shutdown()
+        if self._drawn:
+            self._random_state.set_state(self._state)
 
 
 def train_epochs(

@@ -242,10 +242,18 @@ def test_extreme_power_t_is_a_rate_of_zero():
 
 @ignore_convergence
 def test_orders_drawn_ahead_are_those_drawn_in_time():
-    """A number as random_state has a generator of its own, an instance may be shared."""
+    """Ahead where nobody else draws; and what has been drawn too much is given back."""
     X = np.random.RandomState(0).standard_normal((2 * ROWS_TO_DRAW_AHEAD, 3))
-    fits = [
-        MLPRegressor(hidden_layer_sizes=(3,), max_iter=4, random_state=random_state).fit(X, X[:, 0])
-        for random_state in (5, np.random.RandomState(5))
-    ]
-    assert fits[0].loss_curve_ == fits[1].loss_curve_
+
+    def fit(random_state, callbacks=None, **parameters):
+        regressor = MLPRegressor(
+            hidden_layer_sizes=(3,), random_state=random_state, callbacks=callbacks, **parameters
+        ).fit(X, X[:, 0])
+        return regressor.loss_curve_
+
+    shared, own = np.random.RandomState(5), np.random.RandomState(5)
+    for parameters in (dict(max_iter=4), dict(max_iter=50, tol=1, n_iter_no_change=2)):
+        in_time = fit(shared, callbacks=lambda estimator, epoch: None, **parameters)
+        assert fit(own, **parameters) == in_time
+        assert shared.uniform() == own.uniform()
+    assert fit(5, max_iter=4) == fit(np.random.RandomState(5), max_iter=4)
