@@ -185,10 +185,10 @@ def main():
             workload = WORKLOADS[name]
             progress(f"{name}: preparing")
             if name == "mnist":
-                team.prepare(team.names("trains"), workload=name, mnist_path=mnist_path)
+                team.prepare(team.names("trains"), workload=asdict(workload), mnist_path=mnist_path)
                 results["mnist"] = measure_mnist(team, workload, pace)
             else:
-                team.prepare(list(team.processes), workload=name, mnist_path=None)
+                team.prepare(list(team.processes), workload=asdict(workload), mnist_path=None)
                 results["training"][name] = measure_training(team, workload, pace)
                 results["prediction"][name] = measure_prediction(team, workload, pace)
     results["failures"] = team.failures

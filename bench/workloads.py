@@ -8,9 +8,12 @@ import numpy as np
 N_ROWS = 20_000
 SEED = 0
 
-# The settings of Adam and of the L2 penalty, scikit-learn's defaults. The penalty adds
-# ALPHA * W / batch_size to the gradient of the weights and leaves the biases alone.
+ACTIVATIONS = ("relu", "tanh", "logistic")
+
+# The settings of SGD (with Nesterov's momentum), of Adam and of the L2 penalty, scikit-learn's
+# defaults. The penalty adds ALPHA * W / batch_size to the gradient of the weights and leaves the biases alone.
 LEARNING_RATE = 1e-3
+MOMENTUM = 0.9
 BETA_1 = 0.9
 BETA_2 = 0.999
 EPSILON = 1e-8
@@ -19,10 +22,10 @@ ALPHA = 1e-4
 
 @dataclass(frozen=True)
 class Workload:
-    """A network with relu in its hidden layers, trained by Adam on mini-batches.
+    """A network, trained on mini-batches.
 
     `n_epochs` make up one turn, enough of them that the constant cost of a call of `fit` is a
-    small part of it.
+    small part of it. `activation` is one of ACTIVATIONS, `solver` 'adam' or 'sgd'.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Workload:
     batch_size: int
     n_epochs: int
     task: str = "classification"
+    activation: str = "relu"
+    solver: str = "adam"
+    n_rows: int = N_ROWS
 
     @property
     def network(self):
@@ -55,13 +61,13 @@ def random_data(workload):
 
     Returns
     -------
-    X : float32 array of shape (N_ROWS, n_inputs)
-    y : array of shape (N_ROWS,), float32 values or integer classes
+    X : float32 array of shape (n_rows, n_inputs)
+    y : array of shape (n_rows,), float32 values or integer classes
     """
     n_inputs, *_, n_outputs = workload.layer_sizes
     n_hidden = 16
     generator = np.random.default_rng(SEED)
-    X = generator.standard_normal((N_ROWS, n_inputs), dtype=np.float32)
+    X = generator.standard_normal((workload.n_rows, n_inputs), dtype=np.float32)
     to_hidden = generator.standard_normal((n_inputs, n_hidden)) * 2 / np.sqrt(n_inputs)
     to_output = generator.standard_normal((n_hidden, n_outputs)) / np.sqrt(n_hidden)
     targets = np.tanh(X @ to_hidden) @ to_output

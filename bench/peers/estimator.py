@@ -28,6 +28,8 @@ class EstimatorPeer:
         self.estimator = estimator_class(
             hidden_layer_sizes=self.workload.layer_sizes[1:-1],
             batch_size=self.workload.batch_size,
+            activation=self.workload.activation,
+            solver=self.workload.solver,
             warm_start=True,
             tol=0,
             n_iter_no_change=sys.maxsize,

@@ -5,7 +5,18 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.func import functional_call, grad
-from workloads import ALPHA, BETA_1, BETA_2, EPSILON, LEARNING_RATE, SEED, initial_parameters
+from workloads import (
+    ALPHA,
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    LEARNING_RATE,
+    MOMENTUM,
+    SEED,
+    initial_parameters,
+)
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "logistic": nn.Sigmoid}
 
 
 def is_weight(parameter):
@@ -26,7 +37,8 @@ class Peer:
         self.workload = workload
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
         self.linears = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(workload.layer_sizes)]
-        layers = [layer for linear in self.linears for layer in (linear, nn.ReLU())]
+        activation = ACTIVATIONS[workload.activation]
+        layers = [layer for linear in self.linears for layer in (linear, activation())]
         self.model = nn.Sequential(*layers[:-1])
         if self.compiled:
             self.step = self.compiled_step()
@@ -61,26 +73,28 @@ class Peer:
     def eager_step(self):
         """The step that a user would write, with the optimizer of the library."""
         parameters = list(self.model.parameters())
-        adam = torch.optim.Adam(
-            [
-                {
-                    "params": [p for p in parameters if is_weight(p)],
-                    "weight_decay": ALPHA / self.workload.batch_size,
-                },
-                {"params": [p for p in parameters if not is_weight(p)]},
-            ],
-            lr=LEARNING_RATE,
-            betas=(BETA_1, BETA_2),
-            eps=EPSILON,
-            fused=True,
-        )
+        groups = [
+            {
+                "params": [p for p in parameters if is_weight(p)],
+                "weight_decay": ALPHA / self.workload.batch_size,
+            },
+            {"params": [p for p in parameters if not is_weight(p)]},
+        ]
+        if self.workload.solver == "sgd":
+            optimizer = torch.optim.SGD(
+                groups, lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True, fused=True
+            )
+        else:
+            optimizer = torch.optim.Adam(
+                groups, lr=LEARNING_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True
+            )
 
         def step(X, y):
-            adam.zero_grad()
+            optimizer.zero_grad()
             self.loss(self.model(X), y).backward()
-            adam.step()
+            optimizer.step()
 
-        self.reset_adam = adam.state.clear
+        self.reset_adam = optimizer.state.clear
         return step
 
     def compiled_step(self):

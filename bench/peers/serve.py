@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-from workloads import WORKLOADS, loss, mnist_data, random_data
+from workloads import Workload, loss, mnist_data, random_data
 
 
 class Session:
@@ -24,8 +24,8 @@ class Session:
         self.precision = precision
 
     def prepare(self, workload, mnist_path):
-        self.workload = WORKLOADS[workload]
-        if workload == "mnist":
+        self.workload = Workload(**workload)
+        if mnist_path:
             X, self.y, X_test, self.y_test = mnist_data(mnist_path)
             self.X_test = X_test.astype(self.precision, copy=False)
         else:
