@@ -11,7 +11,8 @@ SEED = 0
 ACTIVATIONS = ("relu", "tanh", "logistic")
 
 # The settings of SGD (with Nesterov's momentum), of Adam and of the L2 penalty, scikit-learn's
-# defaults. The penalty adds ALPHA * W / batch_size to the gradient of the weights and leaves the biases alone.
+# defaults. The penalty adds ALPHA * W / batch_size to the gradient of the weights and leaves the
+# biases alone.
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
 BETA_1 = 0.9

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -90,3 +91,32 @@ def forward(
     n_threads: int,
 ) -> None: ...
 def openmp_threads() -> int | None: ...
+
+class Predictor:
+    def __init__(
+        self,
+        layers: Table,
+        loss: int,
+        params: NDArray[real],
+        block_rows: int,
+        new_workspace: Callable[[], NDArray[real]],
+    ) -> None: ...
+    def takes(self, X: object) -> bool: ...
+    def __call__(
+        self, X: object, out: NDArray[real] | None = None, n_threads: int = 1
+    ) -> NDArray[real] | None: ...
+
+def use_kernels(name: str | None = None, argument: str = "kernels") -> None: ...
+def kernel_names() -> list[str]: ...
+def kernels_in_use() -> str: ...
+def uses_blas() -> bool: ...
+def seconds_of_a_step(n_threads: int, n_steps: int) -> float: ...
+def seconds_of_product(
+    equation: int,
+    layers: Table,
+    params: NDArray[real],
+    gradient: NDArray[real],
+    work: NDArray[real],
+    n: int,
+    n_times: int,
+) -> float: ...

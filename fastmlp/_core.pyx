@@ -75,6 +75,10 @@ LAYER = np.asarray(<Layer[:1:1]> &a_layer).dtype
 BLOCK = np.asarray(<Block[:1:1]> &a_block).dtype
 SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 
+cdef enum:
+    MOST_WORKSPACES = 1024      # so many threads can take part in a prediction
+    COLUMNS_AT_ONCE = 32        # a thread's share of columns is made of whole vectors
+
 # The activations of hidden layers; the output's belongs to the loss.
 ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
 
@@ -355,6 +359,43 @@ cdef void forward_layer(
         forward_kernel(layer, rows.n, x, params + layer.W, z, a)
 
 
+cdef void forward_columns(
+    Py_ssize_t n_layers,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    Rows rows,
+    int n_threads,
+) noexcept nogil:
+    """(1) up to z^L for few dense rows: each thread takes some columns of W, and its cache them.
+
+    A single row through `large` of bench/ takes half the time on two threads.
+    """
+    cdef Py_ssize_t l = 0, i, share = 0, first
+    cdef int t
+    cdef Layer part
+    cdef Matrix x
+    cdef real* z
+    cdef real* a
+    with parallel(num_threads=n_threads):
+        for l in range(1, n_layers + 1):
+            share = (layers[l].n_out + n_threads - 1) // n_threads
+            share = (share + COLUMNS_AT_ONCE - 1) // COLUMNS_AT_ONCE * COLUMNS_AT_ONCE
+            for t in prange(n_threads, schedule="static", chunksize=1):
+                first = t * share
+                part = layers[l]
+                part.n_out = min(share, part.n_out - first)
+                part.activation = IDENTITY
+                if part.n_out > 0:
+                    x = inputs(l, layers, work, rows)
+                    z = at(work, part.z, part.stride, rows) + first
+                    a = at(work, part.a, part.stride, rows) + first
+                    forward_kernel(&part, rows.n, x, params + part.W + first, z, z)
+                    for i in range(rows.n):
+                        activate(layers[l].activation, z + i * part.stride, a + i * part.stride,
+                                 part.n_out)
+
+
 cdef void backward_layer(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
@@ -559,10 +600,6 @@ cdef void move_block(
 # ================================================================================================
 # E  The boundary: shapes are checked, the GIL is released, blocks are shared out
 # ================================================================================================
-
-# So many threads can take part in a prediction.
-cdef enum:
-    MOST_WORKSPACES = 1024
 
 # Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
 # holds the numbers that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
@@ -942,12 +979,12 @@ cdef class Predictor:
                 f"{self.layers[self.layers.shape[0] - 1].n_out}) and of the network's dtype"
             )
         n_threads = min(n_threads, MOST_WORKSPACES)
-        while len(workspaces) < n_threads:
+        while len(workspaces) < (n_threads if n_rows > self.block_rows else 1):
             workspaces.append(self.workspaces.pop() if self.workspaces else self.new_workspace())
         if self.type_number == cnp.NPY_FLOAT:
-            is_finite = self.run(<float*> 0, X, out, workspaces, n_rows)
+            is_finite = self.run(<float*> 0, X, out, workspaces, n_rows, n_threads)
         else:
-            is_finite = self.run(<double*> 0, X, out, workspaces, n_rows)
+            is_finite = self.run(<double*> 0, X, out, workspaces, n_rows, n_threads)
         self.workspaces += workspaces
         return out if is_finite else None
 
@@ -961,7 +998,9 @@ cdef class Predictor:
             and cnp.PyArray_DIM(out, 1) == self.layers[self.layers.shape[0] - 1].n_out
         )
 
-    cdef bint run(self, const real* any, X, out, list workspaces, Py_ssize_t n_rows):
+    cdef bint run(
+        self, const real* any, X, out, list workspaces, Py_ssize_t n_rows, int n_threads,
+    ):
         cdef real* works[MOST_WORKSPACES]
         cdef const real* x = <const real*> cnp.PyArray_DATA(X)              # (n_rows, m_0)
         cdef real* a = <real*> cnp.PyArray_DATA(out)                        # (n_rows, m_L)
@@ -969,19 +1008,18 @@ cdef class Predictor:
         cdef const Layer* layers = &self.layers[0]
         cdef Py_ssize_t n_layers = self.layers.shape[0] - 1, i, block_rows = self.block_rows
         cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0, loss = self.loss
-        cdef int n_threads = len(workspaces)
-        for i in range(n_threads):
+        for i in range(len(workspaces)):
             works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
         if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
             n_infinite = predict_block(loss, n_layers, layers, params, x, works[0], a,
-                                       block_rows, n_rows)
+                                       block_rows, n_rows, n_threads)
             return n_infinite == 0
         with nogil:
             for i in prange(n_blocks, schedule="static", chunksize=1, num_threads=n_threads):
                 n_infinite += predict_block(
                     loss, n_layers, layers, params, x + i * block_rows * layers[0].n_out,
                     works[omp_get_thread_num()], a + i * block_rows * layers[n_layers].n_out,
-                    block_rows, min(block_rows, n_rows - i * block_rows),
+                    block_rows, min(block_rows, n_rows - i * block_rows), 1,
                 )
         return n_infinite == 0
 
@@ -996,6 +1034,7 @@ cdef Py_ssize_t predict_block(
     real* out,                  # (n, m_L)
     Py_ssize_t capacity,
     Py_ssize_t n,
+    int n_threads,
 ) noexcept nogil:
     """a^L of n rows; returns 1, and leaves `out` as it is, if they are not finite."""
     cdef Source source
@@ -1007,7 +1046,10 @@ cdef Py_ssize_t predict_block(
     source.order = source.indptr = source.indices = NULL
     source.values, source.stride = X, layers[0].n_out
     rows = all_rows(n, capacity, source)
-    forward_rows(n_layers, layers, params, work, rows)
+    if n_threads > 1:
+        forward_columns(n_layers, layers, params, work, rows, n_threads)
+    else:
+        forward_rows(n_layers, layers, params, work, rows)
     output_of_rows(loss, layers[n_layers], work, out, rows)
     restore_denormals(denormals)
     return 0
@@ -1015,13 +1057,13 @@ cdef Py_ssize_t predict_block(
 
 def seconds_of_a_step(int n_threads, int n_steps):
     """What a step of two parallel loops costs if they have nothing to do."""
-    cdef int step = 0, i
+    cdef int _step = 0, _i
     began = perf_counter()
     with nogil, parallel(num_threads=n_threads):
-        for step in range(n_steps):
-            for i in prange(n_threads, schedule="static", chunksize=1):
+        for _step in range(n_steps):
+            for _i in prange(n_threads, schedule="static", chunksize=1):
                 pass
-            for i in prange(n_threads, schedule="static", chunksize=1):
+            for _i in prange(n_threads, schedule="static", chunksize=1):
                 pass
     return (perf_counter() - began) / n_steps
 
@@ -1039,7 +1081,7 @@ def seconds_of_product(
     cdef Source source
     cdef Rows rows
     cdef Block block
-    cdef int i
+    cdef int _i
     check_table(layers, params, work, n)
     if layers.shape[0] != 3 or gradient.shape[0] != params.shape[0]:
         raise ValueError("there must be one hidden layer, and gradient must be like params")
@@ -1049,7 +1091,7 @@ def seconds_of_product(
     block.layer, block.first, block.last = 2, 0, layers[2].n_in
     began = perf_counter()
     with nogil:
-        for i in range(n_times):
+        for _i in range(n_times):
             if equation == 1:
                 forward_layer(2, &layers[0], &params[0], &work[0], rows)
             elif equation == 3:

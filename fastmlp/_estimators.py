@@ -18,7 +18,6 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, get_scorer_names, r2_score
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -795,6 +794,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def _is_multilabel(self, y):
         check_classification_targets(y)
+        if y.ndim == 1:
+            return False
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
             raise ValueError(
@@ -806,7 +807,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def _encode(self, y):
         if self._target_kind == "multilabel":
             return y.toarray() if scipy.sparse.issparse(y) else y
-        return LabelEncoder().fit(self.classes_).transform(y)
+        return np.searchsorted(self.classes_, y)
 
     def _class_weight_of_rows(self, y):
         if self.class_weight is None:

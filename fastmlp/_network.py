@@ -28,6 +28,12 @@ BLOCKS_IN_LAYER = 1024
 ROWS_IN_PASS = 4096
 FLOPS_IN_PASS = 1e10
 
+# Reading the weights takes as long as the arithmetic of so many rows; a thread gets no fewer
+# columns than this of the widest layer, and none where there is as good as nothing to do.
+ROWS_THAT_OUTWEIGH_READING = 8
+COLUMNS_FOR_A_THREAD = 32
+FEW_WEIGHTS = 400_000
+
 # A class's number is handed to the core as a float32, which has 24 bits.
 MOST_CLASSES = 2**24
 
@@ -287,6 +293,7 @@ class Network:
         self._layers_with_z = _layer_table(*arguments, keep_z=True)
         self._blocks = _parameter_blocks(self._layers)
         self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
+        self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
         room = (ROWS_IN_BLOCK * int(self._layers["a"][0]),)
         self._predictor = _core.Predictor(
             self._layers,
@@ -510,9 +517,7 @@ class Network:
 
     def _flops(self, n_rows):
         """Operations of a training step: three products of 2 m n k each for every layer."""
-        return (
-            6 * n_rows * sum(n_in * n_out for n_in, n_out in itertools.pairwise(self.layer_sizes))
-        )
+        return 6 * n_rows * self._weights
 
     def _threads(self, n_rows):
         n_row_blocks = -(-n_rows // rows_in_block(n_rows))
@@ -566,7 +571,7 @@ class Network:
         if not self._predictor.takes(X):
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
-            return self._predictor(X, out)
+            return self._predictor(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
         n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
@@ -576,6 +581,13 @@ class Network:
                 if self._predictor(X[rows], out[rows], n_threads) is None:
                     return None
         return out
+
+    def _threads_for_block(self, n_rows):
+        """How many threads share out the columns of a single block of rows."""
+        if self._weights * n_rows < FEW_WEIGHTS:  # this is a matter of microseconds
+            return 1
+        flops = 2 * self._weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)
+        return threads_for(flops, max(self.layer_sizes[1:]) // COLUMNS_FOR_A_THREAD, self.n_threads)
 
     def _output(self, features):
         """a^L of all rows, which are finite."""
