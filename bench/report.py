@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import time
 
 import numpy as np
 from peers import REFERENCE, VARIANTS
@@ -134,6 +135,30 @@ def training_table(training):
     )
 
 
+def best_gemm(n=2048, n_rounds=10):
+    """The best rate of a large product of float32 matrices by NumPy on all cores, in GFLOP/s."""
+    A = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
+    C = np.empty_like(A)
+    seconds = []
+    for _ in range(n_rounds):
+        began = time.perf_counter()
+        np.matmul(A, A, out=C)
+        seconds.append(time.perf_counter() - began)
+    return 2 * n**3 / min(seconds) / 1e9
+
+
+def share_table(training, limit):
+    """What fastmlp reaches of the machine's best product of matrices."""
+    rows = []
+    for name, entry in training.items():
+        if REFERENCE in entry["peers"]:
+            workload = WORKLOADS[name]
+            operations = workload.operations_of_row * workload.n_rows
+            rate = operations / entry["peers"][REFERENCE]["best"] / 1e9
+            rows.append([name, f"{rate:.3g}", f"{rate / limit:.0%}"])
+    return table(["name", "GFLOP/s", "share"], rows)
+
+
 def prediction_table(prediction):
     """The time of one call for each number of rows, and the ratio."""
     return table_of_columns(
@@ -170,6 +195,11 @@ def text(results):
         parts.append(
             f"Training: seconds per epoch (times those of {REFERENCE}) [loss reached]\n\n"
             + training_table(results["training"])
+        )
+        limit = results["machine"]["best_gemm"]
+        parts.append(
+            f"Arithmetic of {REFERENCE}'s training, and its share of the machine's best product "
+            f"of matrices ({limit:.0f} GFLOP/s)\n\n" + share_table(results["training"], limit)
         )
     if results["prediction"]:
         parts.append(

@@ -174,7 +174,8 @@ def main():
             n_fits=given.rounds,
         )
     variants = installed([variant for variant in VARIANTS if variant.quick or not given.quick])
-    results = {"machine": report.machine(), "pace": asdict(pace)}
+    results = {"machine": report.machine() | {"best_gemm": report.best_gemm()}}
+    results["pace"] = asdict(pace)
     results |= {"training": {}, "prediction": {}, "mnist": {}}
     with ExitStack() as stack:
         mnist_path = given.mnist and str(Path(given.mnist).resolve())

@@ -43,6 +43,12 @@ class Workload:
         """The layer sizes as people write them: ``784-100-10``."""
         return "-".join(map(str, self.layer_sizes))
 
+    @property
+    def operations_of_row(self):
+        """Of the products of a training step: three for a layer, two for the first."""
+        products = [2 * n_in * n_out for n_in, n_out in pairwise(self.layer_sizes)]
+        return 3 * sum(products) - products[0]
+
 
 WORKLOADS = {
     workload.name: workload

@@ -1011,8 +1011,9 @@ cdef class Predictor:
         for i in range(len(workspaces)):
             works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
         if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
-            n_infinite = predict_block(loss, n_layers, layers, params, x, works[0], a,
-                                       block_rows, n_rows, n_threads)
+            with nogil:
+                n_infinite = predict_block(loss, n_layers, layers, params, x, works[0], a,
+                                           block_rows, n_rows, n_threads)
             return n_infinite == 0
         with nogil:
             for i in prange(n_blocks, schedule="static", chunksize=1, num_threads=n_threads):
