@@ -67,7 +67,7 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 
 #define TABLE(S)                                                                                   \
     {                                                                                              \
-        LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,               \
+        LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             exponentials_##S, add_multiple_##S, all_finite_##S, sum_of_squares_##S, sgd_##S,       \
             adam_##S                                                                               \
     }

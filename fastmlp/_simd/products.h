@@ -7,14 +7,14 @@
    every width of vectors (where there are fused multiply-adds).
 
    The sum is taken SUM_BLOCK terms and COLUMN_BLOCK bytes of columns at a time, so that this part
-   of the right operand stays in the cache for all rows: `large` in bench/ would take a third
-   longer without. Between two parts the chain waits in the result. */
+   of the right operand stays in the cache for all rows: the largest layer of bench/gemm.py takes
+   twice as long without. Between two parts the chain waits in the result. */
 
 #define SUM_BLOCK 256
 #define COLUMN_BLOCK 1024 /* bytes */
 
 #ifdef __GNUC__
-/* aligned(..): W of a user's strides is whole cache lines apart, but vectors may be longer. */
+/* Alignment is not asked for: where it is there, loads are as fast without asking. */
 #define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
 typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);
 typedef REAL NAME(half_vector) VECTOR_OF(VECTOR_BYTES / 2);
@@ -54,8 +54,9 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 
 /* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do:
-   `tiny` and `small` in bench/ take 7% and 4% longer without. Fewer rows than a tile has take more vectors instead: a chain waits
-   for the result of its last link, and it takes several to keep the units busy. */
+   `tiny` and `small` in bench/ take 7% and 4% longer without. Fewer rows than a tile has take more
+   vectors instead: a chain waits for the result of its last link, and it takes several to keep the
+   units busy. */
 #define AT_COLUMN(TILE, R, V)                                                                      \
     NAME(TILE)(R, V, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,          \
                start_stride, C + j, C_stride)
@@ -135,9 +136,9 @@ static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows 
     NAME(activate)(layer->activation, z, a, n * stride);
 }
 
-/* T (LANES, LANES), rows T_stride apart, = the transpose of a square of W. In every round s = 1, 2, 4
-   ... the squares of s x s numbers that lie off the diagonal of those twice as large change places.
-   `large` in bench/ takes 4% longer without. */
+/* T (LANES, LANES), rows T_stride apart, = the transpose of a square of W. In every round s = 1, 2,
+   4 ... the squares of s x s numbers that lie off the diagonal of those twice as large change
+   places. `large` in bench/ takes 4% longer without. */
 ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REAL *T,
                                           ptrdiff_t T_stride)
 {
