@@ -4,6 +4,8 @@ import importlib.resources
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from unittest import SkipTest
@@ -27,7 +29,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, _core
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -211,7 +213,29 @@ def test_cross_validation_in_parallel_is_the_same(backend):
         assert (cross_val_score(estimator, X, Y, cv=4) == alone).all()
 
 
-def test_concurrent_fits_release_the_gil_and_agree():
+def test_a_fit_releases_the_gil(monkeypatch):
+    """Another thread of Python runs while a single call of the core goes over a whole epoch."""
+    began, ended, train = threading.Event(), threading.Event(), _core.train
+
+    def watched(*arguments):
+        began.set()
+        train(*arguments)
+        ended.set()
+
+    monkeypatch.setattr(_core, "train", watched)
+    monkeypatch.setattr("fastmlp._training.SECONDS_IN_CORE", 1e9)
+    rows = np.random.RandomState(0).standard_normal((30_000, 100))
+    regressor = MLPRegressor(hidden_layer_sizes=(500, 500), max_iter=1)
+    fit = threading.Thread(target=regressor.fit, args=(rows, rows[:, 0]))
+    fit.start()
+    began.wait()
+    time.sleep(0.01)  # would last until the core has ended
+    was_running = not ended.is_set()
+    fit.join()
+    assert was_running
+
+
+def test_concurrent_fits_agree():
     def fit(seed):
         return MLPClassifier(max_iter=20, random_state=seed).fit(X, Y).predict_proba(X).tobytes()
 
