@@ -9,9 +9,15 @@ import scipy.sparse
 import sklearn.neural_network
 from numpy.testing import assert_allclose
 from sklearn.neural_network import _multilayer_perceptron as scikit_learn
+from sklearn.utils.fixes import parse_version
 
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._core import ACTIVATIONS, SOLVERS
+
+pytestmark = pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"),
+    reason="the trajectory is that of scikit-learn 1.9; earlier ones fail on strings by a score",
+)
 
 RTOL = 1e-6
 
