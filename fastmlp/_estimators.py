@@ -599,19 +599,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
-        network = self._fitted_network()
-        network.n_threads = self.n_threads
+        network = self._network_for_rows()
         if "feature_names_in_" not in vars(self):
             # costs a twentieth of scikit-learn's checks, which follow if it does not take X
             output = network._dense_output(X)
             if output is not None:
                 return output
-        return network._output(self._features(X))
+        return network._output(self._features(X, network))
 
-    def _features(self, X):
+    def _network_for_rows(self):
+        """The fitted network, with the number of threads that is asked for now."""
         network = self._fitted_network()
         check_n_threads(self.n_threads)
         network.n_threads = self.n_threads
+        return network
+
+    def _features(self, X, network):
         X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
         return Features.of(trusted(X))
 
@@ -640,8 +643,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         >>> classifier.activations(X, layer=1).shape
         (150, 5)
         """
-        network = self._fitted_network()
-        features = self._features(X)
+        network = self._network_for_rows()
+        features = self._features(X, network)
         if layer is None:
             return network._activations(features, range(network.n_layers))
         if not isinstance(layer, Integral) or not -network.n_layers <= layer < network.n_layers:

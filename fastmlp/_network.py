@@ -575,8 +575,8 @@ class Network:
         if out is None:
             out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
         n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
-        n_threads = threads_for(self._flops(len(X)) / 3, n_blocks, self.n_threads)
         with core_in_use:
+            n_threads = threads_for(self._flops(len(X)) / 3, n_blocks, self.n_threads)
             for rows in self._parts(len(X)):
                 if self._predictor(X[rows], out[rows], n_threads) is None:
                     return None

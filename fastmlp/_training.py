@@ -327,9 +327,6 @@ class Orders:
         self._drawn = None  # what the thread makes of it, and the state that it began with
         self._state = None
 
-    def __len__(self):
-        return len(self._order)
-
     def _shuffled(self):
         permutation = np.arange(len(self._order))
         self._random_state.shuffle(permutation)

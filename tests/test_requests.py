@@ -495,3 +495,11 @@ def test_a_prediction_does_not_depend_on_the_rows_beside_it(dtype):
         np.testing.assert_allclose(
             regressor.predict(rows[part]), together[part], rtol=rtol, atol=rtol
         )
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.5, "many"])
+@pytest.mark.parametrize("n_rows", [1, 150])
+def test_the_short_way_refuses_a_bad_number_of_threads(n_threads, n_rows):
+    classifier = MLPClassifier(max_iter=2).fit(X, Y).set_params(n_threads=n_threads)
+    with pytest.raises((TypeError, ValueError), match="n_threads must be"):
+        classifier.predict(X[:n_rows].astype(np.float32))
