@@ -121,9 +121,9 @@ class Divergence(ValueError):
     def __init__(self, when, remedy="A lower learning_rate_init"):
         super().__init__(
             "Solver produced non-finite parameter weights. The input data may contain large "
-            f"values and need to be preprocessed. ({when}. {remedy} or scaled features, by "
-            "sklearn.preprocessing.StandardScaler for instance, usually help, and scaled targets "
-            "in regression.)"
+            f"values and need to be preprocessed. ({when}. {remedy}, scaled features (by "
+            "sklearn.preprocessing.StandardScaler for instance), clipping of outliers and, in "
+            "regression, scaled targets usually help.)"
         )
 
 
