@@ -7,18 +7,22 @@ from numpy.typing import NDArray
 real = TypeVar("real", np.float32, np.float64)
 Table: TypeAlias = NDArray[np.void]
 
-ACTIVATIONS: dict[str, int]
+ACTIVATIONS: dict[str, tuple[int, bool]]
 LOSSES: dict[str, int]
 SOLVERS: dict[str, tuple[int, int]]
 LAYER: np.dtype[np.void]
 BLOCK: np.dtype[np.void]
 SOLVER: np.dtype[np.void]
+REGULARIZER: np.dtype[np.void]
 
 def train(
     layers: Table,
     blocks: Table,
-    loss: int,
+    loss_kind: int,
+    loss_params: NDArray[np.float64],
     params: NDArray[real],
+    average: NDArray[real],
+    connections: NDArray[real],
     gradient: NDArray[real],
     state: NDArray[real],
     work: NDArray[real],
@@ -31,17 +35,21 @@ def train(
     batch_size: int,
     capacity: int,
     block_rows: int,
-    alpha: float,
+    learning_rates: NDArray[np.float64],
+    regularizer: Table,
     solver: Table,
     row_loss: NDArray[np.float64],
     penalty: NDArray[np.float64],
+    squares: NDArray[np.float64],
     n_threads: int,
 ) -> None: ...
 def add_gradient(
     layers: Table,
     blocks: Table,
-    loss: int,
+    loss_kind: int,
+    loss_params: NDArray[np.float64],
     params: NDArray[real],
+    connections: NDArray[real],
     gradient: NDArray[real],
     work: NDArray[real],
     X: NDArray[real],
@@ -53,6 +61,7 @@ def add_gradient(
     capacity: int,
     block_rows: int,
     scale: float,
+    l1: float,
     l2: float,
     adds_up: bool,
     row_loss: NDArray[np.float64],
@@ -61,7 +70,8 @@ def add_gradient(
 ) -> None: ...
 def evaluate(
     layers: Table,
-    loss: int,
+    loss_kind: int,
+    loss_params: NDArray[np.float64],
     params: NDArray[real],
     work: NDArray[real],
     X: NDArray[real],
@@ -79,7 +89,8 @@ def evaluate(
 ) -> None: ...
 def forward(
     layers: Table,
-    loss: int,
+    loss_kind: int,
+    loss_params: NDArray[np.float64],
     params: NDArray[real],
     work: NDArray[real],
     X: NDArray[real],
@@ -96,7 +107,8 @@ class Predictor:
     def __init__(
         self,
         layers: Table,
-        loss: int,
+        loss_kind: int,
+        loss_params: NDArray[np.float64],
         params: NDArray[real],
         block_rows: int,
         new_workspace: Callable[[], NDArray[real]],

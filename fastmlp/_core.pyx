@@ -24,31 +24,50 @@ cimport numpy as cnp
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport parallel, prange
 from libc.math cimport exp, fabs, log, log1p, pow, sqrt
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from fastmlp._blas cimport gemm, real
 from fastmlp._kernels cimport (
+    ADADELTA,
+    ADAGRAD,
+    ADAM,
+    ELU,
+    GELU,
     IDENTITY,
+    LEAKY_RELU,
     LOGISTIC,
+    MISH,
+    NADAM,
     RELU,
+    RMSPROP,
+    RPROP,
+    SELU,
+    SGD,
+    SILU,
+    SOFTPLUS,
     TANH,
     Layer,
     Matrix,
     Solver,
     activate,
-    adam,
     add_multiple,
+    add_noise,
     all_finite,
     backward_kernel,
+    dropout,
     exponentials,
     flush_denormals,
     forward_kernel,
     gradient_kernel,
     has_kernels,
     kernels,
+    move,
     name_of,
+    normalize,
+    normalize_back,
+    random_bits,
     restore_denormals,
-    sgd,
     sum_of_squares,
     times_derivative,
     use,
@@ -61,33 +80,65 @@ cnp.import_array()
 # A  Tables
 # ================================================================================================
 
-# A block of parameters: rows first to last (exclusive) of the (n_in + 1, stride) matrix [W; b].
+# A block of parameters: rows first to last (exclusive) of the layer's matrix [W; b], or
+# [W; b; gain; shift] if it is normalised, whose rows are (stride,).
 cdef packed struct Block:
     Py_ssize_t layer
     Py_ssize_t first
     Py_ssize_t last
 
+# What is done to the weights in every step beside the solver's move; 0 leaves it out.
+cdef packed struct Regularizer:
+    double l1
+    double l2                   # both over the batch's sum of sample weights
+    double weight_decay
+    double clip_value
+    double clip_norm
+    double max_norm
+    double averaging            # the decay of the weights' moving average
+    uint64_t seed               # of dropout and noise
+
 # The same as NumPy's types; those of the kernels' tables are described in _simd/kernels.h.
 cdef Layer a_layer
 cdef Block a_block
 cdef Solver a_solver
+cdef Regularizer a_regularizer
 LAYER = np.asarray(<Layer[:1:1]> &a_layer).dtype
 BLOCK = np.asarray(<Block[:1:1]> &a_block).dtype
 SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
+REGULARIZER = np.asarray(<Regularizer[:1:1]> &a_regularizer).dtype
 
 cdef enum:
     MOST_WORKSPACES = 1024      # so many threads can take part in a prediction
     COLUMNS_AT_ONCE = 32        # a thread's share of columns is made of whole vectors
 
 # The activations of hidden layers; the output's belongs to the loss.
-ACTIVATIONS = {"identity": IDENTITY, "logistic": LOGISTIC, "tanh": TANH, "relu": RELU}
+# name: (its number, whether its derivative needs z: or else f(z) is enough)
+ACTIVATIONS = {
+    "identity": (IDENTITY, False),
+    "logistic": (LOGISTIC, False),
+    "tanh": (TANH, False),
+    "relu": (RELU, False),
+    "leaky_relu": (LEAKY_RELU, False),
+    "elu": (ELU, False),
+    "selu": (SELU, False),
+    "gelu": (GELU, True),
+    "silu": (SILU, True),
+    "mish": (MISH, True),
+    "softplus": (SOFTPLUS, False),
+}
 
-cdef enum SolverKind:
-    SGD
-    ADAM
-
-# name: (its number, how many state arrays of the parameters' layout it keeps)
-SOLVERS = {"sgd": (SGD, 1), "adam": (ADAM, 2)}
+# name: (its number, how many state arrays of the parameters' layout it keeps; one more for amsgrad)
+SOLVERS = {
+    "sgd": (SGD, 1),
+    "adam": (ADAM, 2),
+    "adamw": (ADAM, 2),
+    "nadam": (NADAM, 2),
+    "rmsprop": (RMSPROP, 1),
+    "adagrad": (ADAGRAD, 1),
+    "adadelta": (ADADELTA, 2),
+    "rprop": (RPROP, 2),
+}
 
 # Where the rows of a mini-batch come from: `order` says which rows of the data (NULL: as they are).
 # Sparse rows have an `indptr`; dense ones lie `stride` numbers apart.
@@ -100,17 +151,19 @@ cdef struct Source:
 
 # A block of rows of a workspace with room for `capacity` rows. The workspace begins with the rows'
 # weights (capacity,) and targets (capacity, n_targets), then comes what the table of layers says;
-# a^0, a copy of the inputs for those products that BLAS makes, is its end.
+# a^0, a copy of the inputs where they cannot be read in place, is its end.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
     Py_ssize_t capacity
     Source source
+    uint64_t key                # of the random numbers of this mini-batch
 
 
 cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
+    rows.key = 0
     return rows
 
 
@@ -136,9 +189,23 @@ cdef inline bint is_sparse(Rows rows) noexcept nogil:
     return rows.source.indptr != NULL
 
 
+cdef inline uint64_t key_of_row(Rows rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
+    """Where the random numbers of a layer and of the i-th row of the block begin."""
+    return random_bits(random_bits(rows.key, l), rows.first + i)
+
+
+cdef inline bint is_perturbed(Layer layer) noexcept nogil:
+    return layer.dropout > 0 or layer.noise > 0
+
+
 cdef inline bint is_copied(const Layer* layers, const real* any, Rows rows) noexcept nogil:
-    """Whether the inputs must lie side by side, for BLAS; kernels read them where they are."""
-    return not is_sparse(rows) and rows.source.order != NULL and not has_kernels(&layers[1], any)
+    """Whether the inputs cannot be read where they are.
+
+    BLAS wants them side by side, noise and dropout change them.
+    """
+    if is_sparse(rows) or rows.source.order == NULL:
+        return False
+    return is_perturbed(layers[0]) or not has_kernels(&layers[1], any)
 
 
 cdef inline Matrix inputs(
@@ -168,22 +235,47 @@ cdef inline Matrix inputs(
 # B  Losses
 # ================================================================================================
 
-cdef enum Loss:
+cdef enum LossKind:
     LOG_LOSS                # softmax + cross-entropy; the target is the class's number
     BINARY_LOG_LOSS         # logistic + binary cross-entropy, summed over the outputs
+    SOFTMAX_SQUARED_ERROR   # softmax + half the squared error; the target is the class's number
+    LOGISTIC_SQUARED_ERROR  # logistic + half the squared error, summed over the outputs
     SQUARED_ERROR           # identity + half the squared error, summed over the outputs
+    ABSOLUTE_ERROR          # identity + absolute error, summed over the outputs
+    HUBER                   # identity + Huber's loss, summed over the outputs
+    QUANTILE                # identity + pinball loss; several quantiles: see `ascending`
     POISSON                 # exp + half the Poisson deviance, summed over the outputs
+    GAMMA                   # exp + half the gamma deviance, summed over the outputs
+    TWEEDIE                 # exp + half the Tweedie deviance, summed over the outputs
 
 LOSSES = {
     "log_loss": LOG_LOSS,
     "binary_log_loss": BINARY_LOG_LOSS,
+    "softmax_squared_error": SOFTMAX_SQUARED_ERROR,
+    "logistic_squared_error": LOGISTIC_SQUARED_ERROR,
     "squared_error": SQUARED_ERROR,
+    "absolute_error": ABSOLUTE_ERROR,
+    "huber": HUBER,
+    "quantile": QUANTILE,
     "poisson": POISSON,
+    "gamma": GAMMA,
+    "tweedie": TWEEDIE,
 }
+
+# A loss with its parameters: label smoothing, Huber's delta, Tweedie's power, or quantiles.
+cdef struct Loss:
+    Py_ssize_t kind
+    const double* params        # (n_params,)
+    Py_ssize_t n_params
+
+
+cdef inline double within_exp(double z, const real* any) noexcept nogil:
+    """z, held so near to 0 that sums and products of exp(z) and of its reciprocal are finite."""
+    cdef double most = 60 if real is float else 500
+    return min(max(z, -most), most)
 
 
 cdef inline void saturated_exp(const real* z, real* a, Py_ssize_t n) noexcept nogil:
-    """exp(z), held far enough below the largest number that sums and products of it are finite."""
     cdef Py_ssize_t k
     for k in range(n):
         a[k] = min(z[k], <real> (60 if real is float else 500))
@@ -208,26 +300,41 @@ cdef inline double softmax(
     return <double> largest + log(<double> total)
 
 
+cdef void ascending(
+    const real* z,          # (n,)
+    real* a,                # (n,) not z
+    Py_ssize_t n,
+) noexcept nogil:
+    """Quantiles that do not cross: a[0] = z[0], a[k] = a[k - 1] + softplus(z[k])."""
+    cdef Py_ssize_t k
+    activate(SOFTPLUS, z, a, n)
+    a[0] = z[0]
+    for k in range(1, n):
+        a[k] += a[k - 1]
+
+
 cdef double output_activation(
-    Py_ssize_t loss,
+    Loss loss,
     const real* z,          # (n,)
     real* a,                # (n,) not z
     Py_ssize_t n,
 ) noexcept nogil:
     """a^L of one row: what a prediction is. Returns log(sum(exp(z))) for softmax."""
-    if loss == LOG_LOSS:
+    if loss.kind == LOG_LOSS or loss.kind == SOFTMAX_SQUARED_ERROR:
         return softmax(z, a, n)
-    if loss == BINARY_LOG_LOSS:
+    if loss.kind == BINARY_LOG_LOSS or loss.kind == LOGISTIC_SQUARED_ERROR:
         activate(LOGISTIC, z, a, n)
-    elif loss == POISSON:
+    elif loss.kind == POISSON or loss.kind == GAMMA or loss.kind == TWEEDIE:
         saturated_exp(z, a, n)
+    elif loss.kind == QUANTILE and loss.n_params > 1:
+        ascending(z, a, n)
     else:
         memcpy(a, z, n * sizeof(real))
     return 0
 
 
 cdef double output_delta(
-    Py_ssize_t loss,
+    Loss loss,
     Py_ssize_t n_out,
     const real* z,          # (n_out,)
     const real* y,          # (n_targets,)
@@ -236,42 +343,142 @@ cdef double output_delta(
 ) noexcept nogil:
     """(2) delta^L = w dC/da^L f'(z^L) and the weighted loss of a row, which it returns.
 
-    For each of the four losses that is w (a^L - y), if softmax's y is read as one-hot; a^L is
-    nowhere else. The loss comes from z and not from log(a): it is exact where a rounds to 0 or 1.
+    a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
     """
     cdef Py_ssize_t k
     cdef double row_loss = output_activation(loss, z, delta, n_out)
-    if loss == LOG_LOSS:
-        k = <Py_ssize_t> y[0]
-        row_loss -= z[k]
-        delta[k] -= 1
+    if loss.kind == LOG_LOSS:
+        row_loss = cross_entropy(loss.params[0], row_loss, z, <Py_ssize_t> y[0], delta, n_out)
+    elif loss.kind == SOFTMAX_SQUARED_ERROR:
+        row_loss = softmax_squared_error(<Py_ssize_t> y[0], delta, n_out)
+    elif loss.kind == QUANTILE and loss.n_params > 1:
+        row_loss = pinballs(loss.params, z, y[0], delta, n_out)
     else:
         for k in range(n_out):
-            if loss == BINARY_LOG_LOSS:
-                row_loss += binary_log_loss(z[k], y[k])
-            elif loss == POISSON:
-                row_loss += poisson(z[k], y[k], delta[k])
-            else:
-                row_loss += squared_error(z[k], y[k])
-            delta[k] -= y[k]
+            row_loss += loss_of_output(loss, z[k], y[k], &delta[k])
     for k in range(n_out):
         delta[k] *= <real> w
     return w * row_loss
 
 
-cdef inline double binary_log_loss(double z, double y) noexcept nogil:
-    """-y log(a) - (1 - y) log(1 - a) for a = logistic(z)."""
-    return max(z, 0) - y * z + log1p(exp(-fabs(z)))
+# The losses of a row: they get its a^L in `delta`, put dC/dz^L there, and return C.
+
+cdef inline double cross_entropy(
+    double smoothing,           # this share of the target goes to all classes alike
+    double log_sum,             # log(sum(exp(z)))
+    const real* z,              # (n,)
+    Py_ssize_t k,               # the class
+    real* delta,                # (n,)
+    Py_ssize_t n,
+) noexcept nogil:
+    """dC/dz = a - y. Label smoothing: Szegedy and others, CVPR 2016."""
+    cdef double mean_z = 0
+    cdef Py_ssize_t j
+    if smoothing == 0:
+        delta[k] -= 1
+        return log_sum - z[k]
+    for j in range(n):
+        mean_z += z[j] / <double> n
+        delta[j] -= <real> (smoothing / n)
+    delta[k] -= <real> (1 - smoothing)
+    return log_sum - (1 - smoothing) * z[k] - smoothing * mean_z
 
 
-cdef inline double poisson(double z, double y, double a) noexcept nogil:
-    """y log(y / a) - y + a for a = exp(z); its first term is 0 for y = 0."""
-    cdef double log_y = log(y) if y > 0 else 0
-    return y * (log_y - z) - y + a
+cdef inline double softmax_squared_error(Py_ssize_t k, real* delta, Py_ssize_t n) noexcept nogil:
+    """dC/dz_j = a_j (e_j - sum(e a)) with e = a - y."""
+    cdef double total = 0, along = 0, a, e
+    cdef Py_ssize_t j
+    for j in range(n):
+        a = delta[j]
+        e = a - (j == k)
+        total += 0.5 * e * e
+        along += e * a
+    for j in range(n):
+        a = delta[j]
+        delta[j] = <real> (a * (a - (j == k) - along))
+    return total
 
 
-cdef inline double squared_error(double z, double y) noexcept nogil:
-    return 0.5 * (z - y) * (z - y)
+cdef inline double pinballs(
+    const double* quantiles,    # (n,)
+    const real* z,              # (n,)
+    double y,
+    real* delta,                # (n,)
+    Py_ssize_t n,
+) noexcept nogil:
+    """The pinball losses of ascending quantiles, of which each moves those above it, too."""
+    cdef double total = 0
+    cdef real slope = 0
+    cdef Py_ssize_t k
+    for k in range(n):
+        total += pinball(quantiles[k], delta[k], y, &delta[k])
+    for k in range(n - 1, -1, -1):
+        slope += delta[k]
+        delta[k] = slope
+        if k > 0:
+            delta[k] = <real> (slope / (1 + exp(-within_exp(z[k], z))))
+    return total
+
+
+cdef inline double loss_of_output(Loss loss, double z, double y, real* delta) noexcept nogil:
+    """C of one output, where it is a sum over the outputs."""
+    cdef double a = delta[0], e = z - y
+    if loss.kind == BINARY_LOG_LOSS:
+        y += loss.params[0] * (0.5 - y)
+        delta[0] = <real> (a - y)
+        return max(z, 0) - y * z + log1p(exp(-fabs(z)))     # -y log(a) - (1 - y) log(1 - a)
+    if loss.kind == LOGISTIC_SQUARED_ERROR:
+        delta[0] = <real> ((a - y) * a * (1 - a))
+        return 0.5 * (a - y) * (a - y)
+    if loss.kind == ABSOLUTE_ERROR:
+        delta[0] = (e > 0) - (e < 0)
+        return fabs(e)
+    if loss.kind == HUBER:
+        return huber(loss.params[0], e, delta)
+    if loss.kind == QUANTILE:
+        return pinball(loss.params[0], z, y, delta)
+    if loss.kind == POISSON:
+        delta[0] = <real> (a - y)
+        return y * ((log(y) if y > 0 else 0) - z) - y + a
+    if loss.kind == GAMMA:
+        return gamma(within_exp(z, delta), y, delta)
+    if loss.kind == TWEEDIE:
+        return tweedie(loss.params[0], within_exp(z, delta), y, delta)
+    delta[0] = <real> e
+    return 0.5 * e * e
+
+
+cdef inline double huber(double limit, double e, real* delta) noexcept nogil:
+    """Huber, Annals of Mathematical Statistics 35, 1964: squared up to the limit, then straight."""
+    delta[0] = <real> min(max(e, -limit), limit)
+    return 0.5 * e * e if fabs(e) <= limit else limit * (fabs(e) - 0.5 * limit)
+
+
+cdef inline double pinball(double quantile, double a, double y, real* delta) noexcept nogil:
+    """Koenker and Bassett, Econometrica 46, 1978."""
+    if a > y:
+        delta[0] = <real> (1 - quantile)
+        return (1 - quantile) * (a - y)
+    delta[0] = <real> (-quantile if a < y else 0)
+    return quantile * (y - a)
+
+
+cdef inline double gamma(double z, double y, real* delta) noexcept nogil:
+    """log(a / y) + y / a - 1 for a = exp(z)."""
+    cdef double ratio = y * exp(-z)
+    delta[0] = <real> (1 - ratio)
+    return z - log(y) + ratio - 1
+
+
+cdef inline double tweedie(double power, double z, double y, real* delta) noexcept nogil:
+    """Half the deviance of a power p between 1 and 2, a = exp(z).
+
+    y^(2-p) / ((1-p) (2-p)) - y a^(1-p) / (1-p) + a^(2-p) / (2-p)
+    """
+    cdef double p = 1 - power, q = 2 - power
+    cdef double of_y = y * exp(p * z), of_a = exp(q * z)
+    delta[0] = <real> (of_a - of_y)
+    return pow(y, q) / (p * q) - of_y / p + of_a / q
 
 
 # ================================================================================================
@@ -286,7 +493,7 @@ cdef void gather_rows(
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """Copy the block's targets and scaled weights, and for BLAS its inputs, into the workspace."""
+    """Copy the block's targets and scaled weights into the workspace, and inputs if need be."""
     cdef Py_ssize_t i, j, n_targets = y.shape[1]
     cdef Layer layer = layers[0]
     cdef bint with_inputs = is_copied(layers, work, rows)
@@ -300,6 +507,15 @@ cdef void gather_rows(
         memcpy(targets + i * n_targets, &y[j, 0], n_targets * sizeof(real))
         if with_inputs:
             memcpy(x + i * layer.stride, X + j * layer.n_out, layer.n_out * sizeof(real))
+            perturb(layer, x + i * layer.stride, key_of_row(rows, 0, i))
+
+
+cdef inline void perturb(Layer layer, real* x, uint64_t key) noexcept nogil:
+    """Noise and dropout on a row of inputs."""
+    if layer.noise > 0:
+        add_noise(key, layer.noise, x, layer.n_out)
+    if layer.dropout > 0:
+        dropout(random_bits(key, -1), layer.dropout, x, x, layer.n_out)
 
 
 cdef void add_sparse_product(
@@ -323,11 +539,11 @@ cdef void forward_without_kernels(
     const real* params,
     Matrix x,                   # (rows.n, n_in), if not sparse
     real* z,                    # (rows.n, stride)
-    real* a,                    # (rows.n, stride) may be z
+    real* f,                    # (rows.n, stride) may be z
     bint sparse,                # whether x is that of the rows
     Rows rows,
 ) noexcept nogil:
-    """(1) z = x W + b, a = f(z) for sparse x, or by BLAS."""
+    """(1) z = x W + b, f(z) for sparse x, or by BLAS."""
     cdef Py_ssize_t i
     for i in range(rows.n):
         memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
@@ -337,7 +553,7 @@ cdef void forward_without_kernels(
         # (1) z (rows.n, n_out) += x (rows.n, n_in) W (n_in, n_out)
         gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, <const real*> x.base,
              x.stride, params + layer.W, layer.stride, <real> 1, z, layer.stride)
-    activate(layer.activation, z, a, rows.n * layer.stride)
+    activate(layer.activation, z, f, rows.n * layer.stride)
 
 
 cdef void forward_layer(
@@ -347,16 +563,63 @@ cdef void forward_layer(
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l)."""
-    cdef const Layer* layer = &layers[l]
+    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), with what may stand between and after them."""
+    cdef Layer layer = layers[l]
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
-    cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride) z^l
-    cdef real* a = at(work, layer.a, layer.stride, rows)        # (rows.n, stride) a^l
+    cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
+    cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride)
+    cdef real* f = at(work, layer.f, layer.stride, rows)        # (rows.n, stride)
     cdef bint sparse = l == 1 and is_sparse(rows)
-    if sparse or not has_kernels(layer, work):
-        forward_without_kernels(layer, params, x, z, a, sparse, rows)
+    if layer.is_normalized:
+        layer.activation, f = IDENTITY, s
+    if sparse or not has_kernels(&layer, work):
+        forward_without_kernels(&layer, params, x, s, f, sparse, rows)
     else:
-        forward_kernel(layer, rows.n, x, params + layer.W, z, a)
+        forward_kernel(&layer, rows.n, x, params + layer.W, s, f)
+    if layer.is_normalized:
+        normalize_rows(layers[l], params, work, rows)
+        f = at(work, layer.f, layer.stride, rows)
+        activate(layers[l].activation, z, f, rows.n * layer.stride)
+    if layer.dropout > 0 or layer.is_residual:
+        finish_rows(l, layers, work, rows)
+
+
+cdef void normalize_rows(
+    Layer layer, const real* params, real* work, Rows rows,
+) noexcept nogil:
+    """s = (s - mean) / spread, z = gain s + shift, and 1 / spread, row by row."""
+    cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
+    cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride)
+    cdef real* spread = at(work, layer.spread, 1, rows)         # (rows.n,)
+    cdef Py_ssize_t i
+    for i in range(rows.n):
+        spread[i] = normalize(s + i * layer.stride, params + layer.gain, params + layer.shift,
+                              z + i * layer.stride, layer.n_out)
+
+
+cdef void finish_rows(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    real* work,
+    Rows rows,
+) noexcept nogil:
+    """a^l = dropout(f(z^l)) + a^{l-1}, or one of both."""
+    cdef Layer layer = layers[l], before = layers[l - 1]
+    cdef real* f = at(work, layer.f, layer.stride, rows)                # (rows.n, stride)
+    cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
+    cdef real* a_before = at(work, before.a, before.stride, rows)       # (rows.n, stride)
+    cdef Py_ssize_t i, k
+    for i in range(rows.n):
+        if layer.dropout > 0:
+            dropout(key_of_row(rows, l, i), layer.dropout, f, a, layer.n_out)
+        elif a != f:
+            memcpy(a, f, layer.n_out * sizeof(real))
+        if layer.is_residual:
+            for k in range(layer.n_out):
+                a[k] += a_before[k]
+        f += layer.stride
+        a += layer.stride
+        a_before += before.stride
 
 
 cdef void forward_columns(
@@ -368,6 +631,8 @@ cdef void forward_columns(
     int n_threads,
 ) noexcept nogil:
     """(1) up to z^L for few dense rows: each thread takes some columns of W, and its cache them.
+
+    Not for normalised and residual layers.
 
     A single row through `large` of bench/ takes half the time on two threads.
     """
@@ -403,19 +668,59 @@ cdef void backward_layer(
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1})."""
+    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), with what stands between."""
     cdef const Layer* layer = &layers[l]
-    cdef const Layer* before = &layers[l - 1]
+    cdef Layer before = layers[l - 1]
     cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
-    cdef const real* a_before = at(work, before.a, before.stride, rows)         # those of layer
-    cdef real* delta_before = at(work, before.delta, before.stride, rows)       # l - 1
+    cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # those of layer
+    cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # l - 1
     if has_kernels(layer, work):
-        backward_kernel(layer, before, rows.n, delta, params + layer.W, a_before, delta_before)
-        return
-    # (3) delta^{l-1} (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
-    gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
-         params + layer.W, layer.stride, <real> 0, delta_before, before.stride)
-    times_derivative(before.activation, a_before, delta_before, rows.n * before.stride)
+        backward_kernel(layer, rows.n, delta, params + layer.W, delta_a, before.stride)
+    else:
+        # (3) delta_a (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
+        gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
+             params + layer.W, layer.stride, <real> 0, delta_a, before.stride)
+    if layer.is_residual:
+        add_multiple(<real> 1, at(work, layer.delta_a, layer.stride, rows), delta_a,
+                     rows.n * before.stride)
+    if before.dropout > 0 or delta_z != delta_a:
+        delta_behind_dropout(l - 1, before, delta_a, delta_z, rows)
+    times_derivative(before.activation, at(work, before.z, before.stride, rows),
+                     at(work, before.f, before.stride, rows), delta_z, rows.n * before.stride)
+    if before.is_normalized:
+        normalize_rows_back(before, params, work, rows)
+
+
+cdef void delta_behind_dropout(
+    Py_ssize_t l,
+    Layer layer,
+    const real* delta_a,        # (rows.n, stride)
+    real* delta_z,              # (rows.n, stride) may be delta_a
+    Rows rows,
+) noexcept nogil:
+    """What was dropped on the way forward has no slope."""
+    cdef Py_ssize_t i
+    for i in range(rows.n):
+        if layer.dropout > 0:
+            dropout(key_of_row(rows, l, i), layer.dropout, delta_a, delta_z, layer.n_out)
+        else:
+            memcpy(delta_z, delta_a, layer.n_out * sizeof(real))
+        delta_a += layer.stride
+        delta_z += layer.stride
+
+
+cdef void normalize_rows_back(
+    Layer layer, const real* params, real* work, Rows rows,
+) noexcept nogil:
+    """delta from delta_z, row by row."""
+    cdef const real* s = at(work, layer.s, layer.stride, rows)                  # (rows.n, stride)
+    cdef const real* spread = at(work, layer.spread, 1, rows)                   # (rows.n,)
+    cdef const real* delta_z = at(work, layer.delta_z, layer.stride, rows)      # (rows.n, stride)
+    cdef real* delta = at(work, layer.delta, layer.stride, rows)                # (rows.n, stride)
+    cdef Py_ssize_t i, k
+    for i in range(rows.n):
+        k = i * layer.stride
+        normalize_back(s + k, params + layer.gain, spread[i], delta_z + k, delta + k, layer.n_out)
 
 
 cdef void forward_rows(
@@ -445,7 +750,7 @@ cdef void backward_rows(
 
 
 cdef double loss_of_rows(
-    Py_ssize_t loss,
+    Loss loss,
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
@@ -469,7 +774,7 @@ cdef double loss_of_rows(
 
 
 cdef void output_of_rows(
-    Py_ssize_t loss,
+    Loss loss,
     Layer last,
     real* work,
     real* out,                  # (batch, m_L)
@@ -536,65 +841,204 @@ cdef void gradient_without_kernels(
             add_multiple(<real> 1, delta + i * layer.stride, db, layer.stride)
 
 
+cdef void gradient_of_normalization(
+    Py_ssize_t row,             # of the layer's matrix
+    Layer layer,
+    real* dW,                   # (stride,)
+    const real* work,
+    bint adds_up,
+    Rows rows,                  # the whole mini-batch
+) noexcept nogil:
+    """(4) of gain: the sum of the rows of delta_z * s; of shift: that of delta_z."""
+    cdef const real* delta_z = work + rows.capacity * layer.delta_z         # (rows.n, stride)
+    cdef const real* s = work + rows.capacity * layer.s                     # (rows.n, stride)
+    cdef bint is_gain = layer.W + row * layer.stride == layer.gain
+    cdef Py_ssize_t i, k
+    if not adds_up:
+        memset(dW, 0, layer.stride * sizeof(real))
+    for i in range(rows.n):
+        for k in range(i * layer.stride, i * layer.stride + layer.n_out):
+            dW[k - i * layer.stride] += delta_z[k] * s[k] if is_gain else delta_z[k]
+
+
 cdef double gradient_of_block(
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
-    real* dW,                   # (last - first, stride) the block's rows of [dW; db]
+    const real* connections,    # (n_params,) 1 where a weight is, 0 where none is; or NULL
+    real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     const real* work,
     Rows rows,                  # the whole mini-batch
-    double l2,                  # alpha over the batch's sum of sample weights
+    double l1,                  # both over the batch's sum of sample weights
+    double l2,
     bint adds_up,               # to the gradient of other rows
 ) noexcept nogil:
-    """(4) dW^l = (a^{l-1})^T delta^l + l2 W^l, db^l = sum of the rows of delta^l.
+    """(4) dW^l = (a^{l-1})^T delta^l + l1 sign(W^l) + l2 W^l, db^l = sum of the rows of delta^l.
 
-    Returns the block's share of the penalty 1/2 l2 sum(W^2).
+    Returns the block's share of the penalty l1 sum(|W|) + 1/2 l2 sum(W^2).
     """
     cdef Layer layer = layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
-    cdef const real* W = params + layer.W + block.first * layer.stride      # (last - first, stride)
-    cdef Py_ssize_t n = (min(block.last, layer.n_in) - block.first) * layer.stride, j, k
+    cdef Py_ssize_t of_W = layer.W + block.first * layer.stride
+    cdef const real* W = params + of_W                                      # (last - first, stride)
+    cdef Py_ssize_t n = max(0, min(block.last, layer.n_in) - block.first) * layer.stride, j, k
     cdef Matrix x = inputs(block.layer, layers, work, rows)                 # (rows.n, n_in)
     cdef bint sparse = block.layer == 1 and is_sparse(rows)
-    if sparse or not has_kernels(&layer, work):
+    cdef double penalty = 0
+    if block.first > layer.n_in:
+        pass
+    elif sparse or not has_kernels(&layer, work):
         gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
     else:
-        gradient_kernel(&layer, block.first, block.last, rows.n, x, delta, dW, adds_up)
+        gradient_kernel(&layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
+                        adds_up)
+    for j in range(max(block.first, layer.n_in + 1), block.last):
+        gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
+                                  rows)
     for j in range(block.last - block.first):   # dW may have been another layer's
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
-    if l2 == 0:
-        return 0
-    add_multiple(<real> l2, W, dW, n)
-    return 0.5 * l2 * sum_of_squares(W, n)
+    if l2 > 0:
+        add_multiple(<real> l2, W, dW, n)
+        penalty = 0.5 * l2 * sum_of_squares(W, n)
+    if l1 > 0:
+        penalty += l1 * add_signs(<real> l1, W, dW, n)
+    if connections != NULL:
+        for j in range(n):
+            dW[j] *= connections[of_W + j]
+    return penalty
 
 
-cdef Solver at_step(Solver solver, Py_ssize_t t) noexcept nogil:
-    """The solver as it is in step t = 1, 2, ..."""
-    solver.t = t
-    solver.step_rate = solver.learning_rate
+cdef inline double add_signs(
+    real x,
+    const real* W,              # (n,)
+    real* dW,                   # (n,)
+    Py_ssize_t n,
+) noexcept nogil:
+    """dW += x sign(W); returns sum(|W|)."""
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        dW[i] += x * ((W[i] > 0) - (W[i] < 0))
+        total += fabs(W[i])
+    return total
+
+
+cdef inline void clip(real limit, real* x, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = min(max(x[i], -limit), limit)
+
+
+cdef inline void scale_by(real factor, real* x, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] *= factor
+
+
+cdef double factor_of_clipping(
+    double clip_norm,
+    const double* squares,      # (n_blocks,) of every block's gradient
+    Py_ssize_t n_blocks,
+) noexcept nogil:
+    """What takes the norm of the whole gradient down to clip_norm, if it is larger.
+
+    Pascanu, Mikolov and Bengio, ICML 2013.
+    """
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n_blocks):
+        total += squares[i]
+    return clip_norm / sqrt(total) if total > clip_norm * clip_norm else 1
+
+
+cdef double momentum_of_nadam(Solver solver, Py_ssize_t t) noexcept nogil:
+    return solver.beta_1 * (1 - 0.5 * pow(0.96, t * solver.momentum_decay))
+
+
+cdef Solver next_step(Solver solver, double learning_rate) noexcept nogil:
+    """The solver as it is in the step after those it has made."""
+    cdef double now
+    solver.t += 1
+    solver.learning_rate = solver.step_rate = learning_rate
     if solver.kind == ADAM:
-        solver.step_rate *= sqrt(1 - pow(solver.beta_2, t)) / (1 - pow(solver.beta_1, t))
+        solver.step_rate *= (sqrt(1 - pow(solver.beta_2, solver.t))
+                             / (1 - pow(solver.beta_1, solver.t)))
+    elif solver.kind == NADAM:
+        solver.step_rate *= sqrt(1 - pow(solver.beta_2, solver.t))
+        now = momentum_of_nadam(solver, solver.t)
+        solver.momentum_product *= now
+        solver.momentum_now = (1 - now) / (1 - solver.momentum_product)
+        now = momentum_of_nadam(solver, solver.t + 1)
+        solver.momentum_next = now / (1 - solver.momentum_product * now)
     return solver
 
 
 cdef void move_block(
     Solver solver,
+    double weight_decay,
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     real* params,               # (n_params,)
-    const real* dW,             # (last - first, stride) the block's rows of [dW; db]
+    const real* dW,             # (last - first, stride) the block's rows of [dW; db; ...]
     real* state,                # (n_states, n_params)
     Py_ssize_t n_params,
 ) noexcept nogil:
-    """(5) Every parameter of the block moves against its gradient."""
+    """(5) Every parameter of the block moves against its gradient.
+
+    Weight decay apart from the gradient: Loshchilov and Hutter, ICLR 2019.
+    """
     cdef Layer layer = layers[block.layer]
     cdef Py_ssize_t i = layer.W + block.first * layer.stride
     cdef Py_ssize_t n = (block.last - block.first) * layer.stride
-    if solver.kind == SGD:
-        sgd(&solver, params + i, dW, state + i, n)
-    else:
-        adam(&solver, params + i, dW, state + i, state + n_params + i, n)
+    if weight_decay > 0:
+        scale_by(<real> (1 - solver.learning_rate * weight_decay), params + i,
+                 max(0, min(block.last, layer.n_in) - block.first) * layer.stride)
+    move(&solver, params + i, dW, state + i, n_params, n)
+
+
+cdef void limit_columns(
+    double max_norm,
+    Layer layer,
+    Py_ssize_t first,           # column
+    real* params,               # (n_params,)
+) noexcept nogil:
+    """Shorten those of some units' weight vectors that are longer than max_norm.
+
+    Srebro and Shraibman, COLT 2005; Srivastava and others, JMLR 15, 2014.
+    """
+    cdef double[COLUMNS_AT_ONCE] squares
+    cdef real* W = params + layer.W + first                     # (n_in, n) of (n_in, stride)
+    cdef Py_ssize_t n = min(COLUMNS_AT_ONCE, layer.n_out - first), j, k
+    for k in range(n):
+        squares[k] = 0
+    for j in range(layer.n_in):
+        for k in range(n):
+            squares[k] += <double> W[j * layer.stride + k] * W[j * layer.stride + k]
+    for k in range(n):
+        squares[k] = max_norm / sqrt(squares[k]) if squares[k] > max_norm * max_norm else 1
+    for j in range(layer.n_in):
+        for k in range(n):
+            W[j * layer.stride + k] *= <real> squares[k]
+
+
+cdef void average_block(
+    double decay,
+    Py_ssize_t t,               # the step, from 1
+    Block block,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,         # (n_params,)
+    real* average,              # (n_params,)
+) noexcept nogil:
+    """average = decay average + (1 - decay) W, with a shorter memory in the beginning.
+
+    Polyak and Juditsky, 1992; the exponential form as in Tarvainen and Valpola, NIPS 2017.
+    """
+    cdef Layer layer = layers[block.layer]
+    cdef real rest = <real> (1 - min(decay, (1 + t) / (10 + <double> t)))
+    cdef Py_ssize_t start = layer.W + block.first * layer.stride, i
+    for i in range(start, start + (block.last - block.first) * layer.stride):
+        average[i] += rest * (params[i] - average[i])
 
 
 # ================================================================================================
@@ -624,6 +1068,16 @@ cdef inline double reciprocal(double weight_sum) noexcept nogil:
     return 1 / weight_sum if weight_sum > 1e-300 else 0
 
 
+cdef Loss loss_of(Py_ssize_t kind, const double[::1] params) noexcept nogil:
+    cdef Loss loss
+    loss.kind, loss.params, loss.n_params = kind, &params[0], params.shape[0]
+    return loss
+
+
+cdef inline const real* or_null(const real[::1] array) noexcept nogil:
+    return &array[0] if array.shape[0] > 0 else NULL
+
+
 cdef Source source_of(
     const real[:, ::1] X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr,
 ) noexcept nogil:
@@ -644,11 +1098,14 @@ cdef int check_table(
     const Layer[::1] layers, const real[::1] params, const real[::1] work, Py_ssize_t capacity,
 ) except -1:
     cdef Py_ssize_t l, end
+    cdef Layer layer
     for l in range(1, layers.shape[0]):
-        end = max(layers[l].z, max(layers[l].a, layers[l].delta)) + layers[l].stride
-        if work.shape[0] < capacity * end:
+        layer = layers[l]
+        end = max(max(max(layer.s, layer.z), max(layer.f, layer.a)),
+                  max(max(layer.delta, layer.delta_z), layer.delta_a)) + layer.stride
+        if work.shape[0] < capacity * max(end, layer.spread + 1):
             raise ValueError("work is smaller than the table of layers says")
-        if params.shape[0] < layers[l].b + layers[l].stride:
+        if params.shape[0] < max(layer.b, layer.shift) + layer.stride:
             raise ValueError("params is smaller than the table of layers says")
     return 0
 
@@ -699,6 +1156,14 @@ cdef int check_rows(
     return 0
 
 
+cdef int check_layout(
+    Py_ssize_t n_params, Py_ssize_t n_average, Py_ssize_t n_connections,
+) except -1:
+    if n_average not in (0, n_params) or n_connections not in (0, n_params):
+        raise ValueError("average and connections must have the layout of params, or be empty")
+    return 0
+
+
 cdef int check_out(const Layer[::1] layers, const real[:, ::1] out, Py_ssize_t n) except -1:
     if out.shape[0] != n or out.shape[1] != layers[layers.shape[0] - 1].n_out:
         raise ValueError("out must have a row for each of X's and a column for each output")
@@ -713,12 +1178,25 @@ cdef Py_ssize_t largest_block(const Layer[::1] layers, const Block[::1] blocks) 
     return most
 
 
+cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil:
+    """Where the block's parameters begin."""
+    return layers[block.layer].W + block.first * layers[block.layer].stride
+
+
+cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
+    return (block.last - block.first) * layers[block.layer].stride
+
+
 def train(
     const Layer[::1] layers,            # IN (n_layers + 1,)
     const Block[::1] blocks,            # IN (n_blocks,)
-    Py_ssize_t loss,
+    Py_ssize_t loss_kind,
+    const double[::1] loss_params,      # IN (n_loss_params,)
     real[::1] params,                   # INOUT (n_params,)
-    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers)
+    real[::1] average,                  # INOUT (n_params,), or empty: no averaging
+    const real[::1] connections,        # IN (n_params,), or empty: all are there
+    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers), or for
+                                        #     clipping by norm (1, n_params)
     real[:, ::1] state,                 # INOUT (n_states, n_params)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -730,10 +1208,12 @@ def train(
     Py_ssize_t batch_size,
     Py_ssize_t capacity,                # >= batch_size
     Py_ssize_t block_rows,
-    double alpha,                       # L2
+    const double[::1] learning_rates,   # IN (n_steps,)
+    const Regularizer[::1] regularizer,     # IN (1,) l1 and l2 not yet divided
     Solver[::1] solver,                 # INOUT (1,) its t counts the steps
     double[::1] row_loss,               # INOUT (>= batch_size / block_rows,) and
     double[::1] penalty,                # INOUT (n_blocks,): a block's share of the epoch's loss
+    double[::1] squares,                # OUT (n_blocks,) of the gradient's numbers, for clipping
     int n_threads,
 ):
     """Make one step for each mini-batch of ``order``.
@@ -743,9 +1223,13 @@ def train(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
     cdef Py_ssize_t n_targets = y.shape[1]
     cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
-    cdef Py_ssize_t step = 0, start = 0, n = 0, i
-    cdef double scale = 0
+    cdef Py_ssize_t step = 0, start = 0, n = 0, l = 0, i
+    cdef double scale = 0, factor = 1
     cdef Source source = source_of(X, indices, indptr)
+    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef Regularizer rules = regularizer[0]
+    cdef bint whole = rules.clip_norm > 0       # whether the whole gradient comes before any move
+    cdef const real* mask = or_null(connections)
     cdef Rows rows
     cdef Solver now
     cdef real* dW = NULL                # a thread's place for its block of the gradient
@@ -753,26 +1237,33 @@ def train(
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
+    check_layout(n_params, average.shape[0], connections.shape[0])
     if state.shape[1] != n_params:
         raise ValueError("state must have the layout of params")
-    if gradient.shape[0] < n_threads or gradient.shape[1] < largest_block(layers, blocks):
+    if whole and gradient.shape[1] != n_params:
+        raise ValueError("gradient must have the layout of params")
+    if not whole and (gradient.shape[0] < n_threads
+                      or gradient.shape[1] < largest_block(layers, blocks)):
         raise ValueError("gradient must have room for a block for each thread")
     if capacity < batch_size or row_loss.shape[0] < how_many(batch_size, block_rows):
         raise ValueError("work and row_loss must have room for batch_size rows")
-    if penalty.shape[0] != blocks.shape[0]:
-        raise ValueError("penalty must have a place for each block of parameters")
+    if penalty.shape[0] != blocks.shape[0] or squares.shape[0] != blocks.shape[0]:
+        raise ValueError("penalty and squares must have a place for each block of parameters")
+    if learning_rates.shape[0] != n_steps:
+        raise ValueError("learning_rates must have a number for each step")
     if n_rows == 0:
         return
 
     with nogil, parallel(num_threads=n_threads):
         denormals = flush_denormals()
-        dW = &gradient[omp_get_thread_num(), 0]
+        now = solver[0]
         for step in range(n_steps):
             start = step * batch_size
             n = min(batch_size, n_rows - start)
             scale = reciprocal(sum_of_weights(sample_weight, &order[start], n))
+            now = next_step(now, learning_rates[step])
             rows = all_rows(n, capacity, ordered(source, &order[start]))
-            now = at_step(solver[0], solver[0].t + step + 1)
+            rows.key = random_bits(rules.seed, now.t)
             # chunks of 1, shared out in turn: a thread gets the same blocks in each step, and its
             # caches hold their parameters
             for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
@@ -783,19 +1274,48 @@ def train(
                 backward_rows(n_layers, &layers[0], &params[0], &work[0],
                               block_of_rows(i, block_rows, rows))
             for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+                dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
+                      else &gradient[omp_get_thread_num(), 0])
                 penalty[i] += n * gradient_of_block(
-                    blocks[i], &layers[0], &params[0], dW, &work[0], rows, alpha * scale, False,
+                    blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows, rules.l1 * scale,
+                    rules.l2 * scale, False,
                 )
-                move_block(now, blocks[i], &layers[0], &params[0], dW, &state[0, 0], n_params)
+                if rules.clip_value > 0:
+                    clip(<real> rules.clip_value, dW, size_of(blocks[i], &layers[0]))
+                if whole:
+                    squares[i] = sum_of_squares(dW, size_of(blocks[i], &layers[0]))
+                else:
+                    move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
+                               &state[0, 0], n_params)
+            if whole:
+                factor = factor_of_clipping(rules.clip_norm, &squares[0], blocks.shape[0])
+                for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+                    dW = &gradient[0, start_of(blocks[i], &layers[0])]
+                    if factor != 1:
+                        scale_by(<real> factor, dW, size_of(blocks[i], &layers[0]))
+                    move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
+                               &state[0, 0], n_params)
+            if rules.max_norm > 0:
+                for l in range(1, n_layers + 1):
+                    for i in prange(how_many(layers[l].n_out, COLUMNS_AT_ONCE), schedule="static",
+                                    chunksize=1):
+                        limit_columns(rules.max_norm, layers[l], i * COLUMNS_AT_ONCE, &params[0])
+            if average.shape[0] > 0:
+                for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+                    average_block(rules.averaging, now.t, blocks[i], &layers[0], &params[0],
+                                  &average[0])
         restore_denormals(denormals)
-    solver[0].t += n_steps
+    for step in range(n_steps):
+        solver[0] = next_step(solver[0], learning_rates[step])
 
 
 def add_gradient(
     const Layer[::1] layers,            # IN (n_layers + 1,)
     const Block[::1] blocks,            # IN (n_blocks,)
-    Py_ssize_t loss,
+    Py_ssize_t loss_kind,
+    const double[::1] loss_params,      # IN (n_loss_params,)
     const real[::1] params,             # IN (n_params,)
+    const real[::1] connections,        # IN (n_params,), or empty: all are there
     real[::1] gradient,                 # INOUT (n_params,)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -807,7 +1327,8 @@ def add_gradient(
     Py_ssize_t capacity,
     Py_ssize_t block_rows,
     double scale,                       # 1 / sum of the sample weights of all rows
-    double l2,                          # L2 over that sum; 0 if it has been counted
+    double l1,                          # over that sum; 0 if it has been counted
+    double l2,                          # likewise
     bint adds_up,                       # to what gradient holds, or else replaces it
     double[::1] row_loss,               # INOUT (>= capacity / block_rows,) and
     double[::1] penalty,                # INOUT (n_blocks,): their sum grows by the loss
@@ -820,10 +1341,13 @@ def add_gradient(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
+    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef const real* mask = or_null(connections)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
+    check_layout(params.shape[0], 0, connections.shape[0])
     if gradient.shape[0] != params.shape[0]:
         raise ValueError("gradient must have the layout of params")
     if rows.n > capacity or row_loss.shape[0] < how_many(capacity, block_rows):
@@ -842,17 +1366,16 @@ def add_gradient(
                           block_of_rows(i, block_rows, rows))
         for i in prange(blocks.shape[0], schedule="static", chunksize=1):
             penalty[i] += gradient_of_block(
-                blocks[i], &layers[0], &params[0],
-                &gradient[layers[blocks[i].layer].W
-                          + blocks[i].first * layers[blocks[i].layer].stride],
-                &work[0], rows, l2, adds_up,
+                blocks[i], &layers[0], &params[0], mask,
+                &gradient[start_of(blocks[i], &layers[0])], &work[0], rows, l1, l2, adds_up,
             )
         restore_denormals(denormals)
 
 
 def evaluate(
     const Layer[::1] layers,            # IN (n_layers + 1,)
-    Py_ssize_t loss,
+    Py_ssize_t loss_kind,
+    const double[::1] loss_params,      # IN (n_loss_params,)
     const real[::1] params,             # IN (n_params,)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -872,6 +1395,7 @@ def evaluate(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
+    cdef Loss loss = loss_of(loss_kind, loss_params)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
@@ -894,7 +1418,8 @@ def evaluate(
 
 def forward(
     const Layer[::1] layers,            # IN (n_layers + 1,)
-    Py_ssize_t loss,
+    Py_ssize_t loss_kind,
+    const double[::1] loss_params,      # IN (n_loss_params,)
     const real[::1] params,             # IN (n_params,)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -912,6 +1437,7 @@ def forward(
     cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr)
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
+    cdef Loss loss = loss_of(loss_kind, loss_params)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_out(layers, out, n_rows)
@@ -935,16 +1461,18 @@ cdef class Predictor:
     Workspaces are kept for the next call; a call in another thread meanwhile takes others.
     """
     cdef const Layer[::1] layers            # (n_layers + 1,)
-    cdef Py_ssize_t loss
+    cdef Py_ssize_t loss_kind
+    cdef const double[::1] loss_params      # (n_loss_params,)
     cdef Py_ssize_t block_rows
     cdef object params                      # (n_params,)
     cdef object new_workspace               # () -> room for block_rows rows
     cdef list workspaces
     cdef int type_number
 
-    def __init__(self, const Layer[::1] layers, Py_ssize_t loss, params, Py_ssize_t block_rows,
-                 new_workspace):
-        self.layers, self.loss, self.params = layers, loss, params
+    def __init__(self, const Layer[::1] layers, Py_ssize_t loss_kind,
+                 const double[::1] loss_params, params, Py_ssize_t block_rows, new_workspace):
+        self.layers, self.params = layers, params
+        self.loss_kind, self.loss_params = loss_kind, loss_params
         self.block_rows, self.new_workspace = block_rows, new_workspace
         self.workspaces = []
         self.type_number = cnp.PyArray_TYPE(params)
@@ -1007,7 +1535,8 @@ cdef class Predictor:
         cdef const real* params = <const real*> cnp.PyArray_DATA(self.params)
         cdef const Layer* layers = &self.layers[0]
         cdef Py_ssize_t n_layers = self.layers.shape[0] - 1, i, block_rows = self.block_rows
-        cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0, loss = self.loss
+        cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0
+        cdef Loss loss = loss_of(self.loss_kind, self.loss_params)
         for i in range(len(workspaces)):
             works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
         if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
@@ -1026,7 +1555,7 @@ cdef class Predictor:
 
 
 cdef Py_ssize_t predict_block(
-    Py_ssize_t loss,
+    Loss loss,
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
@@ -1098,8 +1627,8 @@ def seconds_of_product(
             elif equation == 3:
                 backward_layer(2, &layers[0], &params[0], &work[0], rows)
             else:
-                gradient_of_block(block, &layers[0], &params[0], &gradient[layers[2].W], &work[0],
-                                  rows, 0, False)
+                gradient_of_block(block, &layers[0], &params[0], NULL, &gradient[layers[2].W],
+                                  &work[0], rows, 0, 0, False)
     return (perf_counter() - began) / n_times
 
 

@@ -46,6 +46,13 @@ class Features(NamedTuple):
     def n_rows(self):
         return len(self.indptr) - 1 if self.is_sparse else len(self.values)
 
+    def of_rows(self, rows):
+        """Some of the rows, copied."""
+        if not self.is_sparse:
+            return self._replace(values=self.values[rows])
+        parts = (self.values.ravel(), self.indices, self.indptr)
+        return Features.of(scipy.sparse.csr_matrix(parts)[rows])
+
     def part(self, rows):
         """The rows of a slice, as views."""
         if self.is_sparse:
@@ -63,6 +70,10 @@ class Data(NamedTuple):
     @property
     def n_rows(self):
         return len(self.y)
+
+    @property
+    def is_dense(self):
+        return not self.features.is_sparse
 
     @property
     def arrays(self):

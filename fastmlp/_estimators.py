@@ -17,7 +17,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, get_scorer_names, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, get_scorer_names, r2_score
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -33,8 +33,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._data import Data, Features, trusted
-from fastmlp._network import Network, check_layer_sizes
+from fastmlp._diagnostics import Probe
+from fastmlp._network import Network, check_activation, check_layer_sizes
+from fastmlp._options import LOSS_PARAMS, SOLVER_PARAMS, Number, filled
 from fastmlp._progress import progress
+from fastmlp._schedules import OF_SGD, SCHEDULE_PARAMS
 from fastmlp._threads import check_n_threads
 from fastmlp._training import (
     Descent,
@@ -50,9 +53,35 @@ from fastmlp._validation import by_output, by_scorer, set_aside
 OUTPUT_ACTIVATIONS = {
     "log_loss": "softmax",
     "binary_log_loss": "logistic",
+    "softmax_squared_error": "softmax",
+    "logistic_squared_error": "logistic",
     "squared_error": "identity",
+    "absolute_error": "identity",
+    "huber": "identity",
+    "quantile": "identity",
     "poisson": "exp",
+    "gamma": "exp",
+    "tweedie": "exp",
 }
+
+# A classifier's loss: for one class of several, and for the outputs of two classes or labels.
+LOSSES_OF_CLASSIFIER = {
+    "log_loss": ("log_loss", "binary_log_loss"),
+    "squared_error": ("softmax_squared_error", "logistic_squared_error"),
+}
+
+LOSSES_OF_REGRESSOR = {
+    "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
+}  # fmt: skip
+
+# What only mini-batch solvers do, with the value that leaves it out.
+OF_MINI_BATCHES = {
+    "solver_params": None, "schedule_params": None, "weight_decay": None, "l1": 0, "dropout": 0,
+    "input_dropout": 0, "input_noise": 0, "max_norm": None, "clip_norm": None, "clip_value": None,
+    "averaging": None,
+}  # fmt: skip
+
+WEIGHT_DECAY_OF_ADAMW = 0.01
 
 LARGEST_AUTO_BATCH = 200
 
@@ -97,22 +126,28 @@ class _of_mini_batches:
 # The parameters that classifier and regressor share, for their docstrings.
 _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Nodes of each hidden layer; ``()`` makes a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        f of the hidden layers.
-    solver : {'adam', 'sgd', 'lbfgs'}, default='adam'
-        'adam' (Kingma and Ba, ICLR 2015) and 'sgd' move by mini-batches, 'lbfgs' is SciPy's
-        L-BFGS-B on all rows.
+    activation : str or list of str, default='relu'
+        f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
+        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
+    solver : str, default='adam'
+        'sgd', 'adam' (Kingma and Ba, ICLR 2015), 'adamw', 'nadam', 'rmsprop', 'adagrad' and
+        'adadelta' move by mini-batches, 'rprop' by all rows at a time; 'lbfgs' is SciPy's L-BFGS-B
+        on all rows.
     alpha : float, default=1e-4
         L2: ``0.5 * alpha * sum(W**2)`` over the mini-batch's rows (or sum of sample weights) is
         added to the loss. Biases are not penalised.
     batch_size : int or 'auto', default='auto'
         Rows of a mini-batch; 'auto' is ``min(200, n_rows)``. A larger one than there are rows is
         clipped, with a warning.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        The schedule of 'sgd'. 'invscaling': ``learning_rate_init / (t_ + 1) ** power_t`` after
-        every epoch; 'adaptive': a fifth of it at every plateau.
+    learning_rate : str, default='constant'
+        The schedule. Of every mini-batch solver: 'step', 'exponential', 'cosine',
+        'cosine_restarts', 'one_cycle' and 'plateau', with the options of ``schedule_params``. Of
+        'sgd' only, and for the others 'constant': 'invscaling',
+        ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch; 'adaptive', a fifth of the
+        rate at every plateau.
     learning_rate_init : float, default=1e-3
-        The rate to begin with, of 'sgd' and 'adam'.
+        The rate that the schedule changes. 'adadelta' was meant for 1, 'rprop' (where it is the
+        first step's size) and 'adagrad' for 0.01.
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
@@ -139,9 +174,10 @@ _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
     validation_fraction : float in [0, 1), default=0.1
         That part.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
-        Decay of the moving averages of the gradient and of its square in 'adam'.
+        Decay of the moving averages of the gradient and of its square in 'adam', 'adamw' and
+        'nadam'.
     epsilon : float, default=1e-8
-        Keeps 'adam' from dividing by 0.
+        Keeps the adaptive solvers from dividing by 0.
     n_iter_no_change : int or inf, default=10
         Training ends after more epochs than this without progress.
     max_fun : int, default=15000
@@ -161,12 +197,66 @@ _PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         ``set_callbacks``.
     max_seconds : float or None, default=None
         A budget of time: ``fit`` ends at the first mini-batch after it, and the model is that of
-        this moment."""
+        this moment.
+    loss_params : dict or None, default=None
+        Options of the loss: see `loss`.
+    solver_params : dict or None, default=None
+        Options of the solver: ``amsgrad`` of 'adam' and 'adamw' (False), ``momentum_decay`` of
+        'nadam' (0.004), ``rho`` of 'rmsprop' (0.99) and 'adadelta' (0.9), ``eta_minus``,
+        ``eta_plus``, ``smallest_step`` and ``largest_step`` of 'rprop' (0.5, 1.2, 1e-6, 50).
+    schedule_params : dict or None, default=None
+        Options of the schedule: ``step_size`` and ``gamma`` of 'step' (30 epochs, 0.1), ``gamma``
+        of 'exponential' (0.95 an epoch), ``final`` of 'cosine' (0, a share of the rate),
+        ``period``, ``multiplier`` and ``final`` of 'cosine_restarts' (10 epochs, 2, 0),
+        ``peak_at``, ``start`` and ``final`` of 'one_cycle' (0.3 of ``max_iter``, 0.04, 1e-4),
+        ``factor`` and ``patience`` of 'plateau' (0.1, 5 epochs); and of each of them ``warmup``,
+        epochs in which the rate rises from 0 in a straight line (0).
+    weight_decay : float or None, default=None
+        ``learning_rate * weight_decay * W`` is taken off the weights in every step, apart from
+        the gradient. None is 0.01 for 'adamw' and 0 for the others.
+    l1 : float, default=0.0
+        ``l1 * sum(abs(W))`` is added to the loss, over the mini-batch's rows as alpha.
+    dropout : float or list of float, default=0.0
+        The share of a hidden layer's activations that is set to 0 in every step, or one for each
+        hidden layer; below 1. The others are scaled up to make up for it. Only in training.
+    input_dropout : float, default=0.0
+        The same of the inputs; of dense rows.
+    input_noise : float, default=0.0
+        Standard deviation of normal noise on the inputs in training; of dense rows.
+    max_norm : float or None, default=None
+        The largest norm of a unit's incoming weights; longer ones are shortened after each step.
+    clip_norm : float or None, default=None
+        The largest norm of the whole gradient; a longer one is shortened.
+    clip_value : float or None, default=None
+        The largest size of each number of the gradient, before ``clip_norm``.
+    averaging : float or None, default=None
+        Decay of an exponential moving average of the weights after every step, as 0.999; in the
+        beginning it is (1 + t) / (10 + t) if that is less. Predictions, validation and ``coefs_``
+        are of the average.
+    layer_norm : bool, default=False
+        Whether every hidden layer's weighted inputs are normalised over its units, with a gain and
+        a shift that are learned (``norms_``).
+    residual : bool, default=False
+        Whether a hidden layer's input is added to its output where both are equally wide.
+    init : None, str, callable or list, default=None
+        The first weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
+        'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
+        f(shape, random_state); or a list of these or of arrays, one for each layer of weights.
+        Biases are then 0. None is scikit-learn's.
+    connections : list or None, default=None
+        A boolean matrix like ``coefs_[l]``, or None, for each layer of weights. Where it is False
+        there is no weight: it is 0 and stays so.
+    diagnostics : bool, default=False
+        Whether ``history_`` shows norms of gradients, updates and weights, and dead and saturated
+        units, for `diagnose` and the displays. They are measured on up to 1,000 training rows
+        after every epoch."""
 
 _ATTRIBUTES = """coefs_ : list of ndarray
         ``coefs_[l]`` of shape (n_in, n_out): the weights of layer l, views onto the network.
     intercepts_ : list of ndarray
         ``intercepts_[l]`` of shape (n_out,): the biases, views likewise.
+    norms_ : list
+        With ``layer_norm`` a pair (gain, shift), views of shape (n_out,), for each layer, or None.
     loss_ : float
         The loss of the last epoch.
     loss_curve_ : list of float
@@ -178,8 +268,12 @@ _ATTRIBUTES = """coefs_ : list of ndarray
     best_validation_score_ : float or None
         The largest of them.
     history_ : dict of list of float
-        A number for every epoch under 'loss', 'learning_rate' and 'seconds', and with validation
-        rows under 'val_loss' (without penalty) and 'val_score'.
+        A number for every epoch under 'loss', 'learning_rate' (that of its last step) and
+        'seconds', and with validation rows under 'val_loss' (without penalty) and 'val_score'.
+        With ``diagnostics`` a tuple with a number for each layer of weights under 'gradient_norm',
+        'update_norm' (of what the epoch has changed) and 'weight_norm', and for each hidden layer
+        under 'dead_units' (the share that answers 0 to every row) and 'saturated_units'
+        (the share of 'tanh' and 'logistic' activations within 0.01 of an end of their range).
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
     t_ : int
@@ -198,11 +292,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
+        "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
         "solver": [StrOptions({"lbfgs", *SOLVERS})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions(set(SCHEDULE_PARAMS))],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -228,6 +322,23 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         "scoring": [None, StrOptions(set(get_scorer_names())), callable],
         "callbacks": [None, list, tuple, callable, HasMethods("on_fit_task_end")],
         "max_seconds": [None, Interval(Real, 0, None, closed="neither")],
+        "loss_params": [None, dict],
+        "solver_params": [None, dict],
+        "schedule_params": [None, dict],
+        "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+        "l1": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "max_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "clip_value": [None, Interval(Real, 0, None, closed="neither")],
+        "averaging": [None, Interval(Real, 0, 1, closed="neither")],
+        "layer_norm": ["boolean"],
+        "residual": ["boolean"],
+        "init": [None, str, callable, list, tuple],
+        "connections": [None, list, tuple],
+        "diagnostics": ["boolean"],
     }
 
     def _set(self, parameters):
@@ -323,6 +434,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit(self, X, y, sample_weight, validation, *, goes_on, is_partial=False):
         check_callbacks(self.callbacks)
+        self._check_options()
         hidden_layer_sizes = self._check_hidden_layer_sizes()
         dtype = self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
         rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
@@ -331,6 +443,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         class_weight = self._class_weight_of_rows(targets)
         if class_weight is not None:
             weight = class_weight if weight is None else weight * class_weight
+        if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
+            raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
         self._warn_of_scale(rows)
         random_state = check_random_state(self.random_state)
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
@@ -355,6 +469,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
+            if self.diagnostics:
+                watch = watch._replace(measure=Probe(self._network, data, order, self.alpha))
             if self.solver == "lbfgs":
                 self._fit_lbfgs(data, watch)
             else:
@@ -396,6 +512,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             layer_sizes,
             self.activation,
             self._network_loss(),
+            loss_params=self.loss_params,
+            layer_norm=bool(self.layer_norm),
+            residual=bool(self.residual),
+            init=self.init,
+            connections=self.connections,
             dtype=dtype,
             random_state=random_state,
         )
@@ -433,7 +554,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     def _fit_epochs(self, data, order, watch, random_state, max_iter, is_partial):
-        self._descent = self._descent_for(self._network, keep_state=is_partial)
+        self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
         # of a number check_random_state has made a generator of its own
         is_private = isinstance(self.random_state, Integral) or not watch.may_draw
         random_state = random_state if self.shuffle else None
@@ -445,7 +566,6 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
             watch,
             batch_size=self._check_batch_size(len(order)),
-            alpha=self.alpha,
             max_iter=max_iter,
         )
         self._publish(self._history)
@@ -484,22 +604,74 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             return by_output(self, data, rows)
         return by_scorer(self, data, rows, X_val, y, weight)
 
-    def _descent_for(self, network, *, keep_state):
+    def _descent_for(self, network, random_state, *, keep_state):
+        of_the_others = "constant" if self.learning_rate in OF_SGD else self.learning_rate
+        schedule = self.learning_rate if self.solver == "sgd" else of_the_others
+        weight_decay = self.weight_decay
+        if weight_decay is None:
+            weight_decay = WEIGHT_DECAY_OF_ADAMW if self.solver == "adamw" else 0.0
         settings = {
-            "schedule": self.learning_rate if self.solver == "sgd" else "constant",
+            "schedule": schedule,
+            "schedule_params": self._filled_schedule_params(),
             "power_t": self.power_t,
+            "n_epochs": self.max_iter,
             "learning_rate": self.learning_rate_init,
             "momentum": self.momentum,
             "nesterov": self.nesterovs_momentum,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
+            **filled("solver_params", self.solver, self.solver_params, SOLVER_PARAMS),
+            "l1": self.l1,
+            "l2": self.alpha,
+            "weight_decay": weight_decay,
+            "clip_value": self.clip_value or 0.0,
+            "clip_norm": self.clip_norm or 0.0,
+            "max_norm": self.max_norm or 0.0,
+            "averaging": self.averaging or 0.0,
+            "dropout": (self.input_dropout, *self._dropout_of_hidden()),
+            "input_noise": self.input_noise,
         }
         descent = getattr(self, "_descent", None)
-        if keep_state and descent is not None and descent.name == self.solver:
+        if keep_state and descent is not None and descent.goes_on_with(self.solver, settings):
             descent.change(settings)
             return descent
-        return Descent(network, self.solver, settings)
+        is_random = self.input_noise > 0 or any(settings["dropout"])
+        seed = random_state.randint(2**62) if is_random else 0
+        return Descent(network, self.solver, settings, seed)
+
+    def _dropout_of_hidden(self):
+        n_hidden = self._network.n_layers - 1
+        if isinstance(self.dropout, list | tuple):
+            rates, allowed = list(self.dropout), Number(0, "[0, 1)")
+            if len(rates) != n_hidden or not all(map(allowed.admits, rates)):
+                raise ValueError(
+                    f"dropout must be {allowed}, or a list of them for the {n_hidden} hidden "
+                    f"layers, got {self.dropout!r}"
+                )
+            return rates
+        return [self.dropout] * n_hidden
+
+    def _filled_schedule_params(self):
+        return filled("schedule_params", self.learning_rate, self.schedule_params, SCHEDULE_PARAMS)
+
+    def _check_options(self):
+        """Raise for combinations that make no sense."""
+        filled("solver_params", self.solver, self.solver_params, SOLVER_PARAMS)
+        warmup = self._filled_schedule_params()["warmup"]
+        if warmup >= self.max_iter and warmup > 0:
+            raise ValueError(
+                f"schedule_params['warmup'] must be less than max_iter, got {warmup} and "
+                f"{self.max_iter}"
+            )
+        if self.solver != "lbfgs":
+            return
+        given = [name for name, none in OF_MINI_BATCHES.items() if getattr(self, name) != none]
+        if self.learning_rate not in ("constant", *OF_SGD):
+            given.append("learning_rate")
+        if given:
+            shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in given)
+            raise ValueError(f"{shown}: of mini-batch solvers only, got solver='lbfgs'")
 
     def _publish(self, history):
         """Show the history in scikit-learn's attributes and in ``history_``."""
@@ -571,17 +743,36 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _check_structure(self, layer_sizes, dtype):
         """Raise if the parameters ask for another network than the one to go on with."""
-        has = self._network
-        given = (layer_sizes, self.activation, self._network_loss(), dtype)
-        if given != (has.layer_sizes, has.activation, has.loss, has.dtype.name):
+        loss = self._network_loss()
+        given = {
+            "layer_sizes": layer_sizes,
+            "activation": check_activation(self.activation, len(layer_sizes) - 2),
+            "loss": loss,
+            "loss_params": filled("loss_params", loss, self.loss_params, LOSS_PARAMS),
+            "layer_norm": bool(self.layer_norm),
+            "residual": bool(self.residual),
+            "dtype": np.dtype(dtype),
+        }
+        other = [name for name in given if given[name] != getattr(self._network, name)]
+        if not self._network._has_connections(self.connections):
+            other.append("connections")
+        if other:
+            asked = ", ".join(f"{name}={given[name]!r}" for name in other if name in given)
             raise ValueError(
                 "warm_start and partial_fit go on with the network that is there, and so cannot "
-                "change hidden_layer_sizes, activation, loss, dtype or the number of outputs: it "
-                f"is {has!r}, asked for are layers {list(layer_sizes)}, "
-                f"{self.activation!r}, {self._network_loss()!r}, {dtype!r}"
+                "change hidden_layer_sizes, activation, loss, loss_params, layer_norm, residual, "
+                f"connections, dtype or the number of outputs: it is {self._network!r}, others are "
+                f"{asked or 'the connections'}"
             )
 
     def _check_batch_size(self, n_rows):
+        if self.solver == "rprop":
+            if self.batch_size != "auto" and self.batch_size < n_rows:
+                raise ValueError(
+                    "solver='rprop' takes all rows at a time: batch_size must be 'auto', got "
+                    f"{self.batch_size}"
+                )
+            return n_rows
         if self.batch_size == "auto":
             return min(LARGEST_AUTO_BATCH, n_rows)
         if self.batch_size > n_rows:
@@ -686,6 +877,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         network = self._fitted_network("intercepts_")
         network.params = self._pairs(network.W, intercepts)
 
+    @property
+    def norms_(self):
+        network = self._fitted_network("norms_")
+        if not network.layer_norm:
+            raise AttributeError("there are norms_ with layer_norm=True only")
+        return network.norms
+
     @staticmethod
     def _pairs(coefs, intercepts):
         coefs, intercepts = list(coefs), list(intercepts)
@@ -723,6 +921,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
         What a row counts in the loss by its class, times its sample weight. 'balanced' is
         ``n_samples / (n_classes * n_samples_of_the_class)``; a list has a dict for each label of an
         indicator matrix. Rows of ``X_val`` are not weighted by it.
+    loss : {{'log_loss', 'squared_error'}}, default='log_loss'
+        The cross-entropy, whose ``label_smoothing`` (0) in ``loss_params`` gives that share of the
+        target to all classes alike; or half the squared error of the probabilities, a poor choice
+        for classes that is here for comparison.
 
     Attributes
     ----------
@@ -742,6 +944,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
     _parameter_constraints: dict = {
         **_MLP._parameter_constraints,
         "class_weight": [None, dict, list, StrOptions({"balanced"})],
+        "loss": [StrOptions(set(LOSSES_OF_CLASSIFIER))],
     }
 
     def __init__(
@@ -775,12 +978,31 @@ class MLPClassifier(ClassifierMixin, _MLP):
         scoring=None,
         callbacks=None,
         max_seconds=None,
+        loss_params=None,
+        solver_params=None,
+        schedule_params=None,
+        weight_decay=None,
+        l1=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        input_noise=0.0,
+        max_norm=None,
+        clip_norm=None,
+        clip_value=None,
+        averaging=None,
+        layer_norm=False,
+        residual=False,
+        init=None,
+        connections=None,
+        diagnostics=False,
         class_weight=None,
+        loss="log_loss",
     ):
         self._set(locals())
 
     def _network_loss(self):
-        return "log_loss" if self._target_kind == "multiclass" else "binary_log_loss"
+        of_classes, of_outputs = LOSSES_OF_CLASSIFIER[self.loss]
+        return of_classes if self._target_kind == "multiclass" else of_outputs
 
     def _encode_targets(self, y, *, classes_are_known):
         is_multilabel = self._is_multilabel(y)
@@ -1041,9 +1263,12 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     Parameters
     ----------
-    loss : {{'squared_error', 'poisson'}}, default='squared_error'
-        Half the squared error, or half the Poisson deviance with exp as the output's activation
-        (y must not be negative).
+    loss : str, default='squared_error'
+        Half the squared error; 'absolute_error'; 'huber' (``delta`` in ``loss_params``, 1: from
+        where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
+        one y: ``predict`` then gives a column for each, and they do not cross); or half the
+        deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
+        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles D^2.
     {_PARAMETERS}
 
     Attributes
@@ -1063,7 +1288,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints: dict = {
         **_MLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions(LOSSES_OF_REGRESSOR)],
     }
 
     def __init__(
@@ -1098,6 +1323,23 @@ class MLPRegressor(RegressorMixin, _MLP):
         scoring=None,
         callbacks=None,
         max_seconds=None,
+        loss_params=None,
+        solver_params=None,
+        schedule_params=None,
+        weight_decay=None,
+        l1=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        input_noise=0.0,
+        max_norm=None,
+        clip_norm=None,
+        clip_value=None,
+        averaging=None,
+        layer_norm=False,
+        residual=False,
+        init=None,
+        connections=None,
+        diagnostics=False,
     ):
         self._set(locals())
 
@@ -1106,7 +1348,20 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _encode_targets(self, y, *, classes_are_known):
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        n_quantiles = len(self._quantiles())
+        if n_quantiles > 1:
+            if self.n_outputs_ > 1:
+                raise ValueError(
+                    f"several quantiles need one y, got {self.n_outputs_} columns and quantiles "
+                    f"{self._quantiles()}"
+                )
+            self.n_outputs_ = n_quantiles
         return y
+
+    def _quantiles(self):
+        """Those to predict; none for other losses."""
+        options = filled("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
+        return np.ravel(options.get("quantiles", [])).tolist()
 
     def _encode_validation_targets(self, y):
         return y
@@ -1114,8 +1369,46 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _score_output(self, y, output, sample_weight):
         if not np.isfinite(output).all():
             return np.nan
+        quantiles = self._quantiles()
         with np.errstate(over="ignore"):  # just before it diverges
-            return r2_score(y, output, sample_weight=sample_weight)
+            if not quantiles:
+                return r2_score(y, output, sample_weight=sample_weight)
+            columns = output.T if len(quantiles) > 1 else [output]
+            scores = [
+                d2_pinball_score(y, column, alpha=quantile, sample_weight=sample_weight)
+                for quantile, column in zip(quantiles, columns, strict=True)
+            ]
+            return float(np.mean(scores))
+
+    def score(self, X, y, sample_weight=None):
+        """R^2 of the predictions, or D^2 of the predicted quantiles, their mean if several.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The true numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            1 is perfect, 0 is as good as the mean, or as the quantile, of y.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(solver='lbfgs', random_state=0).fit(X, X.ravel() ** 2)
+        >>> regressor.score(X, X.ravel() ** 2) > 0.99
+        True
+        """
+        if self.loss != "quantile":
+            return super().score(X, y, sample_weight)
+        return self._score_output(np.asarray(y), self._output(X), sample_weight)
 
     @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)

@@ -1,15 +1,22 @@
 """Doors to the C kernels of `_simd/`: of two functions, for float and double, the one that fits."""
 
+from libc.stdint cimport uint64_t
+
 from fastmlp._blas cimport real
 
 
 cdef extern from "_simd/kernels.h" nogil:
     ctypedef struct Layer "fastmlp_layer":
-        Py_ssize_t n_in, n_out, stride, activation, W, b, z, a, delta
+        Py_ssize_t n_in, n_out, stride, activation, W, b, gain, shift
+        Py_ssize_t s, z, f, a, delta, delta_z, delta_a, spread
+        Py_ssize_t is_normalized, is_residual
+        double dropout, noise
 
     ctypedef struct Solver "fastmlp_solver":
-        Py_ssize_t kind, t, nesterov
-        double learning_rate, step_rate, momentum, beta_1, beta_2, epsilon
+        Py_ssize_t kind, t, nesterov, amsgrad
+        double learning_rate, step_rate, momentum, beta_1, beta_2, epsilon, rho
+        double momentum_decay, momentum_product, momentum_now, momentum_next
+        double eta_minus, eta_plus, smallest_step, largest_step
 
     ctypedef struct Matrix "fastmlp_rows":
         const void* base
@@ -21,40 +28,68 @@ cdef extern from "_simd/kernels.h" nogil:
         LOGISTIC "FASTMLP_LOGISTIC"
         TANH "FASTMLP_TANH"
         RELU "FASTMLP_RELU"
+        LEAKY_RELU "FASTMLP_LEAKY_RELU"
+        ELU "FASTMLP_ELU"
+        SELU "FASTMLP_SELU"
+        GELU "FASTMLP_GELU"
+        SILU "FASTMLP_SILU"
+        MISH "FASTMLP_MISH"
+        SOFTPLUS "FASTMLP_SOFTPLUS"
+
+    enum SolverKind "fastmlp_solver_kind":
+        SGD "FASTMLP_SGD"
+        ADAM "FASTMLP_ADAM"
+        NADAM "FASTMLP_NADAM"
+        RMSPROP "FASTMLP_RMSPROP"
+        ADAGRAD "FASTMLP_ADAGRAD"
+        ADADELTA "FASTMLP_ADADELTA"
+        RPROP "FASTMLP_RPROP"
 
     ctypedef struct Table32 "fastmlp_table_f32":
         Py_ssize_t largest
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*,
                         float*) noexcept nogil
-        void (*backward)(const Layer*, const Layer*, Py_ssize_t, const float*, const float*,
-                         const float*, float*) noexcept nogil
+        void (*backward)(const Layer*, Py_ssize_t, const float*, const float*, float*,
+                         Py_ssize_t) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
                          float*, bint) noexcept nogil
         void (*activate)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
-        void (*times_derivative)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*times_derivative)(Py_ssize_t, const float*, const float*, float*,
+                                 Py_ssize_t) noexcept nogil
+        float (*normalize)(float*, const float*, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*normalize_back)(const float*, const float*, float, const float*, float*,
+                               Py_ssize_t) noexcept nogil
+        void (*dropout)(uint64_t, double, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*add_noise)(uint64_t, double, float*, Py_ssize_t) noexcept nogil
         void (*exponentials)(const float*, float, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
-        void (*sgd)(const Solver*, float*, const float*, float*, Py_ssize_t) noexcept nogil
-        void (*adam)(const Solver*, float*, const float*, float*, float*, Py_ssize_t) noexcept nogil
+        void (*move)(const Solver*, float*, const float*, float*, Py_ssize_t,
+                     Py_ssize_t) noexcept nogil
 
     ctypedef struct Table64 "fastmlp_table_f64":
         Py_ssize_t largest
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*,
                         double*) noexcept nogil
-        void (*backward)(const Layer*, const Layer*, Py_ssize_t, const double*, const double*,
-                         const double*, double*) noexcept nogil
+        void (*backward)(const Layer*, Py_ssize_t, const double*, const double*, double*,
+                         Py_ssize_t) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
                          double*, bint) noexcept nogil
         void (*activate)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
-        void (*times_derivative)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*times_derivative)(Py_ssize_t, const double*, const double*, double*,
+                                 Py_ssize_t) noexcept nogil
+        double (*normalize)(double*, const double*, const double*, double*,
+                            Py_ssize_t) noexcept nogil
+        void (*normalize_back)(const double*, const double*, double, const double*, double*,
+                               Py_ssize_t) noexcept nogil
+        void (*dropout)(uint64_t, double, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*add_noise)(uint64_t, double, double*, Py_ssize_t) noexcept nogil
         void (*exponentials)(const double*, double, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
-        void (*sgd)(const Solver*, double*, const double*, double*, Py_ssize_t) noexcept nogil
-        void (*adam)(const Solver*, double*, const double*, double*, double*,
+        void (*move)(const Solver*, double*, const double*, double*, Py_ssize_t,
                      Py_ssize_t) noexcept nogil
 
     ctypedef struct Kernels "fastmlp_kernels":
@@ -65,6 +100,7 @@ cdef extern from "_simd/kernels.h" nogil:
     const Kernels* kernels "fastmlp_active"
     bint use "fastmlp_use"(const char* name)
     const char* name_of "fastmlp_name"(int i)
+    uint64_t random_bits "fastmlp_random"(uint64_t key, Py_ssize_t i)
     unsigned long long flush_denormals "fastmlp_flush_denormals"()
     void restore_denormals "fastmlp_restore_denormals"(unsigned long long state)
 
@@ -87,13 +123,13 @@ cdef inline void forward_kernel(
 
 
 cdef inline void backward_kernel(
-    const Layer* layer, const Layer* before, Py_ssize_t n, const real* delta, const real* W,
-    const real* a_before, real* delta_before,
+    const Layer* layer, Py_ssize_t n, const real* delta, const real* W, real* delta_a,
+    Py_ssize_t stride,
 ) noexcept nogil:
     if real is float:
-        kernels.f32.backward(layer, before, n, delta, W, a_before, delta_before)
+        kernels.f32.backward(layer, n, delta, W, delta_a, stride)
     else:
-        kernels.f64.backward(layer, before, n, delta, W, a_before, delta_before)
+        kernels.f64.backward(layer, n, delta, W, delta_a, stride)
 
 
 cdef inline void gradient_kernel(
@@ -117,13 +153,49 @@ cdef inline void activate(
 
 
 cdef inline void times_derivative(
-    Py_ssize_t activation, const real* a, real* delta, Py_ssize_t n,
+    Py_ssize_t activation, const real* z, const real* f, real* delta, Py_ssize_t n,
 ) noexcept nogil:
-    """delta *= f'(z), where f' is a function of a."""
+    """delta *= f'(z), in terms of z or of f(z)."""
     if real is float:
-        kernels.f32.times_derivative(activation, a, delta, n)
+        kernels.f32.times_derivative(activation, z, f, delta, n)
     else:
-        kernels.f64.times_derivative(activation, a, delta, n)
+        kernels.f64.times_derivative(activation, z, f, delta, n)
+
+
+cdef inline real normalize(
+    real* s, const real* gain, const real* shift, real* z, Py_ssize_t n,
+) noexcept nogil:
+    if real is float:
+        return kernels.f32.normalize(s, gain, shift, z, n)
+    else:
+        return kernels.f64.normalize(s, gain, shift, z, n)
+
+
+cdef inline void normalize_back(
+    const real* s, const real* gain, real inverse_spread, const real* delta_z, real* delta,
+    Py_ssize_t n,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.normalize_back(s, gain, inverse_spread, delta_z, delta, n)
+    else:
+        kernels.f64.normalize_back(s, gain, inverse_spread, delta_z, delta, n)
+
+
+cdef inline void dropout(
+    uint64_t key, double rate, const real* f, real* a, Py_ssize_t n,
+) noexcept nogil:
+    """a = f / (1 - rate), or 0 for a share `rate`; a may be f."""
+    if real is float:
+        kernels.f32.dropout(key, rate, f, a, n)
+    else:
+        kernels.f64.dropout(key, rate, f, a, n)
+
+
+cdef inline void add_noise(uint64_t key, double deviation, real* x, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        kernels.f32.add_noise(key, deviation, x, n)
+    else:
+        kernels.f64.add_noise(key, deviation, x, n)
 
 
 cdef inline void exponentials(const real* z, real shift, real* a, Py_ssize_t n) noexcept nogil:
@@ -156,19 +228,11 @@ cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
         return kernels.f64.sum_of_squares(x, n)
 
 
-cdef inline void sgd(
-    const Solver* solver, real* params, const real* gradient, real* velocity, Py_ssize_t n,
+cdef inline void move(
+    const Solver* solver, real* params, const real* gradient, real* state, Py_ssize_t stride,
+    Py_ssize_t n,
 ) noexcept nogil:
     if real is float:
-        kernels.f32.sgd(solver, params, gradient, velocity, n)
+        kernels.f32.move(solver, params, gradient, state, stride, n)
     else:
-        kernels.f64.sgd(solver, params, gradient, velocity, n)
-
-
-cdef inline void adam(
-    const Solver* solver, real* params, const real* gradient, real* m, real* v, Py_ssize_t n,
-) noexcept nogil:
-    if real is float:
-        kernels.f32.adam(solver, params, gradient, m, v, n)
-    else:
-        kernels.f64.adam(solver, params, gradient, m, v, n)
+        kernels.f64.move(solver, params, gradient, state, stride, n)

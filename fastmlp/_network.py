@@ -1,4 +1,4 @@
-"""A network in memory: its table of layers, its buffers, its first weights, and `Network`."""
+"""`Network`: a network in memory, what can be asked of it, and what it refuses."""
 
 import itertools
 import operator
@@ -10,18 +10,21 @@ import numpy as np
 import scipy.sparse
 
 from fastmlp import _core
-from fastmlp._core import ACTIVATIONS, BLOCK, LAYER, LOSSES
+from fastmlp._core import ACTIVATIONS, LOSSES
 from fastmlp._data import Data, Features, trusted
+from fastmlp._initializers import INITIALIZERS, check_init
+from fastmlp._layout import (
+    EVERYTHING,
+    FOR_GRADIENT,
+    ROWS_IN_BLOCK,
+    aligned_zeros,
+    layer_table,
+    parameter_blocks,
+    rows_in_block,
+    with_workspace,
+)
+from fastmlp._options import LOSS_PARAMS, filled
 from fastmlp._threads import check_n_threads, core_in_use, threads_for
-
-CACHE_LINE = 64  # bytes
-
-# Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
-# not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
-ROWS_IN_BLOCK = 128
-ROWS_FOR_TWO_BLOCKS = 64
-PARAMETERS_IN_BLOCK = 32_768
-BLOCKS_IN_LAYER = 1024
 
 # A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
 # and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
@@ -46,7 +49,10 @@ class Forward(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The loss and its derivatives: ``delta[l]`` by ``z[l]``, ``dW[l]``, ``db[l]`` by W and b."""
+    """The loss and its derivatives: ``delta[l]`` by ``z[l]``, ``dW[l]``, ``db[l]`` by W and b.
+
+    With layer normalisation ``delta[l]`` belongs to what is normalised, ``a[l] @ W[l] + b[l]``.
+    """
 
     loss: float
     delta: list
@@ -57,11 +63,16 @@ class Gradients(NamedTuple):
 class _Views(list):
     """Arrays that are views onto a network: assigning to an item writes into the network."""
 
+    def __init__(self, views, network):
+        super().__init__(views)
+        self._network = network
+
     def __setitem__(self, index, value):
         if not isinstance(index, (int, np.integer)):
             raise TypeError(f"index must be the number of one layer, got {index!r}")
         view = self[index]
         view[...] = _check_parameter(f"item {index}", value, view)
+        self._network._remove_missing()
 
 
 def _check_parameter(name, given, view):
@@ -76,79 +87,6 @@ def _check_parameter(name, given, view):
     if not np.isfinite(given).all():
         raise ValueError(f"{name} must be finite in {view.dtype.name}")
     return given
-
-
-def aligned_zeros(shape, dtype):
-    """Zeros that begin at a cache line."""
-    dtype = np.dtype(dtype)
-    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    memory = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + n_bytes].view(dtype).reshape(shape)
-
-
-def _padded(n, itemsize):
-    """``n`` numbers rounded up to whole cache lines, and never to a multiple of 1 KiB.
-
-    Rows that far apart compete for the same sets of the cache.
-    """
-    in_line = CACHE_LINE // itemsize
-    lines = -(-n // in_line)
-    if lines * CACHE_LINE % 1024 == 0:
-        lines += 1
-    return lines * in_line
-
-
-def _layer_table(layer_sizes, activation, n_targets, itemsize, *, keep_z):
-    """The core's table of layers. The inputs come last in a workspace: not all have them."""
-    layers = np.zeros(len(layer_sizes), dtype=LAYER)
-    layers["activation"] = ACTIVATIONS[activation]
-    n_params, n_row = 0, 1 + n_targets
-    for l, n_out in enumerate(layer_sizes):
-        layer = layers[l]
-        stride = _padded(n_out, itemsize)
-        layer["n_out"], layer["stride"] = n_out, stride
-        if l == 0:
-            continue
-        layer["z"] = layer["a"] = n_row
-        n_row += stride
-        if keep_z:
-            layer["a"] = n_row
-            n_row += stride
-        layer["delta"] = n_row
-        n_row += stride
-        layer["n_in"] = layer_sizes[l - 1]
-        layer["W"] = n_params
-        layer["b"] = n_params + layer_sizes[l - 1] * stride
-        n_params = int(layer["b"]) + stride
-    layers[-1]["activation"] = ACTIVATIONS["identity"]  # the output's belongs to the loss
-    layers[0]["a"] = n_row
-    return layers
-
-
-def _parameter_blocks(layers):
-    """Cut each layer's [W; b] into a power of two of blocks of rows."""
-    blocks = []
-    for l in range(1, len(layers)):
-        n_rows = int(layers["n_in"][l]) + 1
-        wanted = min(n_rows * int(layers["stride"][l]) / PARAMETERS_IN_BLOCK, BLOCKS_IN_LAYER)
-        n_blocks = min(n_rows, _power_of_two(wanted))
-        cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-        blocks += [(l, first, last) for first, last in itertools.pairwise(cuts)]
-    return np.array(blocks, dtype=BLOCK)
-
-
-def _power_of_two(x):
-    """The smallest power of two that is not below ``x``."""
-    return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
-
-
-def rows_in_block(n_rows):
-    """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks."""
-    n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
-    if n_rows >= ROWS_FOR_TWO_BLOCKS:
-        n_blocks = max(n_blocks, 2)
-    return -(-n_rows // n_blocks)
 
 
 class Workspace(NamedTuple):
@@ -173,6 +111,54 @@ def check_layer_sizes(layer_sizes, name="layer_sizes"):
     if any(n > 2**30 for n in sizes) or sum(map(operator.mul, sizes[:-1], sizes[1:])) > 2**50:
         raise ValueError(f"{name} make a network that no memory holds, got {list(sizes)}")
     return sizes
+
+
+def check_activation(activation, n_hidden):
+    """A name, or a tuple of one for each hidden layer."""
+    names = [activation] if isinstance(activation, str) else activation
+    if not isinstance(names, list | tuple | np.ndarray):
+        raise ValueError(
+            f"activation must be one of {sorted(ACTIVATIONS)} or a list of them, got {activation!r}"
+        )
+    for name in names:
+        _check_choice("activation", name, ACTIVATIONS)
+    if isinstance(activation, str):
+        return activation
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be a name or a list of one for each of the {n_hidden} hidden layers, "
+            f"got {len(names)}"
+        )
+    return tuple(map(str, names))
+
+
+def check_flag(name, given):
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {given!r}")
+    return bool(given)
+
+
+def check_connections(connections, layer_sizes):
+    """A boolean matrix, or None, for each layer of weights; or None."""
+    if connections is None:
+        return None
+    shapes = list(itertools.pairwise(layer_sizes))
+    if not isinstance(connections, list | tuple) or len(connections) != len(shapes):
+        raise ValueError(
+            f"connections must be a list of {len(shapes)} matrices or None, one for each layer of "
+            f"weights, got {connections!r}"
+        )
+    checked = []
+    for l, (given, shape) in enumerate(zip(connections, shapes, strict=True)):
+        matrix = None if given is None else np.array(given)
+        if matrix is not None and matrix.shape != shape:
+            raise ValueError(
+                f"connections[{l}] must have shape {shape}, that of W[{l}], got {matrix.shape}"
+            )
+        if matrix is not None and not np.isin(matrix, (0, 1)).all():
+            raise ValueError(f"connections[{l}] must be True or False everywhere")
+        checked.append(None if matrix is None else matrix.astype(bool))
+    return checked
 
 
 def check_dtype(dtype):
@@ -203,6 +189,17 @@ def _check_choice(name, given, allowed):
         raise ValueError(f"{name} must be one of {sorted(allowed)}, got {given!r}")
 
 
+# Losses whose target is one number a row, a class's; and what the others' targets must be.
+OF_CLASSES = ("log_loss", "softmax_squared_error")
+TARGETS = {
+    "binary_log_loss": (lambda y: (y >= 0) & (y <= 1), "lie between 0 and 1"),
+    "logistic_squared_error": (lambda y: (y >= 0) & (y <= 1), "lie between 0 and 1"),
+    "poisson": (lambda y: y >= 0, "not be negative"),
+    "tweedie": (lambda y: y >= 0, "not be negative"),
+    "gamma": (lambda y: y > 0, "be positive"),
+}
+
+
 class Network:
     """A multilayer perceptron in arrays: every z, a, delta and gradient can be seen.
 
@@ -213,25 +210,48 @@ class Network:
     ----------
     layer_sizes : sequence of int
         The number of nodes of each layer: inputs, hidden layers, outputs.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        f of the hidden layers.
-    loss : {'log_loss', 'binary_log_loss', 'squared_error', 'poisson'}, default='squared_error'
-        The cost, and with it the output's activation: softmax for 'log_loss' (the target is a
-        class's number), logistic for 'binary_log_loss' (targets in [0, 1]), identity for
-        'squared_error', exp for 'poisson' (targets >= 0). Each is the mean over the rows of a sum
-        over the outputs; 'squared_error' and 'poisson' are halved.
+    activation : str or list of str, default='relu'
+        f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
+        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
+    loss : str, default='squared_error'
+        The cost, and with it the output's activation. A class's number is the target of 'log_loss'
+        and 'softmax_squared_error' (softmax); numbers in [0, 1] are those of 'binary_log_loss' and
+        'logistic_squared_error' (logistic). For regression there are 'squared_error',
+        'absolute_error', 'huber' and 'quantile' (identity), and 'poisson', 'gamma' and 'tweedie'
+        (exp). Each is the mean over the rows of a sum over the outputs; squared errors and
+        deviances are halved. With several quantiles the target is one number, and the outputs are
+        the quantiles in ascending order.
+    loss_params : dict or None, default=None
+        ``label_smoothing`` of 'log_loss' and 'binary_log_loss' (0), ``delta`` of 'huber' (1),
+        ``quantiles`` of 'quantile' (0.5, or an ascending list), ``power`` of 'tweedie' (1.5).
+    layer_norm : bool, default=False
+        Whether the z of hidden layers is normalised: each row to mean 0 and variance 1, then times
+        a gain plus a shift that are learned.
+    residual : bool, default=False
+        Whether ``a[l]`` is added to ``a[l + 1]`` where both are hidden and of equal width.
+    init : None, str, callable or list, default=None
+        The first weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
+        'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
+        f(shape, random_state); or a list of these or of arrays, one for each layer of weights.
+        Biases are then 0. None is scikit-learn's: weights and biases uniform in
+        +-sqrt(6 / (n_in + n_out)), or with 2 in place of 6 for 'logistic'.
+    connections : list or None, default=None
+        A boolean matrix of shape (n_in, n_out), or None, for each layer of weights: where it is
+        False there is no weight.
     dtype : {'float32', 'float64'}, default='float32'
         The arithmetic.
     random_state : int, RandomState or None, default=None
-        Source of the first weights, uniform in +-sqrt(6 / (n_in + n_out)), or with 2 in place of 6
-        for 'logistic' (Glorot and Bengio, AISTATS 2010).
+        Source of the first weights.
     n_threads : int or None, default=None
         None takes as many as pay off. Results do not depend on it.
 
     Attributes
     ----------
     layer_sizes : tuple of int
-    activation, loss : str
+    activation : str or tuple of str
+    loss : str
+    loss_params : dict
+    layer_norm, residual : bool
     dtype : numpy.dtype
     n_layers : int
         Layers of weights, the lecture's L.
@@ -256,69 +276,151 @@ class Network:
         activation="relu",
         loss="squared_error",
         *,
+        loss_params=None,
+        layer_norm=False,
+        residual=False,
+        init=None,
+        connections=None,
         dtype="float32",
         random_state=None,
         n_threads=None,
     ):
-        _check_choice("activation", activation, ACTIVATIONS)
-        _check_choice("loss", loss, LOSSES)
         layer_sizes = check_layer_sizes(layer_sizes)
         if len(layer_sizes) < 2:
             raise ValueError(
                 f"layer_sizes must have at least the inputs and the outputs, got {layer_sizes}"
             )
-        if loss == "log_loss" and layer_sizes[-1] > MOST_CLASSES:
+        self._activation = check_activation(activation, len(layer_sizes) - 2)
+        _check_choice("loss", loss, LOSSES)
+        if loss in OF_CLASSES and layer_sizes[-1] > MOST_CLASSES:
             raise ValueError(f"layer_sizes: at most {MOST_CLASSES} classes, got {layer_sizes[-1]}")
         check_n_threads(n_threads)
         self._layer_sizes = layer_sizes
-        self._activation = activation
         self._loss = loss
+        self._loss_params = filled("loss_params", loss, loss_params, LOSS_PARAMS)
+        if self._n_quantiles not in (1, layer_sizes[-1]):
+            raise ValueError(
+                f"layer_sizes must end with {self._n_quantiles} outputs, one for each quantile, "
+                f"got {layer_sizes[-1]}"
+            )
+        self._layer_norm = check_flag("layer_norm", layer_norm)
+        self._residual = check_flag("residual", residual)
         self._dtype = check_dtype(dtype)
+        self._connections = check_connections(connections, layer_sizes)
         self.n_threads = n_threads
+        init = check_init(init, self.n_layers)
+        random_state = _as_random_state(random_state)
         self._lay_out()
-        self._initialize(random_state)
+        self._initialize(init, random_state)
 
     # What the tables follow from cannot be changed.
     layer_sizes = property(lambda self: self._layer_sizes)
     activation = property(lambda self: self._activation)
     loss = property(lambda self: self._loss)
+    loss_params = property(lambda self: dict(self._loss_params))
+    layer_norm = property(lambda self: self._layer_norm)
+    residual = property(lambda self: self._residual)
     dtype = property(lambda self: self._dtype)
+
+    @property
+    def _activations_of_hidden(self):
+        if isinstance(self.activation, str):
+            return (self.activation,) * (self.n_layers - 1)
+        return self.activation
+
+    @property
+    def _n_quantiles(self):
+        return int(np.size(self._loss_params.get("quantiles", 0.5)))
 
     def _lay_out(self):
         """The tables and the (zeroed) parameters; all that follows from the arguments."""
-        n_out = self.layer_sizes[-1]
-        self._n_targets = 1 if self.loss == "log_loss" else n_out
-        arguments = (self.layer_sizes, self.activation, self._n_targets, self.dtype.itemsize)
-        self._layers = _layer_table(*arguments, keep_z=False)
-        self._layers_with_z = _layer_table(*arguments, keep_z=True)
-        self._blocks = _parameter_blocks(self._layers)
-        self._flat = aligned_zeros(self._layers["b"][-1] + self._layers["stride"][-1], self.dtype)
+        one_target = self.loss in OF_CLASSES or self._n_quantiles > 1
+        self._n_targets = 1 if one_target else self.layer_sizes[-1]
+        self._layers = layer_table(
+            self.layer_sizes,
+            self._activations_of_hidden,
+            self._n_targets,
+            self.dtype.itemsize,
+            layer_norm=self.layer_norm,
+            residual=self.residual,
+        )
+        self._blocks = parameter_blocks(self._layers)
+        self._flat = aligned_zeros(
+            self._layers["shift"][-1] + self._layers["stride"][-1], self.dtype
+        )
+        self._mask = self._mask_of_connections()
         self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
+        given = [np.ravel(value) for value in self._loss_params.values()]
+        self._loss_numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
         room = (ROWS_IN_BLOCK * int(self._layers["a"][0]),)
         self._predictor = _core.Predictor(
             self._layers,
-            LOSSES[self.loss],
+            *self._core_loss,
             self._flat,
             ROWS_IN_BLOCK,
             partial(aligned_zeros, room, self.dtype),
         )
 
-    def _initialize(self, random_state):
-        random_state = _as_random_state(random_state)
-        factor = 2.0 if self.activation == "logistic" else 6.0
-        for W, b in self.params:
-            bound = np.sqrt(factor / sum(W.shape))
-            W[...] = random_state.uniform(-bound, bound, W.shape)
-            b[...] = random_state.uniform(-bound, bound, b.shape)
+    @property
+    def _core_loss(self):
+        """The loss as the core wants it: a number, and its parameters."""
+        return LOSSES[self.loss], self._loss_numbers
+
+    def _mask_of_connections(self):
+        """1 where a parameter is, 0 where none is; empty if all are there."""
+        if self._connections is None:
+            return np.zeros(0, dtype=self.dtype)
+        mask = np.ones_like(self._flat)
+        for (W, _), there in zip(self._matrices(mask), self._connections, strict=True):
+            if there is not None:
+                W[...] = there
+        return mask
+
+    def _has_connections(self, connections):
+        """Whether the network's connections are those of the argument of this name."""
+        given = check_connections(connections, self.layer_sizes) or [None] * self.n_layers
+        ours = self._connections or [None] * self.n_layers
+        return all(map(np.array_equal, given, ours))
+
+    def _remove_missing(self):
+        """Set the weights to 0 where no connection is."""
+        if len(self._mask):
+            self._flat *= self._mask
+
+    def _initialize(self, init, random_state):
+        activations = (*self._activations_of_hidden, *self._activations_of_hidden[-1:])
+        if isinstance(self.activation, str):  # of the last layer, too: so does scikit-learn
+            activations = (self.activation,) * self.n_layers
+        for l, (W, b) in enumerate(self.params):
+            if init[l] is None:
+                is_logistic = activations[l : l + 1] == ("logistic",)
+                bound = np.sqrt((2.0 if is_logistic else 6.0) / sum(W.shape))
+                W[...] = random_state.uniform(-bound, bound, W.shape)
+                b[...] = random_state.uniform(-bound, bound, b.shape)
+                continue
+            function = INITIALIZERS[init[l]] if isinstance(init[l], str) else init[l]
+            given = function(W.shape, random_state) if callable(function) else function
+            W[...] = _check_parameter(f"init[{l}]", given, W)
+        for gain, _ in filter(None, self.norms):
+            gain[...] = 1
+        self._remove_missing()
 
     def __repr__(self):
         return (
             f"Network({list(self.layer_sizes)}, activation={self.activation!r}, "
-            f"loss={self.loss!r}, dtype={self.dtype.name!r})"
+            f"loss={self.loss!r}, dtype={self.dtype.name!r}"
+            f"{''.join(f', {name}={getattr(self, name)!r}' for name in self._unusual())})"
         )
 
+    def _unusual(self):
+        """Names of arguments that are not at their default, of those that are rarely given."""
+        return [name for name in ("loss_params", "layer_norm", "residual") if getattr(self, name)]
+
     def __getstate__(self):
-        arguments = ("_layer_sizes", "_activation", "_loss", "_dtype", "n_threads")
+        arguments = (
+            "_layer_sizes", "_activation", "_loss", "_loss_params", "_layer_norm", "_residual",
+            "_connections", "_dtype", "n_threads",
+        )  # fmt: skip
         state = {name: getattr(self, name) for name in arguments}
         return state | {"flat": self._flat}
 
@@ -369,12 +471,12 @@ class Network:
     @property
     def W(self):
         """List of the weights, ``W[l]`` of shape (n_in, n_out): views onto the network."""
-        return _Views(W for W, _ in self._matrices(self._flat))
+        return _Views((W for W, _ in self._matrices(self._flat)), self)
 
     @property
     def b(self):
         """List of the biases, ``b[l]`` of shape (n_out,): views onto the network."""
-        return _Views(b for _, b in self._matrices(self._flat))
+        return _Views((b for _, b in self._matrices(self._flat)), self)
 
     @property
     def params(self):
@@ -396,6 +498,17 @@ class Network:
         ]
         for view, array in checked:
             view[...] = array
+        self._remove_missing()
+
+    @property
+    def norms(self):
+        """List of ``(gain, shift)`` of normalised layers, or None: views of shape (n_out,)."""
+        pairs = []
+        for layer in self._layers[1:]:
+            places = (int(layer[name]) for name in ("gain", "shift"))
+            pair = tuple(self._flat[start : start + int(layer["n_out"])] for start in places)
+            pairs.append(pair if layer["is_normalized"] else None)
+        return pairs
 
     def _matrices(self, flat):
         """(W, b) of each layer as views onto a buffer of the parameters' layout."""
@@ -429,7 +542,7 @@ class Network:
         [(1, 3), (1, 4), (1, 2)]
         """
         X = self._check_X(X)
-        work = self._workspace(X.shape[0], keep_z=True)
+        work = self._workspace(X.shape[0], self._table(EVERYTHING))
         output = self._pass_forward(Features.of(X), work)
         z, a = (self._in_workspace(work, name, X.shape[0]) for name in ("z", "a"))
         return Forward(z, [X, *a[:-1], output])
@@ -509,11 +622,19 @@ class Network:
         if not 0 <= alpha < np.inf:
             raise ValueError(f"alpha must be a number >= 0, got {alpha!r}")
         gradient = aligned_zeros(self._flat.shape, self.dtype)
-        work = self._workspace(data.n_rows, keep_z=True, dense=not data.features.is_sparse)
-        loss = self._add_gradient(data, gradient, work, alpha)
+        loss, gradient, work = self._see(data, alpha)
         dW, db = zip(*self._matrices(gradient), strict=True)
         delta = self._in_workspace(work, "delta", data.n_rows)
         return Gradients(loss, delta, list(dW), list(db))
+
+    def _see(self, data, alpha):
+        """Loss, gradient, and a workspace with every z, a and delta of these rows."""
+        gradient = aligned_zeros(self._flat.shape, self.dtype)
+        work = self._workspace(data.n_rows, self._table(EVERYTHING), dense=data.is_dense)
+        return self._add_gradient(data, gradient, work, alpha), gradient, work
+
+    def _table(self, kept, *perturbation):
+        return with_workspace(self._layers, self._n_targets, kept, *perturbation)
 
     def _flops(self, n_rows):
         """Operations of a training step: three products of 2 m n k each for every layer."""
@@ -534,10 +655,10 @@ class Network:
         rows = int(FLOPS_IN_PASS / self._flops(1)) // two_blocks * two_blocks
         return max(ROWS_IN_BLOCK, min(rows, ROWS_IN_PASS))
 
-    def _workspace(self, n_rows, *, block_rows=None, keep_z=False, dense=False):
+    def _workspace(self, n_rows, layers=None, *, block_rows=None, dense=False):
         """Room for ``n_rows`` rows, and with ``dense`` for a copy of their inputs."""
         capacity = -(-n_rows // 16) * 16  # every matrix in it begins at a cache line
-        layers = self._layers_with_z if keep_z else self._layers
+        layers = self._layers if layers is None else layers
         row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
         memory = aligned_zeros(capacity * row_size, self.dtype)
         return Workspace(layers, memory, capacity, block_rows or rows_in_block(n_rows))
@@ -556,10 +677,10 @@ class Network:
         step = self._rows_in_pass()
         return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
-    def _workspace_for_pass(self, n_rows, **kind):
+    def _workspace_for_pass(self, n_rows, layers=None, *, dense=False):
         """Room for a part. Blocks do not depend on how many rows there are."""
         n_rows = min(n_rows, self._rows_in_pass())
-        return self._workspace(n_rows, block_rows=ROWS_IN_BLOCK, **kind)
+        return self._workspace(n_rows, layers, block_rows=ROWS_IN_BLOCK, dense=dense)
 
     def _threads_for_pass(self, work, passes):
         """``passes``: how many of a training step's three products of matrices are made."""
@@ -586,6 +707,8 @@ class Network:
         """How many threads share out the columns of a single block of rows."""
         if self._weights * n_rows < FEW_WEIGHTS:  # this is a matter of microseconds
             return 1
+        if self.layer_norm or self.residual:
+            return 1
         flops = 2 * self._weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)
         return threads_for(flops, max(self.layer_sizes[1:]) // COLUMNS_FOR_A_THREAD, self.n_threads)
 
@@ -605,7 +728,7 @@ class Network:
             out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
         with core_in_use:
             _core.forward(
-                work.layers, LOSSES[self.loss], self._flat, work.memory, *features, out,
+                work.layers, *self._core_loss, self._flat, work.memory, *features, out,
                 work.capacity, work.block_rows, self._threads_for_pass(work, 1),
             )  # fmt: skip
         return out
@@ -626,38 +749,38 @@ class Network:
 
     def _evaluate(self, data, order):
         """a^L and the loss, without penalty, of the rows ``order`` of the data."""
-        work = self._workspace_for_pass(len(order), dense=not data.features.is_sparse)
+        work = self._workspace_for_pass(len(order), dense=data.is_dense)
         out = np.empty((len(order), self.layer_sizes[-1]), dtype=self.dtype)
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
         with core_in_use:
             for rows in self._parts(len(order)):
                 _core.evaluate(
-                    work.layers, LOSSES[self.loss], self._flat, work.memory, *data.arrays,
+                    work.layers, *self._core_loss, self._flat, work.memory, *data.arrays,
                     order[rows], work.capacity, work.block_rows, scale, out[rows], row_loss,
                     self._threads_for_pass(work, 1),
                 )  # fmt: skip
         return out, float(row_loss.sum())
 
-    def _full_gradient(self, data, alpha, gradient):
+    def _full_gradient(self, data, gradient, alpha=0.0, l1=0.0):
         """The loss over all rows; its gradient is written."""
-        work = self._workspace_for_pass(data.n_rows, dense=not data.features.is_sparse)
-        return self._add_gradient(data, gradient, work, alpha)
+        work = self._workspace_for_pass(data.n_rows, self._table(FOR_GRADIENT), dense=data.is_dense)
+        return self._add_gradient(data, gradient, work, alpha, l1)
 
-    def _add_gradient(self, data, gradient, work, alpha):
+    def _add_gradient(self, data, gradient, work, alpha, l1=0.0):
         """Loss and gradient over all rows, in parts as large as the workspace."""
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         penalty = np.zeros(len(self._blocks))
         scale = 1 / data.sample_weight.sum(dtype=np.float64)
+        rates = (l1 * scale, alpha * scale)
         order = np.arange(data.n_rows)
         with core_in_use:
             for start in range(0, data.n_rows, work.capacity):
                 _core.add_gradient(
-                    work.layers, self._blocks, LOSSES[self.loss], self._flat, gradient,
+                    work.layers, self._blocks, *self._core_loss, self._flat, self._mask, gradient,
                     work.memory, *data.arrays, order[start : start + work.capacity],
-                    work.capacity, work.block_rows, scale,
-                    alpha * scale if start == 0 else 0.0, start > 0, row_loss, penalty,
-                    self._threads_for_pass(work, 3),
+                    work.capacity, work.block_rows, scale, *(rates if start == 0 else (0.0, 0.0)),
+                    start > 0, row_loss, penalty, self._threads_for_pass(work, 3),
                 )  # fmt: skip
         return float(row_loss.sum() + penalty.sum())
 
@@ -706,12 +829,12 @@ class Network:
         if len(y) != n_rows:
             raise ValueError(f"y must have as many rows as X, {n_rows}, got {len(y)}")
         n_classes = self.layer_sizes[-1]
-        if self.loss == "log_loss" and not ((y >= 0) & (y < n_classes) & (y == y.round())).all():
-            raise ValueError(f"y must be whole numbers from 0 to {n_classes - 1} for 'log_loss'")
-        if self.loss == "binary_log_loss" and not ((y >= 0) & (y <= 1)).all():
-            raise ValueError("y must lie between 0 and 1 for 'binary_log_loss'")
-        if self.loss == "poisson" and not (y >= 0).all():
-            raise ValueError("y must not be negative for 'poisson'")
+        if self.loss in OF_CLASSES and not ((y >= 0) & (y < n_classes) & (y == y.round())).all():
+            raise ValueError(f"y must be whole numbers from 0 to {n_classes - 1} for {self.loss!r}")
+        if self.loss in TARGETS:
+            is_good, what = TARGETS[self.loss]
+            if not is_good(y).all():
+                raise ValueError(f"y must {what} for {self.loss!r}")
         return y
 
     def _check_sample_weight(self, sample_weight, n_rows):

@@ -12,8 +12,9 @@ import numpy as np
 import scipy.optimize
 
 from fastmlp import _core
-from fastmlp._core import LOSSES, SOLVER, SOLVERS
-from fastmlp._network import aligned_zeros
+from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
+from fastmlp._layout import FOR_GRADIENT, aligned_zeros
+from fastmlp._schedules import factors
 from fastmlp._threads import core_in_use
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
@@ -80,11 +81,14 @@ class History:
     n_rows_seen: int = 0
     n_epochs: int = 0  # of the last call
 
-    def add(self, epoch):
+    def add(self, epoch, measured):
+        """Take in an epoch, and what else has been measured."""
         self.n_epochs = epoch.epoch
         n_before = max(map(len, self.columns.values()), default=0)
-        for name in ("loss", "val_loss", "val_score", "learning_rate", "seconds"):
-            value = getattr(epoch, name)
+        of_epoch = ("loss", "val_loss", "val_score", "learning_rate", "seconds")
+        values = {name: getattr(epoch, name) for name in of_epoch} | measured
+        for name in [*self.columns, *(name for name in values if name not in self.columns)]:
+            value = values.get(name)
             if value is not None and name not in self.columns:
                 self.columns[name] = [np.nan] * n_before
             if name in self.columns:
@@ -142,6 +146,8 @@ class Watch(NamedTuple):
         Whether any of them is a user's function, which may draw random numbers.
     validate : callable or None
         () -> (loss, score) of the validation rows.
+    measure : callable or None
+        () -> a dict of what else goes into the history.
     deadline : float
         When to stop, by time.perf_counter().
     """
@@ -151,6 +157,7 @@ class Watch(NamedTuple):
     say: Callable
     may_draw: bool = True
     validate: Callable | None = None
+    measure: Callable | None = None
     deadline: float = np.inf
 
     def begin_epoch(self):
@@ -163,7 +170,7 @@ class Watch(NamedTuple):
         val_loss, val_score = self.validate() if self.validate else (None, None)
         now = time.perf_counter()
         epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
-        history.add(epoch)
+        history.add(epoch, self.measure() if self.measure else {})
         return bool(self.end(epoch)) or now >= self.deadline
 
 
@@ -175,40 +182,82 @@ class Stopping(NamedTuple):
     by_score: bool = False  # of validation, or else by the training loss
 
 
+SETTINGS = {
+    "schedule": "constant", "schedule_params": {"warmup": 0}, "power_t": 0.5, "n_epochs": 200,
+    "learning_rate": 1e-3, "momentum": 0.9, "nesterov": True, "beta_1": 0.9, "beta_2": 0.999,
+    "epsilon": 1e-8, "amsgrad": False, "momentum_decay": 0.004, "rho": 0.9, "eta_minus": 0.5,
+    "eta_plus": 1.2, "smallest_step": 1e-6, "largest_step": 50.0,
+    "l1": 0.0, "l2": 0.0, "weight_decay": 0.0, "clip_value": 0.0, "clip_norm": 0.0, "max_norm": 0.0,
+    "averaging": 0.0,
+    "dropout": (), "input_noise": 0.0,
+}  # fmt: skip
+
+
 class Descent:
     """A mini-batch solver at work on a network, with the state that it carries along.
+
+    With averaging the network holds the averaged weights, and the solver's own are here.
 
     Parameters
     ----------
     network : Network
         Moved in place.
-    name : {'sgd', 'adam'}
+    name : str
+        Of SOLVERS.
     settings : dict
-        'schedule' ('constant', 'invscaling' or 'adaptive') and 'power_t' say what becomes of the
-        rate; 'learning_rate', 'momentum', 'nesterov', 'beta_1', 'beta_2' and 'epsilon' are the
-        solver's.
+        Some of SETTINGS, which has the defaults: what the solver, the schedule, the regulariser
+        ('l1' to 'averaging', 0 for none) and the perturbation of layers ('dropout', a rate for the
+        inputs and for each hidden layer, and 'input_noise') need.
+    seed : int
+        Of dropout and noise.
     """
 
-    def __init__(self, network, name, settings):
+    def __init__(self, network, name, settings, seed=0):
         kind, n_states = SOLVERS[name]
         self.network = network
         self.name = name
         self._settings = {}
         self._solver = np.zeros(1, dtype=SOLVER)
         self._solver["kind"] = kind
+        self._solver["momentum_product"] = 1
+        settings = SETTINGS | settings
+        n_states += settings["amsgrad"]
         self._state = aligned_zeros((n_states, network._flat.size), network.dtype)
-        self.change(settings)
+        self._regularizer = np.zeros(1, dtype=REGULARIZER)
+        self._regularizer["seed"] = seed
+        self._n_epochs = 0.0  # how many the schedule has seen
+        self._n_bad_epochs = 0  # since the rate was lowered
+        network._remove_missing()
+        self._own = aligned_zeros(network._flat.size * bool(settings["averaging"]), network.dtype)
+        self._own[...] = network._flat[: len(self._own)]
         self._forget_memory()
+        self.change(settings)
 
     def change(self, settings):
         """Take over what differs from the settings so far: a lowered rate stays where it is."""
+        settings = SETTINGS | settings
         for name, value in settings.items():
             if name in SOLVER.names and value != self._settings.get(name):
                 self._solver[name] = value
+            if name in REGULARIZER.names:
+                self._regularizer[name] = value
+        if settings["learning_rate"] != self._settings.get("learning_rate"):
+            self._rate = settings["learning_rate"]
         # An epsilon that rounds to 0 would divide 0 by 0 where a gradient has always been 0.
         smallest = np.finfo(self.network.dtype).tiny
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
+        in_memory = ("dropout", "input_noise", "clip_norm")
+        if any(settings[name] != self._settings.get(name) for name in in_memory):
+            self._forget_memory()
         self._settings = settings
+
+    def goes_on_with(self, name, settings):
+        """Whether this state is what a solver with these settings would have."""
+        settings = SETTINGS | settings
+        kept = ("amsgrad", "averaging")
+        return name == self.name and all(
+            bool(settings[key]) == bool(self._settings[key]) for key in kept
+        )
 
     def _forget_memory(self):
         self._gradient = self._work = None
@@ -221,9 +270,11 @@ class Descent:
 
     def __setstate__(self, state):
         vars(self).update(state)
-        unaligned = self._state
-        self._state = aligned_zeros(unaligned.shape, unaligned.dtype)
-        self._state[...] = unaligned
+        for name in ("_state", "_own"):
+            unaligned = state[name]
+            aligned = aligned_zeros(unaligned.shape, unaligned.dtype)
+            aligned[...] = unaligned
+            setattr(self, name, aligned)
         self._forget_memory()
 
     @property
@@ -232,21 +283,26 @@ class Descent:
 
     @property
     def learning_rate(self):
+        """That of the last step."""
         return float(self._solver["learning_rate"][0])
 
-    @learning_rate.setter
-    def learning_rate(self, rate):
-        self._solver["learning_rate"] = rate
+    @property
+    def is_finite(self):
+        return bool(np.isfinite(self._state).all() and np.isfinite(self._own).all())
 
     def snapshot(self):
         """All that an epoch changes here, copied."""
-        return self._state.copy(), self._solver.copy()
+        kept = {name: getattr(self, name) for name in ("_rate", "_n_epochs", "_n_bad_epochs")}
+        return kept, [array.copy() for array in (self._state, self._own, self._solver)]
 
     def restore(self, snapshot):
-        self._state[...], self._solver[...] = snapshot
+        kept, arrays = snapshot
+        vars(self).update(kept)
+        for array, before in zip((self._state, self._own, self._solver), arrays, strict=True):
+            array[...] = before
         self._forget_memory()  # where what went wrong may have left NaN in the padding
 
-    def epoch(self, data, order, batch_size, alpha, deadline=np.inf):
+    def epoch(self, data, order, batch_size, deadline=np.inf):
         """One pass over the rows ``order``, or as far as the deadline lets it come.
 
         Returns
@@ -258,21 +314,27 @@ class Descent:
         """
         network = self.network
         n_threads = network._threads(batch_size)
-        work = self._memory(batch_size, n_threads, dense=not data.features.is_sparse)
+        work = self._memory(batch_size, n_threads, dense=data.is_dense)
         row_loss = np.zeros(-(-batch_size // work.block_rows))
         penalty = np.zeros(len(network._blocks))
+        rates = self._rates(-(-len(order) // batch_size))
+        params, average = network._flat, network._flat[:0]
+        if self._settings["averaging"]:
+            params, average = self._own, network._flat
         if self._seconds_a_step is None:
             self._seconds_a_step = network._flops(batch_size) / 1e9  # a slow guess, to begin with
         start = 0
         while start < len(order):
             n_steps = max(1, int(SECONDS_IN_CORE / self._seconds_a_step))
             rows = order[start : start + n_steps * batch_size]
+            first = start // batch_size
             began = time.perf_counter()
             _core.train(
-                work.layers, network._blocks, LOSSES[network.loss],
-                network._flat, self._gradient, self._state, work.memory,
+                work.layers, network._blocks, *network._core_loss,
+                params, average, network._mask, self._gradient, self._state, work.memory,
                 *data.arrays, rows, batch_size, work.capacity, work.block_rows,
-                alpha, self._solver, row_loss, penalty, n_threads,
+                rates[first : first + n_steps], self._regularizer, self._solver,
+                row_loss, penalty, np.zeros_like(penalty), n_threads,
             )  # fmt: skip
             now = time.perf_counter()
             self._seconds_a_step = (now - began) / -(-len(rows) // batch_size)
@@ -282,26 +344,52 @@ class Descent:
                 break
         return loss, start
 
+    def _rates(self, n_steps):
+        """The learning rate of every step of an epoch."""
+        settings = self._settings
+        return self._rate * factors(
+            settings["schedule"],
+            settings["schedule_params"],
+            self._n_epochs,
+            n_steps,
+            n_steps,
+            settings["n_epochs"],
+        )
+
     def _memory(self, batch_size, n_threads, dense):
-        if self._gradient is None or len(self._gradient) < n_threads:
-            room = (n_threads, self.network._largest_block())
-            self._gradient = aligned_zeros(room, self.network.dtype)
+        network = self.network
+        room = (n_threads, network._largest_block())
+        if self._settings["clip_norm"]:  # which needs the whole of it
+            room = (1, network._flat.size)
+        if self._gradient is None or len(self._gradient) < room[0]:
+            self._gradient = aligned_zeros(room, network.dtype)
         if self._work is None or self._work[0] != (batch_size, dense):
-            self._work = (batch_size, dense), self.network._workspace(batch_size, dense=dense)
+            perturbation = self._settings["dropout"], self._settings["input_noise"]
+            layers = network._table(FOR_GRADIENT, *perturbation)
+            work = network._workspace(batch_size, layers, dense=dense)
+            self._work = (batch_size, dense), work
         return self._work[1]
 
-    def end_epoch(self, n_rows_seen):
+    def end_epoch(self, n_rows_seen, has_got_better):
+        """What the schedules do that follow the training."""
+        self._n_epochs += 1
+        settings = self._settings
         if self.schedule == "invscaling":
-            initial_rate, power_t = self._settings["learning_rate"], self._settings["power_t"]
             with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0
-                self.learning_rate = initial_rate / np.float64(n_rows_seen + 1) ** power_t
+                fall = np.float64(n_rows_seen + 1) ** settings["power_t"]
+            self._rate = settings["learning_rate"] / fall
+        if self.schedule == "plateau":
+            self._n_bad_epochs = 0 if has_got_better else self._n_bad_epochs + 1
+            if self._n_bad_epochs > settings["schedule_params"]["patience"]:
+                self._rate *= settings["schedule_params"]["factor"]
+                self._n_bad_epochs = 0
 
     def lower_rate(self):
         """What 'adaptive' does about a plateau: return the new rate, or None at the end."""
-        if self.schedule != "adaptive" or self.learning_rate <= SMALLEST_ADAPTIVE_RATE:
+        if self.schedule != "adaptive" or self._rate <= SMALLEST_ADAPTIVE_RATE:
             return None
-        self.learning_rate /= 5
-        return self.learning_rate
+        self._rate /= 5
+        return self._rate
 
 
 class Orders:
@@ -352,7 +440,7 @@ class Orders:
 
 
 def train_epochs(
-    descent, data, orders, history, stopping, watch, *, batch_size, alpha, max_iter,
+    descent, data, orders, history, stopping, watch, *, batch_size, max_iter,
 ):  # fmt: skip
     """Train for up to ``max_iter`` epochs; return whether something else ended it before.
 
@@ -376,7 +464,7 @@ def train_epochs(
             while not is_over and history.n_epochs < max_iter:
                 began = watch.begin_epoch()
                 order = orders.next(is_last=history.n_epochs + 1 == max_iter)
-                loss, n_seen = descent.epoch(data, order, batch_size, alpha, watch.deadline)
+                loss, n_seen = descent.epoch(data, order, batch_size, watch.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:
                     raise Divergence(f"The loss was {loss} in epoch {history.n_epochs + 1}")
@@ -396,7 +484,7 @@ def train_epochs(
                     )
                     is_over = True
                 _judge_epoch(descent.network, history, stopping)
-                descent.end_epoch(history.n_rows_seen)
+                descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0)
                 if history.n_bad_epochs > stopping.n_iter_no_change:
                     is_over |= _at_plateau(descent, history, stopping, watch.say)
     except KeyboardInterrupt:
@@ -404,7 +492,7 @@ def train_epochs(
         is_over = True
     if history.best_params is not None:
         descent.network.restore(history.best_params)
-    elif not np.isfinite(descent._state).all():
+    elif not descent.is_finite:
         raise Divergence("The gradient or its square has overflowed in the solver")
     _check_finite(descent.network)
     return is_over
@@ -460,6 +548,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
     so that it stays 0.
     """
+    network._remove_missing()
     gradient = aligned_zeros(network._flat.shape, network.dtype)
     accepted = network._flat.astype(np.float64)
     best = Minimum(np.inf, 0, None)
@@ -468,7 +557,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
 
     def loss_and_gradient(params):
         network._flat[...] = params
-        loss = network._full_gradient(data, alpha, gradient)
+        loss = network._full_gradient(data, gradient, alpha)
         if not np.isfinite(loss):
             raise Divergence(f"The loss was {loss} after iteration {best.n_iter}", "A larger alpha")
         return loss, gradient.astype(np.float64)

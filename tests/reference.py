@@ -5,13 +5,22 @@ core with it. `params` is a list of (W, b).
 """
 
 import numpy as np
-from scipy.special import expit, log_softmax, logsumexp, softmax, xlogy
+from scipy.special import expit, log_softmax, logsumexp, ndtr, softmax, xlogy
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 ACTIVATIONS = {
     "identity": lambda z: z,
     "logistic": expit,
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    "selu": lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0))),
+    "gelu": lambda z: z * ndtr(z),
+    "silu": lambda z: z * expit(z),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
+    "softplus": lambda z: np.logaddexp(0, z),
 }
 
 DERIVATIVES = {
@@ -19,18 +28,57 @@ DERIVATIVES = {
     "logistic": lambda z: expit(z) * (1 - expit(z)),
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
     "relu": lambda z: (z > 0).astype(float),
+    "leaky_relu": lambda z: np.where(z > 0, 1, 0.01),
+    "elu": lambda z: np.where(z > 0, 1, np.exp(np.minimum(z, 0))),
+    "selu": lambda z: SELU_SCALE * np.where(z > 0, 1, SELU_ALPHA * np.exp(np.minimum(z, 0))),
+    "gelu": lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi),
+    "silu": lambda z: expit(z) + z * expit(z) * expit(-z),
+    "mish": lambda z: (
+        np.tanh(np.logaddexp(0, z))
+        + z * expit(z) / np.cosh(np.minimum(np.logaddexp(0, z), 300)) ** 2
+    ),
+    "softplus": expit,
 }
 
 OUTPUT_ACTIVATIONS = {
     "log_loss": lambda z: softmax(z, axis=1),
     "binary_log_loss": expit,
+    "softmax_squared_error": lambda z: softmax(z, axis=1),
+    "logistic_squared_error": expit,
     "squared_error": lambda z: z,
+    "absolute_error": lambda z: z,
+    "huber": lambda z: z,
+    "quantile": lambda z: z,
     "poisson": np.exp,
+    "gamma": np.exp,
+    "tweedie": np.exp,
 }
+
+# Parameters of the losses, at their defaults.
+DELTA, QUANTILE, POWER = 1.0, 0.5, 1.5
 
 
 def one_hot(y, n_classes):
     return np.eye(n_classes)[np.asarray(y, dtype=int).ravel()]
+
+
+def cost_of_outputs(loss, a, y):
+    """C(x), a sum over the outputs, where it can be written in terms of a^L."""
+    e = a - y
+    if loss == "squared_error":
+        return 0.5 * e**2
+    if loss == "absolute_error":
+        return abs(e)
+    if loss == "huber":
+        return np.where(abs(e) <= DELTA, 0.5 * e**2, DELTA * (abs(e) - 0.5 * DELTA))
+    if loss == "quantile":
+        return np.where(e > 0, (1 - QUANTILE) * e, -QUANTILE * e)
+    if loss == "poisson":
+        return xlogy(y, y) - xlogy(y, a) - y + a
+    if loss == "gamma":
+        return np.log(a / y) + y / a - 1
+    p = POWER
+    return y ** (2 - p) / (1 - p) / (2 - p) - y * a ** (1 - p) / (1 - p) + a ** (2 - p) / (2 - p)
 
 
 def cost_of_rows(loss, z, y):
@@ -40,9 +88,34 @@ def cost_of_rows(loss, z, y):
     if loss == "binary_log_loss":
         softplus = logsumexp([np.zeros_like(z), z], axis=0)
         return (softplus - y * z).sum(axis=1)
-    if loss == "squared_error":
-        return 0.5 * ((z - y) ** 2).sum(axis=1)
-    return (xlogy(y, y) - y * z - y + np.exp(z)).sum(axis=1)
+    a = OUTPUT_ACTIVATIONS[loss](z)
+    if loss == "softmax_squared_error":
+        return 0.5 * ((a - one_hot(y, z.shape[1])) ** 2).sum(axis=1)
+    if loss == "logistic_squared_error":
+        return 0.5 * ((a - y) ** 2).sum(axis=1)
+    return cost_of_outputs(loss, a, y).sum(axis=1)
+
+
+def output_delta(loss, a, y):
+    """(2) dC/dz^L of every row."""
+    if loss in ("log_loss", "softmax_squared_error"):
+        y = one_hot(y, a.shape[1])
+    e = a - y
+    if loss == "softmax_squared_error":
+        return a * (e - (e * a).sum(axis=1, keepdims=True))
+    if loss == "logistic_squared_error":
+        return e * a * (1 - a)
+    if loss == "absolute_error":
+        return np.sign(e)
+    if loss == "huber":
+        return np.clip(e, -DELTA, DELTA)
+    if loss == "quantile":
+        return np.where(e > 0, 1 - QUANTILE, -QUANTILE)
+    if loss == "gamma":
+        return 1 - y / a
+    if loss == "tweedie":
+        return a ** (2 - POWER) - y * a ** (1 - POWER)
+    return e
 
 
 def forward(params, X, activation, loss):
@@ -64,9 +137,8 @@ def cost(params, X, y, activation, loss, w, alpha):
 def backward(params, X, y, activation, loss, w, alpha):
     """(2), (3), (4): delta, dW and db of every layer."""
     z, a = forward(params, X, activation, loss)
-    target = one_hot(y, z[-1].shape[1]) if loss == "log_loss" else y
     delta = [None] * len(params)
-    delta[-1] = (w / w.sum())[:, np.newaxis] * (a[-1] - target)
+    delta[-1] = (w / w.sum())[:, np.newaxis] * output_delta(loss, a[-1], y)
     for l in range(len(params) - 1, 0, -1):
         delta[l - 1] = delta[l] @ params[l][0].T * DERIVATIVES[activation](z[l - 1])
     dW = [a[l].T @ delta[l] + alpha / w.sum() * W for l, (W, _) in enumerate(params)]
@@ -77,8 +149,8 @@ def backward(params, X, y, activation, loss, w, alpha):
 class SGD:
     """(5) with momentum, Nesterov's or the plain one."""
 
-    def __init__(self, params, learning_rate=1e-3, momentum=0.9, nesterovs_momentum=True):
-        self.rate, self.mu, self.nesterov = learning_rate, momentum, nesterovs_momentum
+    def __init__(self, params, learning_rate, momentum=0.9, nesterov=True):
+        self.rate, self.mu, self.nesterov = learning_rate, momentum, nesterov
         self.v = [np.zeros_like(p) for p in params]
 
     def step(self, params, gradients):
@@ -87,22 +159,101 @@ class SGD:
             p += self.mu * v - self.rate * g if self.nesterov else v
 
 
-class Adam:
-    """(5) by Kingma and Ba (2015), section 2."""
+class Adaptive:
+    """The frame of the solvers that keep two numbers for every parameter."""
 
-    def __init__(self, params, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-        self.rate, self.beta_1, self.beta_2, self.epsilon = learning_rate, beta_1, beta_2, epsilon
+    def __init__(
+        self, params, learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, rho=0.9,
+        amsgrad=False, weight_decay=0.0, momentum_decay=0.004, eta_minus=0.5, eta_plus=1.2,
+        smallest_step=1e-6, largest_step=50.0,
+    ):  # fmt: skip
+        vars(self).update({name: value for name, value in locals().items() if name != "params"})
         self.m = [np.zeros_like(p) for p in params]
         self.v = [np.zeros_like(p) for p in params]
-        self.t = 0
+        self.largest_v = [np.zeros_like(p) for p in params]
+        self.t, self.product = 0, 1.0
 
     def step(self, params, gradients):
         self.t += 1
-        rate = self.rate * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-        for p, g, m, v in zip(params, gradients, self.m, self.v, strict=True):
-            m[...] = self.beta_1 * m + (1 - self.beta_1) * g
-            v[...] = self.beta_2 * v + (1 - self.beta_2) * g**2
-            p -= rate * m / (np.sqrt(v) + self.epsilon)
+        self.begin_step()
+        for l, (p, g) in enumerate(zip(params, gradients, strict=True)):
+            if p.ndim == 2:  # decoupled, and of weights only
+                p -= self.learning_rate * self.weight_decay * p
+            p -= self.change(g, self.m[l], self.v[l], self.largest_v[l])
+
+    def begin_step(self):
+        pass
 
 
-SOLVERS = {"sgd": SGD, "adam": Adam}
+class Adam(Adaptive):
+    """(5) by Kingma and Ba (2015), section 2; AMSGrad by Reddi, Kale and Kumar (2018)."""
+
+    def change(self, g, m, v, largest_v):
+        rate = self.learning_rate * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+        m[...] = self.beta_1 * m + (1 - self.beta_1) * g
+        v[...] = self.beta_2 * v + (1 - self.beta_2) * g**2
+        largest_v[...] = np.maximum(largest_v, v)
+        return rate * m / (np.sqrt(largest_v if self.amsgrad else v) + self.epsilon)
+
+
+class NAdam(Adaptive):
+    """Dozat (2016), algorithm 2, with the momentum schedule of his section on it."""
+
+    def momentum(self, t):
+        return self.beta_1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+
+    def begin_step(self):
+        self.product *= self.momentum(self.t)
+
+    def change(self, g, m, v, _):
+        m[...] = self.beta_1 * m + (1 - self.beta_1) * g
+        v[...] = self.beta_2 * v + (1 - self.beta_2) * g**2
+        mu, mu_next = self.momentum(self.t), self.momentum(self.t + 1)
+        mean = (1 - mu) * g / (1 - self.product) + mu_next * m / (1 - self.product * mu_next)
+        rate = self.learning_rate * np.sqrt(1 - self.beta_2**self.t)
+        return rate * mean / (np.sqrt(v) + self.epsilon)
+
+
+class RMSprop(Adaptive):
+    """Tieleman and Hinton (2012)."""
+
+    def change(self, g, m, v, _):
+        v[...] = self.rho * v + (1 - self.rho) * g**2
+        return self.learning_rate * g / (np.sqrt(v) + self.epsilon)
+
+
+class Adagrad(Adaptive):
+    """Duchi, Hazan and Singer (2011)."""
+
+    def change(self, g, m, v, _):
+        v += g**2
+        return self.learning_rate * g / (np.sqrt(v) + self.epsilon)
+
+
+class Adadelta(Adaptive):
+    """Zeiler (2012), algorithm 1."""
+
+    def change(self, g, m, v, _):
+        v[...] = self.rho * v + (1 - self.rho) * g**2
+        d = np.sqrt(m + self.epsilon) / np.sqrt(v + self.epsilon) * g
+        m[...] = self.rho * m + (1 - self.rho) * d**2
+        return self.learning_rate * d
+
+
+class Rprop(Adaptive):
+    """Riedmiller and Braun (1993) as iRprop- of Igel and Huesken (2000)."""
+
+    def change(self, g, before, size, _):
+        if self.t == 1:
+            size[...] = self.learning_rate
+        sign = np.sign(g * before)
+        factor = np.where(sign > 0, self.eta_plus, np.where(sign < 0, self.eta_minus, 1))
+        size[...] = np.clip(size * factor, self.smallest_step, self.largest_step)
+        before[...] = np.where(sign < 0, 0, g)
+        return np.sign(before) * size
+
+
+SOLVERS = {
+    "sgd": SGD, "adam": Adam, "adamw": Adam, "nadam": NAdam, "rmsprop": RMSprop,
+    "adagrad": Adagrad, "adadelta": Adadelta, "rprop": Rprop,
+}  # fmt: skip

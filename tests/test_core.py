@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPRegressor, Network
 from fastmlp._core import ACTIVATIONS, LOSSES
+from fastmlp._network import OF_CLASSES
 
 RTOL = {"float64": 1e-12, "float32": 1e-5}
 N_ROWS = 70  # more than one block of rows, the last one shorter
@@ -17,11 +18,13 @@ def make_problem(loss, activation, dtype="float64", n_rows=N_ROWS, sizes=(5, 7, 
     rng = np.random.RandomState(seed)
     network = Network(sizes, activation, loss, dtype=dtype, random_state=rng)
     X = rng.standard_normal((n_rows, sizes[0])).astype(dtype)
-    if loss == "log_loss":
+    if loss in OF_CLASSES:
         y = rng.randint(0, sizes[-1], n_rows)
-    elif loss == "poisson":
+    elif loss in ("poisson", "tweedie"):
         y = rng.poisson(1.0, (n_rows, sizes[-1]))
-    elif loss == "binary_log_loss":
+    elif loss == "gamma":
+        y = rng.gamma(2.0, 1.0, (n_rows, sizes[-1])).astype(dtype)
+    elif loss in ("binary_log_loss", "logistic_squared_error"):
         y = rng.randint(0, 2, (n_rows, sizes[-1]))
     else:
         y = rng.standard_normal((n_rows, sizes[-1])).astype(dtype)
@@ -110,7 +113,8 @@ def test_edge_sizes(n_rows, sizes, dtype):
 def test_large_z_neither_overflows_nor_gives_nan(size, loss, dtype):
     network = Network([1, 3, 2], "identity", loss, dtype=dtype, random_state=0)
     network.b[1] = [size, 0]
-    y = [0, 1, 1] if loss == "log_loss" else [[0, 0], [1, 1], [0, 1]]
+    y = [0, 1, 1] if loss in OF_CLASSES else [[0, 0], [1, 1], [0, 1]]
+    y = np.add(y, loss == "gamma")  # whose targets are positive
     X = np.array([[100.0], [0.0], [-100.0]])
     got = network.loss_and_gradients(X, y)
     for array in [got.loss, *got.delta, *got.dW, *got.db, network.output(X)]:

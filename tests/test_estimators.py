@@ -44,9 +44,14 @@ def test_parameters_are_those_of_scikit_learn_and_some_more(estimator):
     assert {name: p.default for name, p in ours.items() if name in theirs} == {
         name: p.default for name, p in theirs.items()
     }
-    more = {"n_threads", "dtype", "scoring", "callbacks", "max_seconds"}
+    more = {
+        "n_threads", "dtype", "scoring", "callbacks", "max_seconds", "loss_params",
+        "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
+        "input_noise", "max_norm", "clip_norm", "clip_value", "averaging", "layer_norm", "residual",
+        "init", "connections", "diagnostics",
+    }  # fmt: skip
     if estimator is MLPClassifier:
-        more.add("class_weight")
+        more |= {"class_weight", "loss"}
     assert set(ours) - set(theirs) == more
     assert {ours[name].kind for name in more} == {inspect.Parameter.KEYWORD_ONLY}
 
@@ -375,13 +380,13 @@ def test_bad_sample_weight(fitted, weight, message):
         dict(hidden_layer_sizes=(2**40,)),
         dict(activation="swish"),
         dict(activation=None),
-        dict(solver="adagrad"),
+        dict(solver="lion"),
         dict(alpha=-1e-4),
         dict(alpha=np.nan),
         dict(batch_size=0),
         dict(batch_size="all"),
         dict(batch_size=10.5),
-        dict(learning_rate="cosine"),
+        dict(learning_rate="cosinus"),
         dict(learning_rate_init=0),
         dict(power_t=-1),
         dict(max_iter=0),

@@ -25,6 +25,11 @@ ORDER = ["__main__", "__init__", "_estimators", "_training", "_network"]
 BESIDE_THEM = {
     "_callbacks": set(),
     "_data": set(),
+    "_diagnostics": {"_data"},
+    "_initializers": set(),
+    "_layout": {"_core"},
+    "_options": set(),
+    "_schedules": {"_options"},
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
     "_threads": {"_core"},

@@ -1,5 +1,8 @@
 /* Activations, their derivatives, and what they are made of.
 
+   An activation is a function f here, its derivative d_f of z and f(z), and a line in `activate`
+   and in `times_derivative`.
+
    Everything is free of branches, so that the compiler turns the loops into vectors of any width,
    and every number gets the same operations in each of them: the bits do not depend on it. */
 
@@ -92,37 +95,185 @@ ALWAYS_INLINE REAL NAME(logistic)(REAL z)
     return (z < 0 ? e : 1) / (1 + e);
 }
 
+/* e^x - 1 for x <= 0, and for others that of 0. */
+ALWAYS_INLINE REAL NAME(expm1)(REAL x)
+{
+    const REAL lowest = IS_FLOAT ? -80 : -700; /* from long before the result is -1 */
+    REAL scale, e;
+    INTEGER i;
+    x = x < lowest ? lowest : x;
+    x = x > 0 ? 0 : x;
+    e = NAME(reduced_expm1)(x, &i);
+    scale = NAME(power_of_two)(i);
+    return scale * e + (scale - 1);
+}
+
+/* 2 atanh(s) for |s| <= 1/3 by its series. */
+ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
+{
+    REAL square = s * s, sum = 0;
+#pragma GCC unroll 16
+    for (int k = IS_FLOAT ? 8 : 16; k > 0; k--)
+        sum = (sum + (REAL)(2.0 / (2 * k + 1))) * square;
+    return s * sum + 2 * s;
+}
+
+/* log(1 + e^z) = max(z, 0) + log(1 + u) for u = e^-|z|, where log(1 + u) = 2 atanh(u / (u + 2)) */
+ALWAYS_INLINE REAL NAME(softplus)(REAL z)
+{
+    REAL u = NAME(exp)(z < 0 ? z : -z);
+    return (z < 0 ? 0 : z) + NAME(twice_atanh)(u / (u + 2));
+}
+
+/* The normal distribution function: half of erfc(|z| / sqrt(2)), or 1 less that.
+
+   erfc(x) = t exp(P(2 t - 1) - x^2) with t = 2 / (2 + x), as in Press, Teukolsky, Vetterling and
+   Flannery, Numerical Recipes, section 6.2; P is a Chebyshev expansion, written out in powers. */
+ALWAYS_INLINE REAL NAME(normal_cdf)(REAL z)
+{
+#if IS_FLOAT
+    static const REAL P[] = {
+        -0.6717940917f,    0.6726422172f,   0.04734388761f,    -0.04687488818f,
+        -0.009880019324f,  0.008703812035f, 0.00179406625f,    -0.00204873476f,
+        -0.000227910966f,  0.0003337358939f, 8.000738162e-6f,
+    };
+#else
+    static const REAL P[] = {
+        -0.671794084056692266,     0.672643223977656728,     0.0473433068419044283,
+        -0.0468956102311752965,    -0.00987268936638995857,  0.00882493855706062317,
+        0.00175893355779901609,    -0.00234581250048285335,  -0.000146246863378003364,
+        0.000673678795580234959,   -0.0000937350311709817049, -0.00017430294720307622,
+        0.0000714010141275703064,  0.0000317451797494374039, -0.0000301878845513942443,
+        1.37726641344644184e-7,    8.56262342012128565e-6,   -2.94798687699825925e-6,
+        -1.27231190486886998e-6,   1.25002766125697535e-6,   -1.68498007206532975e-7,
+        -2.49583276171966701e-7,   1.53343459209081768e-7,   1.44486580462526755e-9,
+        -3.91718205102718583e-8,   1.11723522636237579e-8,   4.06088214696972022e-9,
+        -1.89023060089445366e-9,
+    };
+#endif
+    enum { n = sizeof P / sizeof P[0] };
+    REAL x = (z < 0 ? -z : z) * (REAL)0.70710678118654752, t = 2 / (2 + x), y = 2 * t - 1;
+    REAL p = P[n - 1], half;
+#pragma GCC unroll 28
+    for (int k = n - 2; k >= 0; k--)
+        p = p * y + P[k];
+    half = (REAL)0.5 * t * NAME(exp)(p - x * x);
+    return z < 0 ? half : 1 - half;
+}
+
+/* mish(z) = z tanh(softplus(z)): the tanh, in terms of e^z. */
+ALWAYS_INLINE REAL NAME(tanh_of_softplus)(REAL z)
+{
+    const REAL highest = IS_FLOAT ? 20 : 40; /* from long before it is 1 */
+    REAL e = NAME(exp)(z > highest ? highest : z), n = e * (e + 2);
+    return n / (n + 2);
+}
+
+ALWAYS_INLINE REAL NAME(relu)(REAL z) { return z < 0 ? 0 : z; } /* in this order NaN stays NaN */
+
+ALWAYS_INLINE REAL NAME(leaky_relu)(REAL z) { return z < 0 ? (REAL)LEAK * z : z; }
+
+ALWAYS_INLINE REAL NAME(elu)(REAL z) { return z < 0 ? NAME(expm1)(z) : z; }
+
+ALWAYS_INLINE REAL NAME(selu)(REAL z)
+{
+    return (REAL)SELU_SCALE * (z < 0 ? (REAL)SELU_ALPHA * NAME(expm1)(z) : z);
+}
+
+ALWAYS_INLINE REAL NAME(gelu)(REAL z) { return z * NAME(normal_cdf)(z); }
+
+ALWAYS_INLINE REAL NAME(silu)(REAL z) { return z * NAME(logistic)(z); }
+
+ALWAYS_INLINE REAL NAME(mish)(REAL z) { return z * NAME(tanh_of_softplus)(z); }
+
+/* The derivatives f'(z), by f(z) where that says it. */
+ALWAYS_INLINE REAL NAME(d_logistic)(REAL z, REAL f) { return f * (1 - f); }
+
+ALWAYS_INLINE REAL NAME(d_tanh)(REAL z, REAL f) { return 1 - f * f; }
+
+ALWAYS_INLINE REAL NAME(d_leaky_relu)(REAL z, REAL f) { return f < 0 ? (REAL)LEAK : 1; }
+
+ALWAYS_INLINE REAL NAME(d_elu)(REAL z, REAL f) { return f < 0 ? f + 1 : 1; }
+
+ALWAYS_INLINE REAL NAME(d_selu)(REAL z, REAL f)
+{
+    return f < 0 ? f + (REAL)(SELU_SCALE * SELU_ALPHA) : (REAL)SELU_SCALE;
+}
+
+ALWAYS_INLINE REAL NAME(d_gelu)(REAL z, REAL f)
+{
+    return NAME(normal_cdf)(z) + z * (REAL)0.39894228040143268 * NAME(exp)((REAL)-0.5 * z * z);
+}
+
+ALWAYS_INLINE REAL NAME(d_silu)(REAL z, REAL f)
+{
+    REAL s = NAME(logistic)(z);
+    return s * (1 + z * (1 - s));
+}
+
+ALWAYS_INLINE REAL NAME(d_mish)(REAL z, REAL f)
+{
+    REAL t = NAME(tanh_of_softplus)(z);
+    return t + z * (1 - t * t) * NAME(logistic)(z);
+}
+
+ALWAYS_INLINE REAL NAME(d_softplus)(REAL z, REAL f) { return -NAME(expm1)(-f); }
+
 /* a = f(z) */
 static void NAME(activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff_t n)
 {
-    ptrdiff_t i;
-    if (activation == FASTMLP_LOGISTIC)
-        for (i = 0; i < n; i++)
-            a[i] = NAME(logistic)(z[i]);
-    else if (activation == FASTMLP_TANH)
-        for (i = 0; i < n; i++)
-            a[i] = NAME(tanh)(z[i]);
-    else if (activation == FASTMLP_RELU)
-        for (i = 0; i < n; i++)
-            a[i] = z[i] < 0 ? 0 : z[i]; /* in this order NaN stays NaN */
-    else if (a != z)
-        memcpy(a, z, n * sizeof(REAL));
+#define CASE(F, f)                                                                                 \
+    case FASTMLP_##F:                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            a[i] = NAME(f)(z[i]);                                                                  \
+        break;
+    switch (activation) {
+        CASE(LOGISTIC, logistic)
+        CASE(TANH, tanh)
+        CASE(RELU, relu)
+        CASE(LEAKY_RELU, leaky_relu)
+        CASE(ELU, elu)
+        CASE(SELU, selu)
+        CASE(GELU, gelu)
+        CASE(SILU, silu)
+        CASE(MISH, mish)
+        CASE(SOFTPLUS, softplus)
+        default: /* identity */
+            if (a != z)
+                memcpy(a, z, n * sizeof(REAL));
+    }
+#undef CASE
 }
 
-/* delta *= f'(z), where f' is a function of a; that of relu is 0 where a is 0. */
-static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict__ a,
-                                   REAL *__restrict__ delta, ptrdiff_t n)
+/* delta *= f'(z); that of relu is 0 where f(z) is 0. */
+static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict__ z,
+                                   const REAL *__restrict__ f, REAL *__restrict__ delta,
+                                   ptrdiff_t n)
 {
     ptrdiff_t i;
-    if (activation == FASTMLP_LOGISTIC)
-        for (i = 0; i < n; i++)
-            delta[i] *= a[i] * (1 - a[i]);
-    else if (activation == FASTMLP_TANH)
-        for (i = 0; i < n; i++)
-            delta[i] *= 1 - a[i] * a[i];
-    else if (activation == FASTMLP_RELU)
-        for (i = 0; i < n; i++)
-            delta[i] = a[i] == 0 ? 0 : delta[i];
+#define CASE(F, d_f)                                                                               \
+    case FASTMLP_##F:                                                                              \
+        for (i = 0; i < n; i++)                                                                    \
+            delta[i] *= NAME(d_f)(z[i], f[i]);                                                     \
+        break;
+    switch (activation) {
+        case FASTMLP_RELU: /* an infinite delta becomes 0, too */
+            for (i = 0; i < n; i++)
+                delta[i] = f[i] == 0 ? 0 : delta[i];
+            break;
+        CASE(LOGISTIC, d_logistic)
+        CASE(TANH, d_tanh)
+        CASE(LEAKY_RELU, d_leaky_relu)
+        CASE(ELU, d_elu)
+        CASE(SELU, d_selu)
+        CASE(GELU, d_gelu)
+        CASE(SILU, d_silu)
+        CASE(MISH, d_mish)
+        CASE(SOFTPLUS, d_softplus)
+        default: /* identity */
+            break;
+    }
+#undef CASE
 }
 
 /* a = exp(z - shift) */

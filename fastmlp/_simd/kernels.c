@@ -1,5 +1,5 @@
 /* All kernels for one instruction set, the one that the compiler's flags say: products.h,
-   elementwise.h and solvers.h, for float and for double. Only the table leaves this file. */
+   elementwise.h, rows.h and solvers.h, for float and for double. Only the table leaves this file. */
 
 #include "kernels.h"
 
@@ -42,17 +42,24 @@
 
 static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
+#define LEAK 0.01 /* of leaky_relu */
+#define SELU_SCALE 1.0507009873554805
+#define SELU_ALPHA 1.6732632423543772
+
 #define REAL float
+#define ROOT sqrtf
 #define NAME(x) x##_f32
 #define INTEGER int32_t
 #define IS_FLOAT 1
 #include "real.h"
 #undef REAL
+#undef ROOT
 #undef NAME
 #undef INTEGER
 #undef IS_FLOAT
 
 #define REAL double
+#define ROOT sqrt
 #define NAME(x) x##_f64
 #define INTEGER int64_t
 #define IS_FLOAT 0
@@ -68,8 +75,8 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 #define TABLE(S)                                                                                   \
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
-            exponentials_##S, add_multiple_##S, all_finite_##S, sum_of_squares_##S, sgd_##S,       \
-            adam_##S                                                                               \
+            normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, exponentials_##S,       \
+            add_multiple_##S, all_finite_##S, sum_of_squares_##S, move_##S                         \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

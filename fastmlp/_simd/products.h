@@ -190,11 +190,10 @@ static void NAME(transpose)(const REAL *W, ptrdiff_t W_stride, ptrdiff_t n_rows,
         }
 }
 
-/* (3) delta_before (n, n_in) = (delta (n, n_out) W^T (n_out, n_in)) * f'(a_before). A strip of W is
-   transposed at a time, as wide as a tile. */
-static void NAME(backward)(const fastmlp_layer *layer, const fastmlp_layer *before, ptrdiff_t n,
-                           const REAL *delta, const REAL *W, const REAL *a_before,
-                           REAL *delta_before)
+/* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in). A strip of W is transposed at a time,
+   as wide as a tile. */
+static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,
+                           const REAL *W, REAL *delta_a, ptrdiff_t a_stride)
 {
     enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
     REAL strip[SUM_BLOCK * width] __attribute__((aligned(64)));
@@ -206,13 +205,12 @@ static void NAME(backward)(const fastmlp_layer *layer, const fastmlp_layer *befo
             NAME(transpose)(W + j * stride + p, stride, least(width, layer->n_in - j), n_terms,
                             strip, width);
             for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
-                REAL *c = delta_before + i * before->stride + j;
+                REAL *c = delta_a + i * a_stride + j;
                 NAME(panel)(least(TILE_ROWS, n - i), NAME(by_rows), least(width, n_columns - j),
-                            n_terms, left, i, strip, width, p > 0 ? c : NULL, before->stride, c,
-                            before->stride);
+                            n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
+                            a_stride);
             }
         }
-    NAME(times_derivative)(before->activation, a_before, delta_before, n * before->stride);
 }
 
 /* (4) dW (last - first, n_out) = x^T (last - first, n) delta (n, n_out); db is that of a column of

@@ -2,4 +2,5 @@
 
 #include "elementwise.h"
 #include "products.h"
+#include "rows.h"
 #include "solvers.h"

@@ -1,0 +1,82 @@
+"""How the first weights of a layer are drawn."""
+
+import numpy as np
+
+
+def _uniform(variance, shape, random_state):
+    bound = np.sqrt(3 * variance)
+    return random_state.uniform(-bound, bound, shape)
+
+
+def _normal(variance, shape, random_state):
+    return np.sqrt(variance) * random_state.standard_normal(shape)
+
+
+def glorot_uniform(shape, random_state):
+    """Variance 2 / (n_in + n_out): Glorot and Bengio, AISTATS 2010."""
+    return _uniform(2 / sum(shape), shape, random_state)
+
+
+def glorot_normal(shape, random_state):
+    return _normal(2 / sum(shape), shape, random_state)
+
+
+def he_uniform(shape, random_state):
+    """Variance 2 / n_in: He, Zhang, Ren and Sun, ICCV 2015."""
+    return _uniform(2 / shape[0], shape, random_state)
+
+
+def he_normal(shape, random_state):
+    return _normal(2 / shape[0], shape, random_state)
+
+
+def lecun_uniform(shape, random_state):
+    """Variance 1 / n_in: LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998."""
+    return _uniform(1 / shape[0], shape, random_state)
+
+
+def lecun_normal(shape, random_state):
+    return _normal(1 / shape[0], shape, random_state)
+
+
+def orthogonal(shape, random_state):
+    """Orthonormal rows or columns, whichever are fewer: Saxe, McClelland and Ganguli, ICLR 2014."""
+    wide = random_state.standard_normal((max(shape), min(shape)))
+    Q, R = np.linalg.qr(wide)
+    Q *= np.sign(np.diag(R))  # or else they are not uniformly distributed
+    return Q if shape[0] >= shape[1] else Q.T
+
+
+def zeros(shape, random_state):
+    """For a last layer: the network begins by answering the same for all rows."""
+    return np.zeros(shape)
+
+
+INITIALIZERS = {
+    function.__name__: function
+    for function in (
+        glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal,
+        orthogonal, zeros,
+    )
+}  # fmt: skip
+
+
+def check_init(init, n_layers):
+    """One entry for each layer of weights: None (scikit-learn's), a name, a function or arrays."""
+    per_layer = list(init) if isinstance(init, list | tuple) else [init] * n_layers
+    if len(per_layer) != n_layers:
+        raise ValueError(
+            f"init must have an entry for each of the {n_layers} layers of weights, got "
+            f"{len(per_layer)}"
+        )
+    for entry in per_layer:
+        if isinstance(entry, str) and entry not in INITIALIZERS:
+            raise ValueError(f"init must be one of {sorted(INITIALIZERS)}, got {entry!r}")
+        if entry is not None and not (
+            isinstance(entry, str | list | tuple | np.ndarray) or callable(entry)
+        ):
+            raise TypeError(
+                "init must be None, a name, a function f(shape, random_state), or a list of these "
+                f"or of arrays for each layer, got {entry!r}"
+            )
+    return per_layer

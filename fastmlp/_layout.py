@@ -1,0 +1,143 @@
+"""What is where in the flat buffers: the table of layers, and the blocks that work is cut into."""
+
+import itertools
+
+import numpy as np
+
+from fastmlp._core import ACTIVATIONS, BLOCK, LAYER
+
+CACHE_LINE = 64  # bytes
+
+# Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
+# not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
+ROWS_IN_BLOCK = 128
+ROWS_FOR_TWO_BLOCKS = 64
+PARAMETERS_IN_BLOCK = 32_768
+BLOCKS_IN_LAYER = 1024
+
+# What a workspace keeps of every layer, from least to most.
+FOR_OUTPUT, FOR_GRADIENT, EVERYTHING = range(3)
+
+
+def aligned_zeros(shape, dtype):
+    """Zeros that begin at a cache line."""
+    dtype = np.dtype(dtype)
+    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    memory = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+
+
+def _padded(n, itemsize):
+    """``n`` numbers rounded up to whole cache lines, and never to a multiple of 1 KiB.
+
+    Rows that far apart compete for the same sets of the cache.
+    """
+    in_line = CACHE_LINE // itemsize
+    lines = -(-n // in_line)
+    if lines * CACHE_LINE % 1024 == 0:
+        lines += 1
+    return lines * in_line
+
+
+def layer_table(layer_sizes, activations, n_targets, itemsize, *, layer_norm, residual):
+    """The core's table of layers without what a workspace holds; see `with_workspace`.
+
+    Parameters
+    ----------
+    activations : sequence of str
+        Of the hidden layers.
+    n_targets : int
+        Columns of y.
+    layer_norm, residual : bool
+        Of hidden layers; the latter only for those that are as wide as the hidden layer before.
+    """
+    layers = np.zeros(len(layer_sizes), dtype=LAYER)
+    n_params = 0
+    for l, n_out in enumerate(layer_sizes):
+        layer = layers[l]
+        stride = _padded(n_out, itemsize)
+        layer["n_out"], layer["stride"] = n_out, stride
+        layer["activation"], _ = ACTIVATIONS["identity"]  # the output's belongs to the loss
+        if l == 0:
+            continue
+        layer["n_in"] = layer_sizes[l - 1]
+        if l <= len(activations):
+            layer["activation"], _ = ACTIVATIONS[activations[l - 1]]
+            layer["is_normalized"] = layer_norm
+            layer["is_residual"] = residual and l > 1 and layer_sizes[l - 1] == n_out
+        layer["W"] = n_params
+        layer["b"] = layer["gain"] = layer["shift"] = n_params + layer_sizes[l - 1] * stride
+        if layer["is_normalized"]:
+            layer["gain"] += stride
+            layer["shift"] += 2 * stride
+        n_params = int(layer["shift"]) + stride
+    return with_workspace(layers, n_targets, FOR_OUTPUT)
+
+
+def with_workspace(layers, n_targets, kept, dropout=(), input_noise=0.0):
+    """A copy of the table with the places of z, a, delta, ... in a workspace.
+
+    Parameters
+    ----------
+    kept : {FOR_OUTPUT, FOR_GRADIENT, EVERYTHING}
+        For the output alone one place does for all that a layer makes; for a gradient what the
+        derivatives need stays beside it.
+    dropout : sequence of float
+        Rates, of the inputs and of every hidden layer; empty without.
+    input_noise : float
+    """
+    layers = layers.copy()
+    layers["dropout"] = 0
+    layers["dropout"][: len(dropout)] = dropout
+    layers["noise"][0] = input_noise
+    needs_z = [number for number, needs in ACTIVATIONS.values() if needs]
+    n_row = 1 + n_targets
+
+    def place(is_own, shared_with, size):
+        nonlocal n_row
+        if not is_own:
+            return shared_with
+        n_row += size
+        return n_row - size
+
+    for layer in layers[1:]:
+        size = int(layer["stride"])
+        is_changed = layer["is_residual"] or layer["dropout"] > 0
+        has_own_z = kept == EVERYTHING or (kept == FOR_GRADIENT and layer["activation"] in needs_z)
+        layer["s"] = place(True, None, size)
+        layer["z"] = place(kept and layer["is_normalized"], layer["s"], size)
+        layer["f"] = place(has_own_z, layer["z"], size)
+        layer["a"] = place(kept and is_changed, layer["f"], size)
+        layer["delta"] = place(True, None, size)
+        layer["delta_z"] = place(kept and layer["is_normalized"], layer["delta"], size)
+        layer["delta_a"] = place(kept and layer["is_residual"], layer["delta_z"], size)
+        layer["spread"] = place(layer["is_normalized"], 0, 1)
+    layers["a"][0] = n_row  # the inputs come last: not all workspaces have them
+    return layers
+
+
+def parameter_blocks(layers):
+    """Cut each layer's matrix of parameters into a power of two of blocks of rows."""
+    blocks = []
+    for l in range(1, len(layers)):
+        stride = int(layers["stride"][l])
+        n_rows = (int(layers["shift"][l]) - int(layers["W"][l])) // stride + 1
+        wanted = min(n_rows * stride / PARAMETERS_IN_BLOCK, BLOCKS_IN_LAYER)
+        n_blocks = min(n_rows, _power_of_two(wanted))
+        cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
+        blocks += [(l, first, last) for first, last in itertools.pairwise(cuts)]
+    return np.array(blocks, dtype=BLOCK)
+
+
+def _power_of_two(x):
+    """The smallest power of two that is not below ``x``."""
+    return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
+
+
+def rows_in_block(n_rows):
+    """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks."""
+    n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
+    if n_rows >= ROWS_FOR_TWO_BLOCKS:
+        n_blocks = max(n_blocks, 2)
+    return -(-n_rows // n_blocks)
