@@ -9,6 +9,11 @@ if find_spec("fastmlp._core") is None:
         "looks in the current folder first), or install with 'pip install -e .'."
     )
 
+from fastmlp._diagnostics import Diagnosis as Diagnosis
+from fastmlp._diagnostics import Finding as Finding
+from fastmlp._diagnostics import GradientCheck as GradientCheck
+from fastmlp._diagnostics import check_gradients as check_gradients
+from fastmlp._diagnostics import diagnose as diagnose
 from fastmlp._estimators import MLPClassifier as MLPClassifier
 from fastmlp._estimators import MLPRegressor as MLPRegressor
 from fastmlp._network import Network as Network

@@ -72,7 +72,12 @@ from fastmlp._kernels cimport (
     times_derivative,
     use,
 )
-from fastmlp._openmp cimport FASTMLP_OPENMP, omp_get_max_threads, omp_get_thread_num
+from fastmlp._openmp cimport (
+    FASTMLP_OPENMP,
+    omp_get_max_threads,
+    omp_get_thread_num,
+    wait_for_all,
+)
 
 cnp.import_array()
 
@@ -659,6 +664,7 @@ cdef void forward_columns(
                     for i in range(rows.n):
                         activate(layers[l].activation, z + i * part.stride, a + i * part.stride,
                                  part.n_out)
+            wait_for_all()
 
 
 cdef void backward_layer(
@@ -1273,6 +1279,7 @@ def train(
                                                 &work[0], block_of_rows(i, block_rows, rows))
                 backward_rows(n_layers, &layers[0], &params[0], &work[0],
                               block_of_rows(i, block_rows, rows))
+            wait_for_all()
             for i in prange(blocks.shape[0], schedule="static", chunksize=1):
                 dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
                       else &gradient[omp_get_thread_num(), 0])
@@ -1287,6 +1294,7 @@ def train(
                 else:
                     move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                &state[0, 0], n_params)
+            wait_for_all()
             if whole:
                 factor = factor_of_clipping(rules.clip_norm, &squares[0], blocks.shape[0])
                 for i in prange(blocks.shape[0], schedule="static", chunksize=1):
@@ -1295,15 +1303,18 @@ def train(
                         scale_by(<real> factor, dW, size_of(blocks[i], &layers[0]))
                     move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                &state[0, 0], n_params)
+                wait_for_all()
             if rules.max_norm > 0:
                 for l in range(1, n_layers + 1):
                     for i in prange(how_many(layers[l].n_out, COLUMNS_AT_ONCE), schedule="static",
                                     chunksize=1):
                         limit_columns(rules.max_norm, layers[l], i * COLUMNS_AT_ONCE, &params[0])
+                wait_for_all()
             if average.shape[0] > 0:
                 for i in prange(blocks.shape[0], schedule="static", chunksize=1):
                     average_block(rules.averaging, now.t, blocks[i], &layers[0], &params[0],
                                   &average[0])
+                wait_for_all()
         restore_denormals(denormals)
     for step in range(n_steps):
         solver[0] = next_step(solver[0], learning_rates[step])
@@ -1364,6 +1375,7 @@ def add_gradient(
                                         &work[0], block_of_rows(i, block_rows, rows))
             backward_rows(n_layers, &layers[0], &params[0], &work[0],
                           block_of_rows(i, block_rows, rows))
+        wait_for_all()
         for i in prange(blocks.shape[0], schedule="static", chunksize=1):
             penalty[i] += gradient_of_block(
                 blocks[i], &layers[0], &params[0], mask,
@@ -1593,8 +1605,10 @@ def seconds_of_a_step(int n_threads, int n_steps):
         for _step in range(n_steps):
             for _i in prange(n_threads, schedule="static", chunksize=1):
                 pass
+            wait_for_all()
             for _i in prange(n_threads, schedule="static", chunksize=1):
                 pass
+            wait_for_all()
     return (perf_counter() - began) / n_steps
 
 

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._data import Data
 
@@ -13,14 +15,14 @@ MARGIN_OF_SATURATION = 0.01
 RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 # From where `diagnose` speaks.
-VANISHING, EXPLODING = 1e-2, 1e2  # the first layer's gradient over the last one's, a weight each
-LARGE_GRADIENT = 1e3  # over the weights' norm
-DEAD, SATURATED = 0.4, 0.5  # shares
-TOO_HIGH, TOO_LOW = 0.5, 1e-5  # an epoch's update over the weights' norm
-RISES = 0.3  # the share of epochs whose loss rises
+LARGE_FEATURE = 1e2  # root mean square
+LARGE_RATIO = 1e2  # of the largest to the one in the middle
+ORDERS_OF_MAGNITUDE = 1e2  # between the gradients of two layers, a weight each
+LARGE_GRADIENT = 10.0  # of a layer over its weights, both norms
+DEAD, SATURATED = 0.4, 0.5  # shares of a layer
 EPOCHS_TO_JUDGE = 5
-STANDS_STILL = 0.01  # relative fall of the loss over a whole fit
-LARGE_MEAN, LARGE_RATIO = 10.0, 100.0  # of features in their standard deviations, among each other
+NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
+OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
 
 
 class Probe:
@@ -76,13 +78,19 @@ def _norms(network, flat):
 class Finding(NamedTuple):
     """One thing that `diagnose` sees.
 
-    Attributes
+    Parameters
     ----------
     name : str
+        'unscaled features', 'vanishing gradients', 'exploding gradients', 'dead units',
+        'saturated units', 'learning rate too high', 'learning rate too low' or 'no gradients'.
     what : str
         What is seen, with the numbers.
     remedy : str
         What usually helps.
+
+    Examples
+    --------
+    See `diagnose`.
     """
 
     name: str
@@ -90,4 +98,271 @@ class Finding(NamedTuple):
     remedy: str
 
     def __str__(self):
-        return f"{self.name}: {self.what}\n  Try: {self.remedy}"
+        return f"{self.name}: {self.what}\n    Try {self.remedy}."
+
+
+class Diagnosis(list):
+    """The findings of `diagnose`; printed, they are sentences.
+
+    Examples
+    --------
+    See `diagnose`.
+    """
+
+    def __str__(self):
+        return "\n".join(map(str, self)) or "Nothing stands out."
+
+
+def diagnose(estimator):
+    """Say in words what a fit looks like, and what may help.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted; with ``diagnostics=True`` there is more to say.
+
+    Returns
+    -------
+    Diagnosis
+        A list of `Finding`; ``print`` shows it as text.
+
+    Examples
+    --------
+    A deep logistic network, whose gradients vanish on the way to the input:
+
+    >>> import fastmlp
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = fastmlp.MLPClassifier(
+    ...     [30] * 6, activation='logistic', diagnostics=True, max_iter=5, random_state=0)
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter('ignore')
+    ...     classifier = classifier.fit(X / 16, y)
+    >>> [finding.name for finding in fastmlp.diagnose(classifier)]
+    ['vanishing gradients']
+    """
+    check_is_fitted(estimator)
+    history = {name: np.asarray(column, float) for name, column in estimator.history_.items()}
+    findings = [_features(estimator)]
+    if "gradient_norm" in history:
+        findings += [_vanishing(estimator, history), _exploding(estimator, history)]
+        findings += [_dead(history), _saturated(history)]
+    if estimator.solver != "lbfgs":
+        findings.append(_learning_rate(history["loss"]))
+    if "gradient_norm" not in history:
+        findings.append(
+            Finding(
+                "no gradients",
+                "the fit has recorded no norms of gradients and no dead units.",
+                "diagnostics=True in the estimator, and fit again",
+            )
+        )
+    return Diagnosis(filter(None, findings))
+
+
+def _features(estimator):
+    sizes = estimator._feature_sizes
+    largest, middle = sizes.max(), np.median(sizes[sizes > 0]) if sizes.any() else 1.0
+    if largest <= min(LARGE_FEATURE, LARGE_RATIO * middle):
+        return None
+    return Finding(
+        "unscaled features",
+        f"the numbers of the largest column of X are of size {largest:.3g}, those of the column "
+        f"in the middle of size {middle:.3g}.",
+        "sklearn.preprocessing.StandardScaler in a pipeline before the network",
+    )
+
+
+def _slopes(estimator, history):
+    """The gradient's size for a weight of each layer, in the middle of all epochs."""
+    sizes = [coefs.size for coefs in estimator.coefs_]
+    return np.median(history["gradient_norm"], axis=0) / np.sqrt(sizes)
+
+
+def _vanishing(estimator, history):
+    slopes = _slopes(estimator, history)
+    if len(slopes) < 3 or slopes[0] * ORDERS_OF_MAGNITUDE >= slopes[-1]:
+        return None
+    return Finding(
+        "vanishing gradients",
+        f"a weight of the first layer has a gradient of {slopes[0]:.2g}, one of the last layer of "
+        f"{slopes[-1]:.2g}.",
+        "activation='relu' with init='he_normal', layer_norm=True, residual=True, or fewer layers",
+    )
+
+
+def _exploding(estimator, history):
+    slopes = _slopes(estimator, history)
+    ratio = np.max(history["gradient_norm"] / (history["weight_norm"] + 1e-30))
+    if len(slopes) >= 3 and slopes[0] > ORDERS_OF_MAGNITUDE * slopes[-1]:
+        what = f"a weight of the last layer has a gradient of {slopes[-1]:.2g}, one of the first "
+        what += f"layer of {slopes[0]:.2g}."
+    elif ratio > LARGE_GRADIENT:
+        what = f"a layer's gradient was {ratio:.3g} times as large as its weights."
+    else:
+        return None
+    return Finding(
+        "exploding gradients",
+        what,
+        "clip_norm=1.0, layer_norm=True, smaller first weights (init), or a lower "
+        "learning_rate_init",
+    )
+
+
+def _dead(history):
+    share = history["dead_units"][-1]
+    if share.size == 0 or share.max() <= DEAD:
+        return None
+    return Finding(
+        "dead units",
+        f"{100 * share.max():.0f}% of the units of hidden layer {share.argmax()} answer 0 to every "
+        "row, and no longer learn.",
+        "a lower learning_rate_init, activation='leaky_relu' or 'elu', init='he_normal', or "
+        "layer_norm=True",
+    )
+
+
+def _saturated(history):
+    share = history["saturated_units"][-1]
+    if share.size == 0 or share.max() <= SATURATED:
+        return None
+    return Finding(
+        "saturated units",
+        f"{100 * share.max():.0f}% of the activations of hidden layer {share.argmax()} are at an "
+        "end of their range, where there is next to no slope.",
+        "scaled features, smaller first weights (init), layer_norm=True, a larger alpha, or "
+        "activation='relu'",
+    )
+
+
+def _learning_rate(loss):
+    if len(loss) < EPOCHS_TO_JUDGE:
+        return None
+    changes = np.diff(loss)
+    rises = np.mean(changes > NOTABLE_RISE * np.abs(loss[:-1]))
+    if rises > OFTEN or loss[-1] > loss[0]:
+        return Finding(
+            "learning rate too high",
+            f"the loss rises in {100 * rises:.0f}% of the epochs, from {loss[0]:.3g} to "
+            f"{loss[-1]:.3g} in all.",
+            "a lower learning_rate_init, learning_rate='plateau' or 'cosine', or clip_norm",
+        )
+    late = changes[-max(1, len(changes) // 5) :]
+    if np.mean(changes < 0) >= ALMOST_ALWAYS and late.mean() < changes.mean() / 2:
+        return Finding(
+            "learning rate too low",
+            f"in the end the loss ({loss[-1]:.3g}) still falls more than half as fast as on "
+            "average.",
+            "a higher learning_rate_init, or a larger max_iter",
+        )
+    return None
+
+
+class GradientCheck(NamedTuple):
+    """What `check_gradients` has found.
+
+    Parameters
+    ----------
+    error : float
+        The largest difference between a derivative and its finite difference, relative to the
+        larger of both, or to a thousandth of the largest derivative if they are smaller than that.
+    where : str
+        The parameter that it belongs to, as ``'coefs_[0][3, 1]'``.
+    derivative, difference : float
+        Both numbers there.
+    n_checked : int
+        How many parameters have been looked at.
+
+    Examples
+    --------
+    See `check_gradients`.
+    """
+
+    error: float
+    where: str
+    derivative: float
+    difference: float
+    n_checked: int
+
+
+def check_gradients(
+    estimator, X, y, sample_weight=None, *, n_parameters=200, step=1e-6, random_state=0
+):
+    """Compare the loss's derivatives with central finite differences, in float64.
+
+    The loss is that of all rows with the penalties ``alpha`` and ``l1``, without dropout and noise.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted, or else its first weights are taken; it stays as it is.
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        The inputs.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows.
+    n_parameters : int, default=200
+        How many parameters are looked at, drawn at random if there are more.
+    step : float, default=1e-6
+        By how much each is moved, up and down. Where a kink of the loss (of relu, say) lies
+        between, the difference is no derivative.
+    random_state : int, RandomState or None, default=0
+        Draws the parameters.
+
+    Returns
+    -------
+    GradientCheck
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = fastmlp.MLPClassifier((5, 4), activation='gelu', random_state=0)
+    >>> fastmlp.check_gradients(classifier, X, y).error < 1e-5
+    True
+    """
+    if not step > 0 or not n_parameters >= 1:
+        raise ValueError(
+            f"step must be > 0 and n_parameters >= 1, got {step!r} and {n_parameters!r}"
+        )
+    network, data = estimator._twin_in_float64(X, y, sample_weight)
+    gradient = np.zeros_like(network._flat)
+    penalties = (estimator.alpha, estimator.l1)
+    network._full_gradient(data, gradient, *penalties)
+    ignored = np.empty_like(gradient)
+    places = _places(network)
+    if len(places) > n_parameters:
+        drawn = check_random_state(random_state).permutation(len(places))[:n_parameters]
+        places = [places[i] for i in sorted(drawn)]
+    floor = 1e-3 * np.abs(gradient).max() + 1e-300
+    worst = GradientCheck(-1.0, "", 0.0, 0.0, len(places))
+    for where, place in places:
+        value = network._flat[place]
+        losses = []
+        for moved in (value + step, value - step):
+            network._flat[place] = moved
+            losses.append(network._full_gradient(data, ignored, *penalties))
+        network._flat[place] = value
+        derivative, difference = float(gradient[place]), (losses[0] - losses[1]) / (2 * step)
+        largest = max(abs(derivative), abs(difference), floor)
+        error = float(abs(derivative - difference) / largest)
+        if not error <= worst.error:
+            worst = GradientCheck(error, where, derivative, difference, len(places))
+    return worst
+
+
+def _places(network):
+    """(name, place in the flat buffer) of every parameter that is there."""
+    numbers = np.arange(network._flat.size)
+    there = network._mask if len(network._mask) else np.ones(network._flat.size)
+    places = []
+    for l, (W, b) in enumerate(network._matrices(numbers)):
+        places += [(f"coefs_[{l}][{j}, {k}]", W[j, k]) for j, k in np.ndindex(W.shape)]
+        places += [(f"intercepts_[{l}][{k}]", place) for k, place in enumerate(b)]
+        for i, name in enumerate(("gain", "shift") if network.norms[l] else ()):
+            first = int(network._layers[name][l + 1])
+            places += [(f"norms_[{l}][{i}][{k}]", first + k) for k in range(len(b))]
+    return [(name, int(place)) for name, place in places if there[place]]

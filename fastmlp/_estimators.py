@@ -15,6 +15,7 @@ from sklearn.base import (
     ClassifierMixin,
     RegressorMixin,
     _fit_context,
+    clone,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, d2_pinball_score, get_scorer_names, r2_score
@@ -87,9 +88,9 @@ LARGEST_AUTO_BATCH = 200
 
 # What a fit sets.
 FITTED = (
-    "_network", "_descent", "_history", "_target_kind", "classes_", "history_", "loss_",
-    "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
-    "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
+    "_network", "_descent", "_history", "_target_kind", "_feature_sizes", "classes_", "history_",
+    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_",
+    "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
@@ -438,11 +439,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         hidden_layer_sizes = self._check_hidden_layer_sizes()
         dtype = self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
         rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
-        weight = self._validate_weight(sample_weight, rows)
         encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
-        class_weight = self._class_weight_of_rows(targets)
-        if class_weight is not None:
-            weight = class_weight if weight is None else weight * class_weight
+        weight = self._whole_weight(sample_weight, rows, targets)
         if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
             raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
         self._warn_of_scale(rows)
@@ -498,6 +496,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if sample_weight is None:
             return None
         return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+
+    def _whole_weight(self, sample_weight, X, y):
+        """What every row counts: its own weight times that of its class."""
+        weight = self._validate_weight(sample_weight, X)
+        class_weight = self._class_weight_of_rows(y)
+        if class_weight is None:
+            return weight
+        return class_weight if weight is None else weight * class_weight
 
     def _network_data(self, X, encoded_y, sample_weight):
         return Data(
@@ -723,6 +729,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             mean, variance = mean_variance_axis(X, axis=0)
         else:
             mean, variance = X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
+        self._feature_sizes = np.sqrt(mean**2 + variance)
         columns = np.flatnonzero((np.abs(mean) > LARGEST_SCALE) | (variance > LARGEST_SCALE**2))
         if len(columns) == 0:
             return
@@ -782,6 +789,30 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 stacklevel=6,
             )
         return min(int(self.batch_size), n_rows)
+
+    def _twin_in_float64(self, X, y, sample_weight):
+        """The network, fitted or as it would begin, in float64, and the rows as its data."""
+        is_fitted = self.__sklearn_is_fitted__()
+        twin = clone(self).set_params(dtype="float64")
+        twin._validate_params()
+        rows, targets = twin._validate_rows(X, y, "float64", reset=True)
+        if is_fitted:
+            for name in ("classes_", "_target_kind", "n_outputs_"):
+                if hasattr(self, name):
+                    setattr(twin, name, getattr(self, name))
+            encoded = twin._encode_validation_targets(targets)
+        else:
+            encoded = twin._encode_targets(targets, classes_are_known=False)
+        sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
+        twin._build(sizes, "float64", check_random_state(self.random_state))
+        network = twin._network
+        if is_fitted:
+            network.params = self._network.params
+            for ours, theirs in zip(network.norms, self._network.norms, strict=True):
+                for view, number in zip(ours or (), theirs or (), strict=True):
+                    view[...] = number
+        weight = twin._whole_weight(sample_weight, rows, targets)
+        return network, twin._network_data(rows, encoded, weight)
 
     # What is there after a fit -------------------------------------------------------------------
 

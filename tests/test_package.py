@@ -62,7 +62,7 @@ def test_imports_run_one_way():
 
 def test_only_the_estimators_and_what_is_beside_them_import_scikit_learn():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    allowed = {"_estimators", "_callbacks", "_validation", "__main__"}
+    allowed = {"_estimators", "_callbacks", "_diagnostics", "_validation", "__main__"}
     assert {module for module in modules if imports(module)[1]} == allowed
 
 

@@ -1,0 +1,458 @@
+"""What is done to layers and weights beside the solver's step, each against plain NumPy."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose
+from scipy.stats import kstest
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from test_core import as_reference, make_problem
+
+from fastmlp import MLPClassifier, MLPRegressor, check_gradients
+from fastmlp._core import SOLVERS
+from fastmlp._data import Data, Features
+from fastmlp._training import Descent
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SEED = 12345
+RATE = 0.1
+# A step of plain gradient descent is -RATE times the gradient.
+PLAIN = {"learning_rate": RATE, "momentum": 0.0, "nesterov": False}
+
+
+# The generator: SplitMix64, written again ---------------------------------------------------------
+
+
+def random_bits(key, i):
+    mask = (1 << 64) - 1
+    x = (key + (i & mask) * 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+def bits_of_row(step, layer, row, n):
+    key = random_bits(random_bits(random_bits(SEED, step), layer), row)
+    return [random_bits(key, i) for i in range(n)]
+
+
+def mask_of_dropout(rate, step, layer, n_rows, n):
+    bits = np.array([bits_of_row(step, layer, row, n) for row in range(n_rows)], dtype=np.uint64)
+    return (bits >> np.uint64(32) >= int(rate * 2**32)) / (1 - rate)
+
+
+def mask_of_inputs(rate, step, n_rows, n):
+    rows = []
+    for row in range(n_rows):
+        key = random_bits(random_bits(random_bits(SEED, step), 0), row)
+        rows.append([random_bits(random_bits(key, -1), i) >> 32 for i in range(n)])
+    return (np.array(rows) >= int(rate * 2**32)) / (1 - rate)
+
+
+def normal_numbers(step, n_rows, n):
+    rows = []
+    for row in range(n_rows):
+        bits = bits_of_row(step, 0, row, n)
+        u = np.array([((b >> 41) + 0.5) / 2**23 for b in bits])
+        v = np.array([((b & 0xFFFFFFFF) + 2**31) % 2**32 - 2**31 for b in bits]) / 2**32
+        rows.append(-np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v))
+    return np.array(rows)
+
+
+def step_of(problem, **settings):
+    """The weights before and after one step on all rows."""
+    network, X, y, w = problem
+    before = as_reference(network)
+    descent = Descent(network, "sgd", PLAIN | settings, SEED)
+    loss, _ = descent.epoch(Data(Features.of(X), y, w), np.arange(len(X)), len(X))
+    return before, as_reference(network), loss
+
+
+def gradient_with_masks(params, X, y, w, masks):
+    """Equations (1) to (4) with every hidden layer's activations times a mask."""
+    z, a = [], [X]
+    for l, (W, b) in enumerate(params):
+        z.append(a[l] @ W + b)
+        last = l == len(params) - 1
+        a.append(z[l] if last else reference.ACTIVATIONS["gelu"](z[l]) * masks[l])
+    delta = (w / w.sum())[:, np.newaxis] * (a[-1] - y)
+    gradients = []
+    for l in reversed(range(len(params))):
+        gradients.append((a[l].T @ delta, delta.sum(axis=0)))
+        if l > 0:
+            slope = reference.DERIVATIVES["gelu"](z[l - 1]) * masks[l - 1]
+            delta = delta @ params[l][0].T * slope
+    loss = w @ reference.cost_of_rows("squared_error", z[-1], y) / w.sum()
+    return gradients[::-1], loss
+
+
+def assert_step(before, after, gradients):
+    for (W, b), (W_after, b_after), (dW, db) in zip(before, after, gradients, strict=True):
+        assert_allclose(W_after, W - RATE * dW, rtol=1e-10, atol=1e-12)
+        assert_allclose(b_after, b - RATE * db, rtol=1e-10, atol=1e-12)
+
+
+def test_dropout():
+    """Forward, backward and gradient use the same mask, which is the generator's."""
+    problem = network, X, y, w = make_problem("squared_error", "gelu")
+    rates = (0.0, 0.5, 0.25)
+    masks = [
+        mask_of_dropout(rate, 1, l + 1, len(X), n)
+        for l, (rate, n) in enumerate(zip(rates[1:], network.layer_sizes[1:-1], strict=True))
+    ]
+    before, after, loss = step_of(problem, dropout=rates)
+    gradients, expected_loss = gradient_with_masks(before, X, y, w, masks)
+    assert_allclose(loss, expected_loss, rtol=1e-12)
+    assert_step(before, after, gradients)
+
+
+def test_input_noise_and_dropout():
+    problem = _, X, y, w = make_problem("squared_error", "gelu")
+    before, after, _ = step_of(problem, dropout=(0.3, 0, 0), input_noise=0.7)
+    noisy = X + 0.7 * normal_numbers(1, *X.shape)
+    noisy *= mask_of_inputs(0.3, 1, *X.shape)
+    gradients, _ = gradient_with_masks(before, noisy, y, w, [1.0, 1.0])
+    # the core's logarithm and cosine are series that end
+    for (W, _), (W_after, _), (dW, _) in zip(before, after, gradients, strict=True):
+        assert_allclose(W_after, W - RATE * dW, rtol=0, atol=1e-6 * RATE)
+    assert not (X == noisy).any()
+
+
+def test_distribution_of_dropout_and_noise():
+    mask = mask_of_dropout(0.3, 1, 1, 100, 200)
+    assert_allclose((mask == 0).mean(), 0.3, atol=0.01)
+    assert_allclose(mask.mean(), 1, atol=0.02)
+    assert kstest(normal_numbers(1, 100, 100).ravel(), "norm").pvalue > 0.01
+
+
+def test_masks_differ_by_step_layer_and_row():
+    masks = [mask_of_dropout(0.5, step, layer, 4, 64) for step in (1, 2) for layer in (1, 2)]
+    rows = {tuple(row) for mask in masks for row in mask}
+    assert len(rows) == 16
+
+
+def test_predictions_know_no_dropout():
+    X, y = load_digits(return_X_y=True)
+    settings = {"max_iter": 2, "random_state": 0, "dropout": 0.5, "input_noise": 1.0}
+    classifier = MLPClassifier(**settings).fit(X / 16, y)
+    assert (classifier.predict_proba(X) == classifier.predict_proba(X)).all()
+    z, a = classifier._network.forward((X / 16).astype("float32"))
+    assert_allclose(a[1], np.maximum(z[0], 0))
+
+
+# Penalties, clipping, norms, averages -------------------------------------------------------------
+
+
+def gradient_of(problem, alpha=0.0):
+    network, X, y, w = problem
+    gradients = network.loss_and_gradients(X, y, w, alpha)
+    return list(zip(gradients.dW, gradients.db, strict=True))
+
+
+def test_l1():
+    problem = network, *_, w = make_problem("squared_error", "tanh")
+    network.W[0][0, 0] = 0
+    gradients = gradient_of(problem)
+    loss = network.loss_and_gradients(*problem[1:]).loss
+    before, after, loss_with_l1 = step_of(problem, l1=0.3)
+    total = sum(abs(W).sum() for W, _ in before)
+    assert_allclose(loss_with_l1, loss + 0.3 * total / w.sum())
+    assert_step(
+        before,
+        after,
+        [
+            (dW + 0.3 / w.sum() * np.sign(W), db)
+            for (W, _), (dW, db) in zip(before, gradients, strict=True)
+        ],
+    )
+
+
+def test_clip_value():
+    problem = make_problem("squared_error", "tanh")
+    gradients = gradient_of(problem, 0.5)
+    before, after, _ = step_of(problem, l2=0.5, clip_value=0.01)
+    clipped = [tuple(np.clip(g, -0.01, 0.01) for g in pair) for pair in gradients]
+    assert max(abs(g).max() for pair in gradients for g in pair) > 0.01
+    assert_step(before, after, clipped)
+
+
+@pytest.mark.parametrize(("clip_norm", "clip_value"), [(0.1, 0.0), (100.0, 0.0), (0.05, 0.02)])
+def test_clip_norm(clip_norm, clip_value):
+    problem = make_problem("squared_error", "tanh")
+    gradients = gradient_of(problem, 0.5)
+    if clip_value:
+        gradients = [tuple(np.clip(g, -clip_value, clip_value) for g in p) for p in gradients]
+    norm = np.sqrt(sum((g**2).sum() for pair in gradients for g in pair))
+    factor = min(1, clip_norm / norm)
+    before, after, _ = step_of(problem, l2=0.5, clip_norm=clip_norm, clip_value=clip_value)
+    assert_step(before, after, [(factor * dW, factor * db) for dW, db in gradients])
+
+
+@pytest.mark.parametrize("sizes", [(5, 7, 3), (40, 70, 33)])
+def test_max_norm(sizes):
+    problem = make_problem("squared_error", "tanh", sizes=sizes)
+    gradients = gradient_of(problem)
+    before, after, _ = step_of(problem, max_norm=0.5)
+    for (W, _), (W_after, _), (dW, _) in zip(before, after, gradients, strict=True):
+        moved = W - RATE * dW
+        norms = np.linalg.norm(moved, axis=0)
+        assert_allclose(W_after, moved * np.minimum(1, 0.5 / norms), rtol=1e-10)
+        assert norms.max() > 0.5
+
+
+def test_averaging():
+    """The network holds the average, and the solver goes on from its own weights."""
+    decay, n_steps = 0.6, 12
+    network, X, y, w = make_problem("squared_error", "tanh")
+    twin = pickle.loads(pickle.dumps(network))
+    data, order = Data(Features.of(X), y, w), np.arange(len(X))
+    averaging = Descent(network, "adam", {"learning_rate": RATE, "averaging": decay})
+    plain = Descent(twin, "adam", {"learning_rate": RATE})
+    average = network.snapshot()
+    for t in range(1, n_steps + 1):
+        averaging.epoch(data, order, len(X))
+        plain.epoch(data, order, len(X))
+        kept = min(decay, (1 + t) / (10 + t))
+        average = kept * average + (1 - kept) * twin._flat
+        assert_allclose(network._flat, average, rtol=1e-12)
+
+
+def test_partial_fit_goes_on_from_the_weights_behind_the_average():
+    X, y = load_digits(return_X_y=True)
+    whole = MLPClassifier(averaging=0.9, random_state=0, shuffle=False, max_iter=2, tol=0)
+    whole.fit(X / 16, y)
+    parts = MLPClassifier(averaging=0.9, random_state=0, shuffle=False)
+    for _ in range(2):
+        parts = pickle.loads(pickle.dumps(parts)).partial_fit(X / 16, y, classes=range(10))
+    for ours, theirs in zip(parts.coefs_, whole.coefs_, strict=True):
+        assert (ours == theirs).all()
+
+
+# Structure ----------------------------------------------------------------------------------------
+
+
+def by_numpy(network, X, residual):
+    """The output of a network with layer normalisation."""
+    a = X
+    for l, ((W, b), pair) in enumerate(zip(network.params, network.norms, strict=True)):
+        z = a @ W + b
+        if pair is None:
+            return z
+        gain, shift = pair
+        centred = z - z.mean(axis=1, keepdims=True)
+        z = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * gain + shift
+        skip = a if residual and l > 0 and W.shape[0] == W.shape[1] else 0
+        a = np.tanh(z) + skip
+    raise AssertionError("the last layer is not normalised")
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("n_rows", [1, 5, 200])
+def test_layer_norm_and_residual(n_rows, residual):
+    rng = np.random.RandomState(0)
+    _, X, y, _ = make_problem("squared_error", "tanh", n_rows=n_rows, sizes=(6, 20, 20, 35, 35, 2))
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(20, 20, 35, 35), activation="tanh", layer_norm=True, dtype="float64",
+        residual=residual, random_state=0,
+    ).initialize(6, 2)  # fmt: skip
+    for gain, shift in regressor.norms_[:-1]:
+        gain[...] = rng.uniform(0.5, 2, gain.shape)
+        shift[...] = rng.uniform(-1, 1, shift.shape)
+    assert regressor.norms_[-1] is None
+    expected = by_numpy(regressor._network, X, residual)
+    assert_allclose(regressor.predict(X), expected, rtol=1e-10)
+    assert_allclose(regressor._network.forward(X).a[-1], expected, rtol=1e-10)
+    assert check_gradients(regressor, X, y).error < 1e-4
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_check_gradients_of_every_structure(layer_norm, residual, sparse):
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((150, 9)), rng.randint(0, 3, 150)
+    if sparse:
+        sparse_arrays = pytest.importorskip("scipy.sparse")
+        X = sparse_arrays.csr_array(X * (X > 0.5))
+    classifier = MLPClassifier(
+        (8, 8, 5), ["silu", "tanh", "softplus"], layer_norm=layer_norm, residual=residual,
+        alpha=0.5, l1=0.3, random_state=0, loss_params={"label_smoothing": 0.2},
+    )  # fmt: skip
+    check = check_gradients(classifier, X, y, rng.uniform(0, 2, 150))
+    assert check.error < 1e-4
+    assert check.n_checked == 200
+
+
+# Connections --------------------------------------------------------------------------------------
+
+
+def make_connections(sizes, seed=0):
+    rng = np.random.RandomState(seed)
+    return [rng.uniform(size=shape) < 0.4 for shape in itertools.pairwise(sizes)]
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
+def test_where_no_connection_is_the_weight_stays_zero(solver):
+    X, y = load_digits(return_X_y=True)
+    connections = make_connections((64, 20, 30, 10))
+    more = {} if solver == "lbfgs" else {"l1": 0.01, "weight_decay": 0.1, "averaging": 0.9}
+    classifier = MLPClassifier(
+        (20, 30), solver=solver, connections=connections, max_iter=3, random_state=0, **more
+    ).fit(X / 16, y)
+    for W, there in zip(classifier.coefs_, connections, strict=True):
+        assert (W[~there] == 0).all()
+        assert np.mean(W[there] != 0) > 0.9
+    classifier.coefs_ = [np.ones_like(W) for W in classifier.coefs_]
+    for W, there in zip(classifier.coefs_, connections, strict=True):
+        assert (W == there).all()
+
+
+def test_gradient_of_connections_is_that_of_the_others():
+    problem = network, X, y, w = make_problem("squared_error", "tanh")
+    gradients = network.loss_and_gradients(X, y, w)
+    connections = make_connections(network.layer_sizes)
+    classifier = MLPRegressor(
+        hidden_layer_sizes=(7, 4), activation="tanh", dtype="float64", connections=connections
+    ).initialize(5, 3)
+    classifier.coefs_ = [W * there for W, there in zip(network.W, connections, strict=True)]
+    network.params = classifier._network.params
+    gradients = network.loss_and_gradients(X, y, w)
+    with_connections = classifier._network.loss_and_gradients(X, y, w)
+    assert problem[0] is network
+    for dW, got, there in zip(gradients.dW, with_connections.dW, connections, strict=True):
+        assert_allclose(got, dW * there)
+
+
+# All at once --------------------------------------------------------------------------------------
+
+EVERYTHING = dict(
+    hidden_layer_sizes=(40, 40, 30), activation=["gelu", "mish", "elu"], solver="nadam",
+    learning_rate="one_cycle", learning_rate_init=0.01, schedule_params={"warmup": 1}, alpha=1e-3,
+    l1=1e-5, weight_decay=0.01, dropout=[0.2, 0.1, 0.3], input_dropout=0.1, input_noise=0.05,
+    max_norm=2.0, clip_norm=1.0, clip_value=0.5, averaging=0.99, layer_norm=True,
+    residual=True, init="orthogonal", diagnostics=True, early_stopping=True, max_iter=30,
+    random_state=0, class_weight="balanced", loss_params={"label_smoothing": 0.1},
+    connections=[None, *make_connections((40, 40, 30)), None],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_at_once(dtype):
+    """It trains, repeats bit for bit for any number of threads, pickles, and goes on the same."""
+    X, y = load_digits(return_X_y=True)
+    X /= 16
+    fits = [
+        MLPClassifier(**EVERYTHING, dtype=dtype, n_threads=n_threads).fit(X, y)
+        for n_threads in (1, 2, 3)
+    ]
+    assert fits[0].score(X, y) > 0.9
+    for other in (*fits[1:], pickle.loads(pickle.dumps(fits[0]))):
+        assert (other.predict_proba(X) == fits[0].predict_proba(X)).all()
+        assert other.loss_curve_ == fits[0].loss_curve_
+        for ours, theirs in zip(other.coefs_, fits[0].coefs_, strict=True):
+            assert (ours == theirs).all()
+    assert np.isfinite(fits[0].history_["gradient_norm"]).all()
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS])
+def test_every_solver_repeats_and_pickles(solver):
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:300] / 16, y[:300]
+    settings = {"solver": solver, "random_state": 0, "dropout": 0.1, "clip_norm": 1.0}
+
+    def fitted(n_threads):
+        classifier = MLPClassifier((70,), n_threads=n_threads, **settings)
+        for _ in range(2):
+            classifier = pickle.loads(pickle.dumps(classifier))
+            classifier.partial_fit(X, y, classes=range(10))
+        return classifier.predict_proba(X)
+
+    assert (fitted(1) == fitted(2)).all()
+
+
+# Bad input ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(dropout=1.0), r"'dropout'.*\[0.0, 1.0\).*Got 1.0"),
+        (dict(dropout=[0.1]), r"dropout must be.*2 hidden layers, got \[0.1\]"),
+        (dict(dropout=[0.1, 1]), r"dropout must be.*\[0, 1\).*got \[0.1, 1\]"),
+        (dict(dropout="a lot"), "'dropout'"),
+        (dict(input_dropout=-0.1), "'input_dropout'"),
+        (dict(input_noise=-1), "'input_noise'"),
+        (dict(averaging=1.0), "'averaging'"),
+        (dict(clip_norm=0.0), "'clip_norm'"),
+        (dict(max_norm=-1), "'max_norm'"),
+        (dict(weight_decay=-1), "'weight_decay'"),
+        (dict(l1=-1), "'l1'"),
+        (dict(activation=["relu"]), "activation must be.*2 hidden layers, got 1"),
+        (dict(activation=["relu", "swish"]), "activation must be one of.*'swish'"),
+        (dict(loss="huber"), "'loss'.*Got 'huber'"),
+        (dict(loss_params={"delta": 1}), "loss_params: 'log_loss' takes.*'label_smoothing'.*delta"),
+        (dict(loss_params={"label_smoothing": 1}), r"loss_params\['label_smoothing'\].*\[0, 1\)"),
+        (dict(solver_params={"rho": 0.5}), "solver_params: 'adam' takes.*'amsgrad'.*'rho'"),
+        (dict(solver="sgd", solver_params={"rho": 0.5}), "'sgd' takes none"),
+        (dict(schedule_params={"gamma": 2}), "schedule_params: 'constant' takes.*'warmup'"),
+        (dict(schedule_params={"warmup": 500}), r"warmup.*max_iter, got 500 and 3"),
+        (dict(solver="rprop", batch_size=10), "'rprop' takes all rows.*got 10"),
+        (dict(solver="lbfgs", dropout=0.5), "dropout=0.5.*mini-batch.*'lbfgs'"),
+        (dict(solver="lbfgs", learning_rate="cosine"), "learning_rate='cosine'.*'lbfgs'"),
+        (dict(connections=[None]), "connections must be a list of 3"),
+        (dict(connections=[np.ones((3, 3)), None, None]), r"connections\[0\].*\(64, 8\).*\(3, 3\)"),
+        (dict(connections=[np.full((64, 8), 2), None, None]), r"connections\[0\].*True or False"),
+        (dict(init="xavier"), "init must be one of.*'glorot_uniform'.*'xavier'"),
+        (dict(init=["zeros"]), "init must have an entry for each of the 3 layers"),
+        (dict(init=[np.ones((2, 2)), None, None]), r"init\[0\] must have shape \(64, 8\)"),
+        (dict(init=lambda shape, random_state: np.ones(3)), r"init\[0\] must have shape"),
+    ],
+)
+def test_combinations_that_make_no_sense(arguments, message):
+    X, y = load_digits(return_X_y=True)
+    classifier = MLPClassifier(**{"hidden_layer_sizes": (8, 8), "max_iter": 3} | arguments)
+    before = vars(classifier).copy()
+    with pytest.raises((ValueError, TypeError), match=message):
+        classifier.fit(X / 16, y)
+    assert vars(classifier) == before
+
+
+@pytest.mark.parametrize("argument", ["input_dropout", "input_noise"])
+def test_sparse_rows_have_no_noise(argument):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = load_digits(return_X_y=True)
+    with pytest.raises(ValueError, match="input_dropout and input_noise need dense rows"):
+        MLPClassifier(**{argument: 0.1}).fit(sparse.csr_array(X), y)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("gamma", [0.0, 1.0, 2.0], "y must be positive for 'gamma'"),
+        ("tweedie", [-1.0, 1.0, 2.0], "y must not be negative for 'tweedie'"),
+        ("poisson", [-1.0, 1.0, 2.0], "y must not be negative for 'poisson'"),
+    ],
+)
+def test_targets_that_the_loss_does_not_take(loss, y, message):
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(loss).fit(np.ones((3, 2)), y)
+
+
+def test_structure_cannot_change_in_a_warm_start():
+    X, y = load_digits(return_X_y=True)
+    classifier = MLPClassifier((8,), max_iter=2, warm_start=True, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        classifier.fit(X / 16, y)
+    for change in (
+        dict(layer_norm=True), dict(residual=True), dict(activation="elu"),
+        dict(loss="squared_error"), dict(loss_params={"label_smoothing": 0.1}),
+        dict(connections=[None, np.ones((8, 10), bool)]),
+    ):  # fmt: skip
+        changed = pickle.loads(pickle.dumps(classifier)).set_params(**change)
+        with pytest.raises(ValueError, match="go on with the network that is there"):
+            changed.fit(X / 16, y)
