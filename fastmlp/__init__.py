@@ -14,6 +14,9 @@ from fastmlp._diagnostics import Finding as Finding
 from fastmlp._diagnostics import GradientCheck as GradientCheck
 from fastmlp._diagnostics import check_gradients as check_gradients
 from fastmlp._diagnostics import diagnose as diagnose
+from fastmlp._displays import GradientFlowDisplay as GradientFlowDisplay
+from fastmlp._displays import LossCurveDisplay as LossCurveDisplay
+from fastmlp._displays import WeightsDisplay as WeightsDisplay
 from fastmlp._estimators import MLPClassifier as MLPClassifier
 from fastmlp._estimators import MLPRegressor as MLPRegressor
 from fastmlp._network import Network as Network

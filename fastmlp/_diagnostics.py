@@ -1,18 +1,13 @@
-"""Gradients one can see: what a fit records of them, what it means, whether they are right."""
+"""What a fit looks like in words, and whether its gradients are right."""
 
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._data import Data
-
-ROWS_TO_PROBE = 1_000
-
-# An activation so near to an end of its range has next to no slope.
-MARGIN_OF_SATURATION = 0.01
-RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+from fastmlp._estimators import MLPClassifier, MLPRegressor
 
 # From where `diagnose` speaks.
 LARGE_FEATURE = 1e2  # root mean square
@@ -25,54 +20,23 @@ NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
 OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
 
 
-class Probe:
-    """Called after an epoch: norms and dead units on some of the training rows, by layers.
-
-    Parameters
-    ----------
-    network : Network
-    data : Data
-    order : ndarray of intp
-        The training rows.
-    alpha : float
-        L2, which counts in the gradient.
-    """
-
-    def __init__(self, network, data, order, alpha):
-        rows = np.sort(order)[:: -(-len(order) // ROWS_TO_PROBE)]
-        weight = data.sample_weight[rows]
-        self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
-        self._network, self._alpha = network, alpha
-        self._before = network.snapshot()
-
-    def __call__(self):
-        network = self._network
-        _, gradient, work = network._see(self._data, self._alpha)
-        now = network.snapshot()
-        update = now - self._before
-        self._before = now
-        dead, saturated = [], []
-        f = network._in_workspace(work, "f", self._data.n_rows)
-        for l, name in enumerate(network._activations_of_hidden):
-            dead.append(float(np.mean(~f[l].any(axis=0))))
-            if name in RANGES:
-                low, high = RANGES[name]
-                near = (f[l] < low + MARGIN_OF_SATURATION) | (f[l] > high - MARGIN_OF_SATURATION)
-                saturated.append(float(np.mean(near)))
-            else:
-                saturated.append(0.0)
-        return {
-            "gradient_norm": _norms(network, gradient),
-            "update_norm": _norms(network, update),
-            "weight_norm": _norms(network, now),
-            "dead_units": tuple(dead),
-            "saturated_units": tuple(saturated),
-        }
+def check_estimator(estimator):
+    if not isinstance(estimator, MLPClassifier | MLPRegressor):
+        raise TypeError(
+            "estimator must be an MLPClassifier or MLPRegressor of fastmlp (that of a pipeline is "
+            f"pipeline[-1], that of a search best_estimator_), got {estimator!r}"
+        )
 
 
-def _norms(network, flat):
-    """The norm of every layer's weights in a buffer of the parameters' layout."""
-    return tuple(float(np.linalg.norm(W.astype(float))) for W, _ in network._matrices(flat))
+def check_trained(estimator):
+    """Raise unless an estimator has been trained for an epoch."""
+    check_estimator(estimator)
+    check_is_fitted(estimator)
+    if not estimator.history_:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has its first weights and no epoch yet: call fit or "
+            "partial_fit"
+        )
 
 
 class Finding(NamedTuple):
@@ -103,6 +67,10 @@ class Finding(NamedTuple):
 
 class Diagnosis(list):
     """The findings of `diagnose`; printed, they are sentences.
+
+    Parameters
+    ----------
+    iterable : iterable of Finding
 
     Examples
     --------
@@ -142,7 +110,7 @@ def diagnose(estimator):
     >>> [finding.name for finding in fastmlp.diagnose(classifier)]
     ['vanishing gradients']
     """
-    check_is_fitted(estimator)
+    check_trained(estimator)
     history = {name: np.asarray(column, float) for name, column in estimator.history_.items()}
     findings = [_features(estimator)]
     if "gradient_norm" in history:
@@ -177,7 +145,7 @@ def _features(estimator):
 def _slopes(estimator, history):
     """The gradient's size for a weight of each layer, in the middle of all epochs."""
     sizes = [coefs.size for coefs in estimator.coefs_]
-    return np.median(history["gradient_norm"], axis=0) / np.sqrt(sizes)
+    return np.nanmedian(history["gradient_norm"], axis=0) / np.sqrt(sizes)
 
 
 def _vanishing(estimator, history):
@@ -194,7 +162,7 @@ def _vanishing(estimator, history):
 
 def _exploding(estimator, history):
     slopes = _slopes(estimator, history)
-    ratio = np.max(history["gradient_norm"] / (history["weight_norm"] + 1e-30))
+    ratio = np.nanmax(history["gradient_norm"] / (history["weight_norm"] + 1e-30))
     if len(slopes) >= 3 and slopes[0] > ORDERS_OF_MAGNITUDE * slopes[-1]:
         what = f"a weight of the last layer has a gradient of {slopes[-1]:.2g}, one of the first "
         what += f"layer of {slopes[0]:.2g}."
@@ -324,6 +292,7 @@ def check_gradients(
     >>> fastmlp.check_gradients(classifier, X, y).error < 1e-5
     True
     """
+    check_estimator(estimator)
     if not step > 0 or not n_parameters >= 1:
         raise ValueError(
             f"step must be > 0 and n_parameters >= 1, got {step!r} and {n_parameters!r}"

@@ -34,9 +34,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._data import Data, Features, trusted
-from fastmlp._diagnostics import Probe
 from fastmlp._network import Network, check_activation, check_layer_sizes
 from fastmlp._options import LOSS_PARAMS, SOLVER_PARAMS, Number, filled
+from fastmlp._probe import Probe
 from fastmlp._progress import progress
 from fastmlp._schedules import OF_SGD, SCHEDULE_PARAMS
 from fastmlp._threads import check_n_threads

@@ -87,12 +87,12 @@ class History:
         n_before = max(map(len, self.columns.values()), default=0)
         of_epoch = ("loss", "val_loss", "val_score", "learning_rate", "seconds")
         values = {name: getattr(epoch, name) for name in of_epoch} | measured
-        for name in [*self.columns, *(name for name in values if name not in self.columns)]:
-            value = values.get(name)
+        for name, value in values.items():
             if value is not None and name not in self.columns:
-                self.columns[name] = [np.nan] * n_before
-            if name in self.columns:
-                self.columns[name].append(np.nan if value is None else value)
+                self.columns[name] = [_unknown(value)] * n_before
+        for name, column in self.columns.items():
+            value = values.get(name)
+            column.append(_unknown(column[-1]) if value is None else value)
         if epoch.learning_rate is not None:
             self.loss_curve.append(epoch.loss)
             if epoch.val_score is not None:
@@ -117,6 +117,11 @@ class History:
             del numbers[lengths.get(key, 0) :]
         for name in [name for name in self.columns if ("columns", name) not in lengths]:
             del self.columns[name]
+
+
+def _unknown(like):
+    """NaN, or a tuple of them where others are."""
+    return (np.nan,) * len(like) if isinstance(like, tuple) else np.nan
 
 
 class Divergence(ValueError):

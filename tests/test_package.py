@@ -25,10 +25,12 @@ ORDER = ["__main__", "__init__", "_estimators", "_training", "_network"]
 BESIDE_THEM = {
     "_callbacks": set(),
     "_data": set(),
-    "_diagnostics": {"_data"},
+    "_diagnostics": {"_estimators"},
+    "_displays": {"_diagnostics"},
     "_initializers": set(),
     "_layout": {"_core"},
     "_options": set(),
+    "_probe": {"_data"},
     "_schedules": {"_options"},
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
@@ -62,7 +64,7 @@ def test_imports_run_one_way():
 
 def test_only_the_estimators_and_what_is_beside_them_import_scikit_learn():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    allowed = {"_estimators", "_callbacks", "_diagnostics", "_validation", "__main__"}
+    allowed = {"_estimators", "_callbacks", "_diagnostics", "_displays", "_validation", "__main__"}
     assert {module for module in modules if imports(module)[1]} == allowed
 
 
@@ -143,15 +145,18 @@ def test_command_is_installed(command, tmp_path):
     assert shown.stdout == f"fastmlp {fastmlp.__version__}\n"
 
 
-@pytest.mark.parametrize("module", [_estimators, _network, _training, "_show_config"])
+@pytest.mark.parametrize(
+    "module", [_estimators, _network, _training, "_diagnostics", "_show_config"]
+)
 def test_docstring_examples(module):
     if isinstance(module, str):
         module = importlib.import_module(f"fastmlp.{module}")
     assert doctest.testmod(module).failed == 0
 
 
-CLASSES = (fastmlp.MLPClassifier, fastmlp.MLPRegressor, fastmlp.Network, fastmlp.Epoch)
-PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, fastmlp.show_config)] + [
+CLASSES = tuple(public for public in vars(fastmlp).values() if inspect.isclass(public))
+FUNCTIONS = (fastmlp.show_config, fastmlp.diagnose, fastmlp.check_gradients)
+PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, *FUNCTIONS)] + [
     f"fastmlp.{public.__name__}.{name}"
     for public in CLASSES
     for name, method in vars(public).items()

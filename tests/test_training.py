@@ -256,3 +256,50 @@ def test_orders_drawn_ahead_are_those_drawn_in_time():
         assert fit(own, **parameters) == in_time
         assert shared.uniform() == own.uniform()
     assert fit(5, max_iter=4) == fit(np.random.RandomState(5), max_iter=4)
+
+
+# PyTorch's optimizers -----------------------------------------------------------------------------
+
+THEIRS = [
+    ("sgd", {"nesterov": False}, "SGD", {"momentum": 0.9}),
+    ("sgd", {}, "SGD", {"momentum": 0.9, "nesterov": True}),
+    ("adam", {}, "Adam", {}),
+    ("adam", {"amsgrad": True, "beta_2": 0.6}, "Adam", {"amsgrad": True, "betas": (0.9, 0.6)}),
+    ("adamw", {"weight_decay": 0.1}, "AdamW", {"weight_decay": 0.1}),
+    ("nadam", {}, "NAdam", {}),
+    ("rmsprop", {"rho": 0.95}, "RMSprop", {"alpha": 0.95}),
+    ("adagrad", {}, "Adagrad", {}),
+    ("adadelta", {"learning_rate": 1.0, "epsilon": 1e-4}, "Adadelta", {"lr": 1.0, "eps": 1e-4}),
+    ("rprop", {}, "Rprop", {}),
+]
+
+
+@pytest.mark.parametrize(("solver", "settings", "theirs", "their_settings"), THEIRS)
+def test_solver_is_that_of_pytorch_for_50_steps(solver, settings, theirs, their_settings):
+    torch = pytest.importorskip("torch")
+    network, X, y, w = make_problem("squared_error", "tanh", n_rows=40)
+    settings = {"learning_rate": 0.01, "epsilon": 1e-12} | settings
+    weights = [torch.tensor(W, requires_grad=True) for W in network.W]
+    biases = [torch.tensor(b, requires_grad=True) for b in network.b]
+    if theirs not in ("SGD", "Rprop"):
+        their_settings = {"eps": 1e-12} | their_settings
+    optimizer = getattr(torch.optim, theirs)(
+        [{"params": weights}, {"params": biases, "weight_decay": 0}]
+        if solver == "adamw"
+        else [*weights, *biases],
+        **{"lr": 0.01} | their_settings,
+    )
+    share = torch.tensor(w / w.sum())
+    for _ in range(50):
+        a = torch.tensor(X)
+        for l, (W, b) in enumerate(zip(weights, biases, strict=True)):
+            a = a @ W + b if l == len(weights) - 1 else torch.tanh(a @ W + b)
+        optimizer.zero_grad()
+        (0.5 * share @ ((a - torch.tensor(y)) ** 2).sum(dim=1)).backward()
+        optimizer.step()
+    descent, data = Descent(network, solver, settings), Data(Features.of(X), y, w)
+    for _ in range(50):
+        descent.epoch(data, np.arange(40), 40)
+    for W, b, their_W, their_b in zip(network.W, network.b, weights, biases, strict=True):
+        assert_allclose(W, their_W.detach().numpy(), rtol=1e-6, atol=1e-9)
+        assert_allclose(b, their_b.detach().numpy(), rtol=1e-6, atol=1e-9)

@@ -1,0 +1,183 @@
+"""What a fit records of its gradients, what `diagnose` says of it, and `check_gradients`."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+
+from fastmlp import Diagnosis, MLPClassifier, MLPRegressor, check_gradients, diagnose
+from fastmlp._core import ACTIVATIONS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RECORDED = ("gradient_norm", "update_norm", "weight_norm", "dead_units", "saturated_units")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+def fitted(digits, scale=1.0, **parameters):
+    X, y = digits
+    settings = {"max_iter": 8, "random_state": 0, "diagnostics": True, "tol": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MLPClassifier(**settings | parameters).fit(X * scale, y)
+
+
+# The history --------------------------------------------------------------------------------------
+
+
+def test_history_is_what_the_weights_and_gradients_say(digits):
+    X, y = digits[0][:900], digits[1][:900]
+    weights, records = [], []
+
+    def see(estimator, state):
+        weights.append([W.copy() for W in estimator.coefs_])
+        network = estimator._network
+        gradients = network.loss_and_gradients(X, y, alpha=estimator.alpha)
+        records.append([np.linalg.norm(dW) for dW in gradients.dW])
+
+    settings = {"dtype": "float64", "callbacks": see, "alpha": 0.1}
+    classifier = fitted((X, y), hidden_layer_sizes=(20, 10), **settings)
+    history = classifier.history_
+    assert {len(history[name]) for name in RECORDED} == {8}
+    assert_allclose(history["gradient_norm"], records)
+    assert_allclose(
+        history["weight_norm"], [[np.linalg.norm(W) for W in layers] for layers in weights]
+    )
+    updates = [
+        [np.linalg.norm(after - before) for before, after in zip(*pair, strict=True)]
+        for pair in itertools.pairwise(weights)
+    ]
+    assert_allclose(history["update_norm"][1:], updates)
+    assert all(len(shares) == 2 for shares in history["dead_units"])
+
+
+def test_dead_and_saturated_units(digits):
+    X, _ = digits
+    classifier = fitted(digits, hidden_layer_sizes=(20, 20), activation=["relu", "tanh"])
+    first, second = (classifier.activations(X[::2], layer=l) for l in (0, 1))
+    assert_allclose(classifier.history_["dead_units"][-1], [np.mean(~first.any(axis=0)), 0])
+    assert_allclose(classifier.history_["saturated_units"][-1], [0, np.mean(abs(second) > 0.99)])
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_recording_changes_nothing_else(digits, solver):
+    pair = [fitted(digits, solver=solver, diagnostics=flag) for flag in (False, True)]
+    assert pair[0].loss_ == pair[1].loss_
+    assert not set(RECORDED) & set(pair[0].history_)
+    assert set(RECORDED) <= set(pair[1].history_)
+
+
+def test_epochs_without_diagnostics_are_nan(digits):
+    X, y = digits
+    classifier = fitted(digits, diagnostics=False, warm_start=True, max_iter=2)
+    classifier.set_params(diagnostics=True).fit(X, y)
+    classifier.set_params(diagnostics=False).fit(X, y)
+    norms = np.array(classifier.history_["gradient_norm"])
+    assert np.isnan(norms).all(axis=1).tolist() == [True, True, False, False, True, True]
+    assert isinstance(diagnose(classifier), Diagnosis)
+
+
+def test_sparse_rows_are_probed_alike(digits):
+    X, y = digits
+    norms = [
+        fitted((rows, y), solver="sgd").history_["gradient_norm"] for rows in (X, csr_array(X))
+    ]
+    assert_allclose(*norms, rtol=1e-3)
+
+
+# diagnose -----------------------------------------------------------------------------------------
+
+SICK = {
+    "vanishing gradients": dict(hidden_layer_sizes=[30] * 6, activation="logistic", max_iter=20),
+    "exploding gradients": dict(
+        hidden_layer_sizes=[30] * 6, init=lambda shape, rs: rs.standard_normal(shape)
+    ),
+    "dead units": dict(hidden_layer_sizes=[30] * 3, learning_rate_init=1.0),
+    "saturated units": dict(activation="tanh", scale=20.0),
+    "learning rate too high": dict(
+        solver="sgd", learning_rate_init=2.0, momentum=0.99, max_iter=20, activation="tanh"
+    ),
+    "learning rate too low": dict(learning_rate_init=1e-6),
+    "unscaled features": dict(scale=np.r_[1e4, np.ones(63) * 1e4]),
+    "no gradients": dict(diagnostics=False),
+}
+
+
+@pytest.mark.parametrize("name", SICK)
+def test_diagnose_sees(digits, name):
+    diagnosis = diagnose(fitted(digits, **SICK[name]))
+    assert name in [finding.name for finding in diagnosis]
+    assert f"{name}: " in str(diagnosis)
+    assert "Try " in str(diagnosis)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "silu"])
+def test_nothing_stands_out_in_a_healthy_fit(digits, activation):
+    healthy = fitted(digits, activation=activation, max_iter=150, learning_rate_init=3e-3)
+    assert str(diagnose(healthy)) == "Nothing stands out."
+
+
+def test_diagnose_refuses():
+    with pytest.raises(TypeError, match="estimator must be an MLPClassifier or MLPRegressor"):
+        diagnose("a network")
+    with pytest.raises(NotFittedError):
+        diagnose(MLPClassifier())
+    with pytest.raises(NotFittedError, match="no epoch yet"):
+        diagnose(MLPClassifier().initialize(3, [0, 1]))
+
+
+# check_gradients ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_check_gradients(activation):
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 2))
+    regressor = MLPRegressor(hidden_layer_sizes=(5, 6), activation=activation, random_state=1)
+    check = check_gradients(regressor, X, y, n_parameters=1000)
+    assert check.error < 1e-4
+    assert check.n_checked == 4 * 5 + 5 + 5 * 6 + 6 + 6 * 2 + 2
+
+
+def test_check_gradients_sees_an_error(digits, monkeypatch):
+    X, y = digits
+    classifier = fitted(digits, max_iter=2)
+    network = type(classifier._network)
+    right = network._full_gradient
+
+    def wrong(self, data, gradient, *penalties):
+        loss = right(self, data, gradient, *penalties)
+        gradient[self._layers["b"][2]] += 1e-3
+        return loss
+
+    monkeypatch.setattr(network, "_full_gradient", wrong)
+    check = check_gradients(classifier, X[:50], y[:50], n_parameters=10**6)
+    assert check.where == "intercepts_[1][0]"
+    assert check.error > 0.01
+
+
+def test_check_gradients_leaves_the_estimator_alone(digits):
+    X, y = digits
+    classifier = fitted(digits, max_iter=2)
+    before = [W.copy() for W in classifier.coefs_]
+    check_gradients(classifier, X[:50], y[:50])
+    assert all(map(np.array_equal, before, classifier.coefs_))
+    unfitted = MLPClassifier()
+    check_gradients(unfitted, X[:50], y[:50])
+    assert vars(unfitted) == vars(MLPClassifier())
+
+
+@pytest.mark.parametrize("options", [dict(step=0), dict(step=np.nan), dict(n_parameters=0)])
+def test_check_gradients_refuses(digits, options):
+    with pytest.raises(ValueError, match=r"step must be > 0 and n_parameters >= 1"):
+        check_gradients(MLPClassifier(), *digits, **options)
