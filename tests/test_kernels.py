@@ -6,8 +6,10 @@ import reference
 import scipy.special
 from numpy.testing import assert_allclose
 from test_core import as_reference
+from test_regularization import EVERYTHING
 
 from fastmlp import MLPClassifier, Network, _core
+from fastmlp._core import ACTIVATIONS, SOLVERS
 
 KERNELS = _core.kernel_names()
 WITH_FUSED_MULTIPLY_ADD = [name for name in KERNELS if name in ("avx512", "avx2")]
@@ -96,7 +98,8 @@ def fitted(dtype="float32", **parameters):
     )  # fmt: skip
     classifier.fit(X, y)
     arrays = [*classifier.coefs_, *classifier.intercepts_, classifier.predict_proba(X)]
-    return [array.tobytes() for array in arrays]
+    loss = classifier.loss_ if parameters["solver"] == "lbfgs" else classifier.loss_curve_
+    return [array.tobytes() for array in arrays], loss
 
 
 @pytest.mark.skipif(len(WITH_FUSED_MULTIPLY_ADD) < 2, reason="this CPU has just one of them")
@@ -107,6 +110,24 @@ def test_bits_do_not_depend_on_the_width_of_vectors(with_kernels, dtype, solver)
     fits = [
         with_kernels(name, lambda: fitted(dtype, solver=solver)) for name in WITH_FUSED_MULTIPLY_ADD
     ]
+    assert fits[0] == fits[1]
+
+
+@pytest.mark.skipif(len(WITH_FUSED_MULTIPLY_ADD) < 2, reason="this CPU has just one of them")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_nor_do_they_with_all_that_a_layer_can_have(with_kernels, dtype, solver):
+    options = EVERYTHING | {
+        "solver": solver, "max_iter": 3, "hidden_layer_sizes": (23, 23, 40), "connections": None,
+    }  # fmt: skip
+    X, y = np.random.RandomState(0).standard_normal((300, 37)), np.arange(300) % 4
+
+    def fitted():
+        classifier = MLPClassifier(**options, dtype=dtype).fit(X, y)
+        return [array.tobytes() for array in classifier.coefs_], classifier.loss_curve_
+
+    fits = [with_kernels(name, fitted) for name in WITH_FUSED_MULTIPLY_ADD]
     assert fits[0] == fits[1]
 
 
@@ -166,6 +187,38 @@ def test_elementwise_functions(kernels, name, dtype):
     normal = np.abs(want) >= info.tiny
     assert error[normal].max() <= ULPS[name]
     assert (np.abs(got[~normal]) <= 2 * info.tiny).all()
+
+
+# How far from the exact value, in units in the last place of it, or of |z| where it comes near to
+# its zero: functions are made of others that round.
+ULPS_OF_OTHERS = {
+    "identity": 0, "relu": 0, "leaky_relu": 1, "elu": 3, "selu": 5, "gelu": 8, "silu": 5, "mish": 8,
+    "softplus": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ULPS_OF_OTHERS)
+@pytest.mark.parametrize("dtype", RTOL)
+def test_other_activations(kernels, name, dtype):
+    reach, info = REACH[dtype], np.finfo(dtype)
+    z = np.concatenate([
+        np.linspace(-reach, reach, 20_001),
+        np.linspace(-8, 8, 20_001),
+        np.geomspace(info.tiny, 1, 2_000),
+        -np.geomspace(info.tiny, 1, 2_000),
+        [0.0, info.max / 2, info.min / 2],
+    ]).astype(dtype)  # fmt: skip
+    with np.errstate(all="ignore"):
+        want = reference.ACTIVATIONS[name](z.astype(float))
+    got = elementwise(name, z).astype(float)
+    assert np.isfinite(got).all()
+    error = np.abs(got - want)
+    size = np.maximum(np.abs(want), np.minimum(np.abs(z.astype(float)), 1))
+    assert (error <= ULPS_OF_OTHERS[name] * info.eps * size + 2 * info.tiny).all()
+
+
+def test_every_activation_is_compared():
+    assert {"tanh", "logistic", *ULPS_OF_OTHERS} == set(ACTIVATIONS)
 
 
 def dtype_of(name):

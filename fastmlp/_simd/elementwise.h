@@ -314,8 +314,8 @@ static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
     for (; i + 32 <= n; i += 32)
         for (int s = 0; s < 32; s++)
             sums[s] += (double)W[i + s] * W[i + s];
-    for (; i < n; i++)
-        sums[0] += (double)W[i] * W[i];
+    for (int s = 0; i + s < n; s++)
+        sums[s] += (double)W[i + s] * W[i + s];
     for (int s = 0; s < 32; s++)
         total += sums[s];
     return total;

@@ -1,6 +1,8 @@
 /* What else may be done to a row of a layer: normalisation, dropout, noise. */
 
-#define SUMS 16 /* whatever the width of a vector, so that the bits do not depend on it */
+/* So many sums whatever the width of a vector, and what is left of a row goes to the first of them,
+   each to its own: so the bits do not depend on the width. */
+#define SUMS 16
 
 ALWAYS_INLINE REAL NAME(total)(const REAL *sums)
 {
@@ -17,8 +19,8 @@ static REAL NAME(sum)(const REAL *x, ptrdiff_t n)
     for (; i + SUMS <= n; i += SUMS)
         for (int s = 0; s < SUMS; s++)
             sums[s] += x[i + s];
-    for (; i < n; i++)
-        sums[0] += x[i];
+    for (int s = 0; i + s < n; s++)
+        sums[s] += x[i + s];
     return NAME(total)(sums);
 }
 
@@ -29,8 +31,8 @@ static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
     for (; i + SUMS <= n; i += SUMS)
         for (int s = 0; s < SUMS; s++)
             sums[s] += x[i + s] * y[i + s];
-    for (; i < n; i++)
-        sums[0] += x[i] * y[i];
+    for (int s = 0; i + s < n; s++)
+        sums[s] += x[i + s] * y[i + s];
     return NAME(total)(sums);
 }
 
