@@ -71,6 +71,7 @@ class Diagnosis(list):
     Parameters
     ----------
     iterable : iterable of Finding
+        What is seen.
 
     Examples
     --------

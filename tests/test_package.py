@@ -30,6 +30,7 @@ BESIDE_THEM = {
     "_initializers": set(),
     "_layout": {"_core"},
     "_options": set(),
+    "_parameters": {"_core", "_options", "_schedules"},
     "_probe": {"_data"},
     "_schedules": {"_options"},
     "_progress": set(),
@@ -64,7 +65,15 @@ def test_imports_run_one_way():
 
 def test_only_the_estimators_and_what_is_beside_them_import_scikit_learn():
     modules = {path.stem for path in PACKAGE.glob("*.py")}
-    allowed = {"_estimators", "_callbacks", "_diagnostics", "_displays", "_validation", "__main__"}
+    allowed = {
+        "_estimators",
+        "_callbacks",
+        "_diagnostics",
+        "_displays",
+        "_parameters",
+        "_validation",
+        "__main__",
+    }
     assert {module for module in modules if imports(module)[1]} == allowed
 
 
