@@ -1074,8 +1074,13 @@ cdef inline double reciprocal(double weight_sum) noexcept nogil:
     return 1 / weight_sum if weight_sum > 1e-300 else 0
 
 
-cdef Loss loss_of(Py_ssize_t kind, const double[::1] params) noexcept nogil:
+cdef Loss loss_of(
+    Py_ssize_t kind, const double[::1] params, const Layer[::1] layers,
+) except *:
     cdef Loss loss
+    if params.shape[0] == 0 or (kind == QUANTILE and params.shape[0] > 1
+                                and params.shape[0] != layers[layers.shape[0] - 1].n_out):
+        raise ValueError("loss_params must have a number, or one for each output")
     loss.kind, loss.params, loss.n_params = kind, &params[0], params.shape[0]
     return loss
 
@@ -1232,7 +1237,7 @@ def train(
     cdef Py_ssize_t step = 0, start = 0, n = 0, l = 0, i
     cdef double scale = 0, factor = 1
     cdef Source source = source_of(X, indices, indptr)
-    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef Regularizer rules = regularizer[0]
     cdef bint whole = rules.clip_norm > 0       # whether the whole gradient comes before any move
     cdef const real* mask = or_null(connections)
@@ -1315,9 +1320,9 @@ def train(
                     average_block(rules.averaging, now.t, blocks[i], &layers[0], &params[0],
                                   &average[0])
                 wait_for_all()
+        if omp_get_thread_num() == 0:   # they all have come to the same
+            solver[0] = now
         restore_denormals(denormals)
-    for step in range(n_steps):
-        solver[0] = next_step(solver[0], learning_rates[step])
 
 
 def add_gradient(
@@ -1352,7 +1357,7 @@ def add_gradient(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
-    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef const real* mask = or_null(connections)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
@@ -1407,7 +1412,7 @@ def evaluate(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
     cdef Rows rows = all_rows(order.shape[0], capacity,
                               ordered(source_of(X, indices, indptr), &order[0]))
-    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
@@ -1449,7 +1454,7 @@ def forward(
     cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr)
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
-    cdef Loss loss = loss_of(loss_kind, loss_params)
+    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef unsigned long long denormals = 0
     check_table(layers, params, work, capacity)
     check_out(layers, out, n_rows)
@@ -1548,7 +1553,7 @@ cdef class Predictor:
         cdef const Layer* layers = &self.layers[0]
         cdef Py_ssize_t n_layers = self.layers.shape[0] - 1, i, block_rows = self.block_rows
         cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0
-        cdef Loss loss = loss_of(self.loss_kind, self.loss_params)
+        cdef Loss loss = loss_of(self.loss_kind, self.loss_params, self.layers)
         for i in range(len(workspaces)):
             works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
         if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row

@@ -1,5 +1,6 @@
 """What a fit looks like in words, and whether its gradients are right."""
 
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -151,13 +152,14 @@ def _slopes(estimator, history):
 
 def _vanishing(estimator, history):
     slopes = _slopes(estimator, history)
-    if len(slopes) < 3 or slopes[0] * ORDERS_OF_MAGNITUDE >= slopes[-1]:
+    if len(slopes) < 3 or not slopes[0] * ORDERS_OF_MAGNITUDE < slopes[-1]:
         return None
     return Finding(
         "vanishing gradients",
         f"a weight of the first layer has a gradient of {slopes[0]:.2g}, one of the last layer of "
         f"{slopes[-1]:.2g}.",
-        "activation='relu' with init='he_normal', layer_norm=True, residual=True, or fewer layers",
+        "activation='relu' with init='he_normal', 'tanh' with init='orthogonal', residual=True "
+        "with layer_norm=True, or fewer layers",
     )
 
 
@@ -174,13 +176,18 @@ def _exploding(estimator, history):
     return Finding(
         "exploding gradients",
         what,
-        "clip_norm=1.0, layer_norm=True, smaller first weights (init), or a lower "
-        "learning_rate_init",
+        "smaller first weights (init='he_normal' or 'orthogonal'), layer_norm=True, a lower "
+        "learning_rate_init, or clip_norm=1.0",
     )
 
 
+def _latest(shares):
+    """Those of the last epoch in which they were recorded."""
+    return shares[~np.isnan(shares).any(axis=1)][-1]
+
+
 def _dead(history):
-    share = history["dead_units"][-1]
+    share = _latest(history["dead_units"])
     if share.size == 0 or share.max() <= DEAD:
         return None
     return Finding(
@@ -193,7 +200,7 @@ def _dead(history):
 
 
 def _saturated(history):
-    share = history["saturated_units"][-1]
+    share = _latest(history["saturated_units"])
     if share.size == 0 or share.max() <= SATURATED:
         return None
     return Finding(
@@ -294,10 +301,10 @@ def check_gradients(
     True
     """
     check_estimator(estimator)
-    if not step > 0 or not n_parameters >= 1:
-        raise ValueError(
-            f"step must be > 0 and n_parameters >= 1, got {step!r} and {n_parameters!r}"
-        )
+    if not isinstance(step, Real) or not 0 < step < np.inf:
+        raise ValueError(f"step must be a number > 0, got {step!r}")
+    if not isinstance(n_parameters, Integral) or n_parameters < 1:
+        raise ValueError(f"n_parameters must be a whole number >= 1, got {n_parameters!r}")
     network, data = estimator._twin_in_float64(X, y, sample_weight)
     gradient = np.zeros_like(network._flat)
     penalties = (estimator.alpha, estimator.l1)
@@ -321,6 +328,8 @@ def check_gradients(
         error = float(abs(derivative - difference) / largest)
         if not error <= worst.error:
             worst = GradientCheck(error, where, derivative, difference, len(places))
+        if np.isnan(error):
+            break
     return worst
 
 

@@ -80,6 +80,9 @@ LOSSES_OF_REGRESSOR = {
     "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
 }  # fmt: skip
 
+# Schedules that are meant to be over at max_iter: no sign that there was no convergence.
+WITH_AN_END = ("cosine", "one_cycle")
+
 LARGEST_AUTO_BATCH = 200
 
 # What a fit sets.
@@ -250,12 +253,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
+            batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
-                watch = watch._replace(measure=Probe(self._network, data, order, self.alpha))
+                penalties = self.alpha / batch_size, self.l1 / batch_size
+                watch = watch._replace(measure=Probe(self._network, data, order, *penalties))
             if self.solver == "lbfgs":
                 self._fit_lbfgs(data, watch)
             else:
-                self._fit_epochs(data, order, watch, random_state, max_iter, is_partial)
+                self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
         return self
 
     def _validate_rows(self, X, y, dtype, *, reset):
@@ -297,6 +302,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _build(self, layer_sizes, dtype, random_state):
         """A new network with its first weights, and nothing learned."""
+        loss = self._network_loss()
+        filled("loss_params", loss, self.loss_params, LOSS_PARAMS, shown=self.loss)
         self._network = Network(
             layer_sizes,
             self.activation,
@@ -342,7 +349,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 stacklevel=5,
             )
 
-    def _fit_epochs(self, data, order, watch, random_state, max_iter, is_partial):
+    def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
         # of a number check_random_state has made a generator of its own
         is_private = isinstance(self.random_state, Integral) or not watch.may_draw
@@ -354,11 +361,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             self._history,
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
             watch,
-            batch_size=self._check_batch_size(len(order)),
+            batch_size=batch_size,
             max_iter=max_iter,
         )
         self._publish(self._history)
-        if not (is_over or is_partial):
+        if not (is_over or is_partial or self.learning_rate in WITH_AN_END):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
@@ -395,12 +402,16 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _descent_for(self, network, random_state, *, keep_state):
         settings = settings_of_descent(self, network.n_layers - 1)
-        descent = getattr(self, "_descent", None)
-        if keep_state and descent is not None and descent.goes_on_with(self.solver, settings):
-            descent.change(settings)
-            return descent
+        descent = getattr(self, "_descent", None) if keep_state else None
+        if descent is not None and not descent.goes_on_with(self.solver, settings):
+            descent = None
         is_random = self.input_noise > 0 or any(settings["dropout"])
-        seed = random_state.randint(2**62) if is_random else 0
+        seed = 0 if descent is None else descent.seed
+        if is_random and seed == 0:
+            seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        if descent is not None:
+            descent.change(settings, seed)
+            return descent
         return Descent(network, self.solver, settings, seed)
 
     def _publish(self, history):
@@ -497,6 +508,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     def _check_batch_size(self, n_rows):
+        if self.solver == "lbfgs":
+            return n_rows
         if self.solver == "rprop":
             if self.batch_size != "auto" and self.batch_size < n_rows:
                 raise ValueError(
@@ -516,27 +529,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _twin_in_float64(self, X, y, sample_weight):
         """The network, fitted or as it would begin, in float64, and the rows as its data."""
-        is_fitted = self.__sklearn_is_fitted__()
         twin = clone(self).set_params(dtype="float64")
-        twin._validate_params()
-        rows, targets = twin._validate_rows(X, y, "float64", reset=True)
-        if is_fitted:
-            for name in ("classes_", "_target_kind", "n_outputs_"):
-                if hasattr(self, name):
-                    setattr(twin, name, getattr(self, name))
+        if self.__sklearn_is_fitted__():
+            vars(twin).update({name: value for name, value in vars(self).items() if name in FITTED})
+            rows, targets = twin._validate_rows(X, y, "float64", reset=False)
             encoded = twin._encode_validation_targets(targets)
+            twin._network = self._network._copy_as("float64")
         else:
+            twin._validate_params()
+            rows, targets = twin._validate_rows(X, y, "float64", reset=True)
             encoded = twin._encode_targets(targets, classes_are_known=False)
-        sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
-        twin._build(sizes, "float64", check_random_state(self.random_state))
-        network = twin._network
-        if is_fitted:
-            network.params = self._network.params
-            for ours, theirs in zip(network.norms, self._network.norms, strict=True):
-                for view, number in zip(ours or (), theirs or (), strict=True):
-                    view[...] = number
+            sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
+            twin._build(sizes, "float64", check_random_state(twin.random_state))
         weight = twin._whole_weight(sample_weight, rows, targets)
-        return network, twin._network_data(rows, encoded, weight)
+        return twin._network, twin._network_data(rows, encoded, weight)
 
     # What is there after a fit -------------------------------------------------------------------
 
@@ -664,7 +670,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
 
 class MLPClassifier(ClassifierMixin, _MLP):
-    __doc__ = f"""A multilayer perceptron for classification, trained on the log loss.
+    __doc__ = f"""A multilayer perceptron for classification.
 
     Binary, multiclass and multilabel (y an indicator matrix). Parameters, attributes and results
     are those of scikit-learn's class of this name.
@@ -1102,21 +1108,23 @@ class MLPRegressor(RegressorMixin, _MLP):
         return self.loss
 
     def _encode_targets(self, y, *, classes_are_known):
-        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
-        n_quantiles = len(self._quantiles())
-        if n_quantiles > 1:
-            if self.n_outputs_ > 1:
-                raise ValueError(
-                    f"several quantiles need one y, got {self.n_outputs_} columns and quantiles "
-                    f"{self._quantiles()}"
-                )
-            self.n_outputs_ = n_quantiles
+        self.n_outputs_ = self._outputs_for(1 if y.ndim == 1 else y.shape[1])
         return y
+
+    def _outputs_for(self, n_columns):
+        """How many outputs the network has for so many columns of y."""
+        n_quantiles = len(self._quantiles())
+        if n_quantiles > 1 and n_columns > 1:
+            raise ValueError(
+                f"several quantiles need one y, got {n_columns} columns and quantiles "
+                f"{self._quantiles()}"
+            )
+        return max(n_columns, n_quantiles)
 
     def _quantiles(self):
         """Those to predict; none for other losses."""
         options = filled("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
-        return np.ravel(options.get("quantiles", [])).tolist()
+        return options.get("quantiles", ())
 
     def _encode_validation_targets(self, y):
         return y
@@ -1124,7 +1132,7 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _score_output(self, y, output, sample_weight):
         if not np.isfinite(output).all():
             return np.nan
-        quantiles = self._quantiles()
+        quantiles = self._network.loss_params.get("quantiles")
         with np.errstate(over="ignore"):  # just before it diverges
             if not quantiles:
                 return r2_score(y, output, sample_weight=sample_weight)
@@ -1161,7 +1169,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> regressor.score(X, X.ravel() ** 2) > 0.99
         True
         """
-        if self.loss != "quantile":
+        if "quantiles" not in self._fitted_network().loss_params:
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 
@@ -1236,7 +1244,7 @@ class MLPRegressor(RegressorMixin, _MLP):
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
         with self._unchanged_on_error():
             self._forget()
-            self.n_outputs_ = int(n_outputs)
+            self.n_outputs_ = self._outputs_for(int(n_outputs))
             return self._initialize(n_features)
 
     def predict(self, X):

@@ -150,7 +150,10 @@ def check_connections(connections, layer_sizes):
         )
     checked = []
     for l, (given, shape) in enumerate(zip(connections, shapes, strict=True)):
-        matrix = None if given is None else np.array(given)
+        try:
+            matrix = None if given is None else np.array(given)
+        except ValueError:  # rows of different lengths
+            matrix = np.zeros(0)
         if matrix is not None and matrix.shape != shape:
             raise ValueError(
                 f"connections[{l}] must have shape {shape}, that of W[{l}], got {matrix.shape}"
@@ -196,7 +199,7 @@ TARGETS = {
     "logistic_squared_error": (lambda y: (y >= 0) & (y <= 1), "lie between 0 and 1"),
     "poisson": (lambda y: y >= 0, "not be negative"),
     "tweedie": (lambda y: y >= 0, "not be negative"),
-    "gamma": (lambda y: y > 0, "be positive"),
+    "gamma": (lambda y: y >= np.finfo(y.dtype).tiny, "be positive (and a normal number)"),
 }
 
 
@@ -330,7 +333,7 @@ class Network:
 
     @property
     def _n_quantiles(self):
-        return int(np.size(self._loss_params.get("quantiles", 0.5)))
+        return len(self._loss_params.get("quantiles", (0.5,)))
 
     def _lay_out(self):
         """The tables and the (zeroed) parameters; all that follows from the arguments."""
@@ -386,6 +389,28 @@ class Network:
         """Set the weights to 0 where no connection is."""
         if len(self._mask):
             self._flat *= self._mask
+
+    def _shorten(self, max_norm):
+        """Shorten the weight vectors of units that are longer than this."""
+        for W, _ in self.params:
+            norms = np.linalg.norm(W.astype(float), axis=0)
+            longer = norms > max_norm
+            W[:, longer] *= (max_norm / norms[longer]).astype(W.dtype)
+
+    def _copy_as(self, dtype):
+        """The same network in another arithmetic."""
+        twin = object.__new__(type(self))
+        state = self.__getstate__()
+        del state["flat"]
+        vars(twin).update(state | {"_dtype": np.dtype(dtype)})
+        twin._lay_out()
+        for ours, theirs in zip(twin.params, self.params, strict=True):
+            for view, numbers in zip(ours, theirs, strict=True):
+                view[...] = numbers
+        for ours, theirs in zip(twin.norms, self.norms, strict=True):
+            for view, numbers in zip(ours or (), theirs or (), strict=True):
+                view[...] = numbers
+        return twin
 
     def _initialize(self, init, random_state):
         activations = (*self._activations_of_hidden, *self._activations_of_hidden[-1:])
@@ -627,11 +652,11 @@ class Network:
         delta = self._in_workspace(work, "delta", data.n_rows)
         return Gradients(loss, delta, list(dW), list(db))
 
-    def _see(self, data, alpha):
+    def _see(self, data, alpha, l1=0.0):
         """Loss, gradient, and a workspace with every z, a and delta of these rows."""
         gradient = aligned_zeros(self._flat.shape, self.dtype)
         work = self._workspace(data.n_rows, self._table(EVERYTHING), dense=data.is_dense)
-        return self._add_gradient(data, gradient, work, alpha), gradient, work
+        return self._add_gradient(data, gradient, work, alpha, l1), gradient, work
 
     def _table(self, kept, *perturbation):
         return with_workspace(self._layers, self._n_targets, kept, *perturbation)

@@ -4,7 +4,7 @@ An option is a row in one of the tables below; `filled` checks what a user has g
 defaults.
 """
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 
@@ -12,20 +12,25 @@ import numpy as np
 class Number:
     """A number of an interval, written as in mathematics: ``Number(0.5, '[0, 1)')``."""
 
-    def __init__(self, default, interval, kind=Real):
+    def __init__(self, default, interval):
         self.default = default
         self._interval = interval
-        self._kind = kind
         self._low, self._high = map(float, interval[1:-1].split(","))
 
     def __str__(self):
-        return f"{'a whole number' if self._kind is Integral else 'a number'} in {self._interval}"
+        return f"a number in {self._interval}"
 
-    def admits(self, value):
-        if not isinstance(value, self._kind) or isinstance(value, bool):
-            return False
+    def taken(self, value):
+        """The value as a float, or None if it is not allowed."""
+        if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+            return None
+        try:
+            value = float(value)
+        except OverflowError:
+            return None
         above = value >= self._low if self._interval[0] == "[" else value > self._low
-        return above and (value <= self._high if self._interval[-1] == "]" else value < self._high)
+        below = value <= self._high if self._interval[-1] == "]" else value < self._high
+        return value if above and below else None
 
 
 class Flag:
@@ -37,25 +42,25 @@ class Flag:
     def __str__(self):
         return "True or False"
 
-    def admits(self, value):
-        return isinstance(value, (bool, np.bool_))
+    def taken(self, value):
+        return bool(value) if isinstance(value, bool | np.bool_) else None
 
 
 class Quantiles:
-    """A quantile, or several in ascending order."""
+    """A quantile, or several in ascending order: a tuple."""
 
-    default = 0.5
+    default = (0.5,)
 
     def __str__(self):
         return "a number in (0, 1) or an ascending list of them"
 
-    def admits(self, value):
+    def taken(self, value):
         one = Number(0.5, "(0, 1)")
-        if not isinstance(value, list | tuple | np.ndarray):
-            return one.admits(value)
-        several = list(value)
-        ascending = all(one.admits(q) for q in several) and sorted(set(several)) == several
-        return bool(several) and ascending
+        given = list(value) if isinstance(value, list | tuple) or np.ndim(value) == 1 else [value]
+        several = [one.taken(quantile) for quantile in given]
+        if not several or None in several or sorted(set(several)) != several:
+            return None
+        return tuple(several)
 
 
 LOSS_PARAMS = {
@@ -81,8 +86,8 @@ SOLVER_PARAMS = {
 }
 
 
-def filled(argument, choice, given, table):
-    """The options of a choice: those given, and the defaults of the others.
+def filled(argument, choice, given, table, shown=None):
+    """The options of a choice: those given, copied, and the defaults of the others.
 
     Parameters
     ----------
@@ -93,14 +98,18 @@ def filled(argument, choice, given, table):
     given : dict or None
     table : dict of dict
         choice: name: `Number` or the like.
+    shown : str or None
+        What messages call the choice, if not by its name.
     """
     options = table.get(choice, {})
     if given is not None and not isinstance(given, dict):
         raise TypeError(f"{argument} must be a dict or None, got {given!r}")
+    result = {name: option.default for name, option in options.items()}
     for name, value in (given or {}).items():
         if name not in options:
             known = f"takes {sorted(options)}" if options else "takes none"
-            raise ValueError(f"{argument}: {choice!r} {known}, got {name!r}")
-        if not options[name].admits(value):
+            raise ValueError(f"{argument}: {shown or choice!r} {known}, got {name!r}")
+        result[name] = options[name].taken(value)
+        if result[name] is None:
             raise ValueError(f"{argument}[{name!r}] must be {options[name]}, got {value!r}")
-    return {name: option.default for name, option in options.items()} | (given or {})
+    return result

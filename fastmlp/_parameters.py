@@ -33,8 +33,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch; 'adaptive', a fifth of the
         rate at every plateau.
     learning_rate_init : float, default=1e-3
-        The rate that the schedule changes. 'adadelta' was meant for 1, 'rprop' (where it is the
-        first step's size) and 'adagrad' for 0.01.
+        The rate that the schedule changes. 'adadelta' was meant for 1 with ``epsilon=1e-6``,
+        'rprop' (where it is the first step's size) and 'adagrad' for 0.01.
     power_t : float, default=0.5
         The exponent of 'invscaling'.
     max_iter : int, default=200
@@ -57,7 +57,7 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Of 'sgd'.
     early_stopping : bool, default=False
         Whether a part of the rows is set aside, its score ends the training, and the weights that
-        scored best are kept. Of 'adam' and 'sgd'; 'lbfgs' takes no notice of it.
+        scored best are kept. 'lbfgs' takes no notice of it.
     validation_fraction : float in [0, 1), default=0.1
         That part.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
@@ -84,7 +84,7 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         ``set_callbacks``.
     max_seconds : float or None, default=None
         A budget of time: ``fit`` ends at the first mini-batch after it, and the model is that of
-        this moment.
+        this moment. A schedule still counts ``max_iter`` epochs.
     loss_params : dict or None, default=None
         Options of the loss: see `loss`.
     solver_params : dict or None, default=None
@@ -96,8 +96,9 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         of 'exponential' (0.95 an epoch), ``final`` of 'cosine' (0, a share of the rate),
         ``period``, ``multiplier`` and ``final`` of 'cosine_restarts' (10 epochs, 2, 0),
         ``peak_at``, ``start`` and ``final`` of 'one_cycle' (0.3 of ``max_iter``, 0.04, 1e-4),
-        ``factor`` and ``patience`` of 'plateau' (0.1, 5 epochs); and of each of them ``warmup``,
-        epochs in which the rate rises from 0 in a straight line (0).
+        ``factor`` and ``patience`` of 'plateau' (0.1, 5 epochs; fewer than ``n_iter_no_change``,
+        which are counted anew when the rate has fallen, down to 1e-6); and of each of them
+        ``warmup``, epochs in which the rate rises from 0 in a straight line (0).
     weight_decay : float or None, default=None
         ``learning_rate * weight_decay * W`` is taken off the weights in every step, apart from
         the gradient. None is 0.01 for 'adamw' and 0 for the others.
@@ -124,7 +125,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Whether every hidden layer's weighted inputs are normalised over its units, with a gain and
         a shift that are learned (``norms_``).
     residual : bool, default=False
-        Whether a hidden layer's input is added to its output where both are equally wide.
+        Whether a hidden layer's input is added to its output where both are equally wide; not in
+        the first one, whose input is X.
     init : None, str, callable or list, default=None
         The first weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
@@ -155,8 +157,9 @@ ATTRIBUTES = """coefs_ : list of ndarray
     best_validation_score_ : float or None
         The largest of them.
     history_ : dict of list of float
-        A number for every epoch under 'loss', 'learning_rate' (that of its last step) and
-        'seconds', and with validation rows under 'val_loss' (without penalty) and 'val_score'.
+        A number for every epoch under 'loss', 'learning_rate' (that of its last step; not for
+        'lbfgs') and 'seconds', and with validation rows under 'val_loss' (without penalty) and
+        'val_score'.
         With ``diagnostics`` a tuple with a number for each layer of weights under 'gradient_norm',
         'update_norm' (of what the epoch has changed) and 'weight_norm', and for each hidden layer
         under 'dead_units' (the share that answers 0 to every row) and 'saturated_units'
@@ -164,7 +167,7 @@ ATTRIBUTES = """coefs_ : list of ndarray
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
     t_ : int
-        Training rows that 'sgd' and 'adam' have seen so far.
+        Training rows that mini-batch solvers have seen so far.
     n_layers_ : int
         Layers of nodes: inputs, hidden, outputs.
     n_outputs_ : int
@@ -224,12 +227,11 @@ CONSTRAINTS = {
     "diagnostics": ["boolean"],
 }
 
-# What only mini-batch solvers do, with the value that leaves it out.
-OF_MINI_BATCHES = {
-    "solver_params": None, "schedule_params": None, "weight_decay": None, "l1": 0, "dropout": 0,
-    "input_dropout": 0, "input_noise": 0, "max_norm": None, "clip_norm": None, "clip_value": None,
-    "averaging": None,
-}  # fmt: skip
+# What only mini-batch solvers do, where it is neither 0 nor None.
+OF_MINI_BATCHES = (
+    "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
+    "input_noise", "max_norm", "clip_norm", "clip_value", "averaging",
+)  # fmt: skip
 
 WEIGHT_DECAY_OF_ADAMW = 0.01
 
@@ -237,20 +239,50 @@ WEIGHT_DECAY_OF_ADAMW = 0.01
 def check_combinations(estimator):
     """Raise where parameters make no sense together."""
     solver, schedule, max_iter = estimator.solver, estimator.learning_rate, estimator.max_iter
-    filled("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
-    warmup = _schedule_params(estimator)["warmup"]
+    options = _schedule_params(estimator)
+    if options.get("patience", 0) >= estimator.n_iter_no_change:
+        raise ValueError(
+            "schedule_params['patience'] must be less than n_iter_no_change, or training ends "
+            f"before the rate falls, got {options['patience']:g} and {estimator.n_iter_no_change}"
+        )
+    for name in CONSTRAINTS:
+        _check_size(name, getattr(estimator, name))
+    of_solver = filled("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
+    if solver == "rprop":
+        _check_rprop(estimator, of_solver)
+    warmup = options["warmup"]
     if warmup >= max_iter and warmup > 0:
         raise ValueError(
-            f"schedule_params['warmup'] must be less than max_iter, got {warmup} and {max_iter}"
+            f"schedule_params['warmup'] must be less than max_iter, got {warmup:g} and {max_iter}"
         )
     if solver != "lbfgs":
         return
-    given = [name for name, none in OF_MINI_BATCHES.items() if getattr(estimator, name) != none]
+    given = [name for name in OF_MINI_BATCHES if np.any(getattr(estimator, name))]
     if schedule not in ("constant", *OF_SGD):
         given.append("learning_rate")
     if given:
         shown = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in given)
         raise ValueError(f"{shown}: of mini-batch solvers only, got solver='lbfgs'")
+
+
+def _check_size(name, value):
+    if isinstance(value, Integral) and not isinstance(value, bool) and abs(value) > 2**62:
+        raise ValueError(f"{name} must be a number that fits 64 bits, got {value}")
+
+
+def _check_rprop(estimator, options):
+    """It makes steps of its own size, which no schedule changes."""
+    if estimator.learning_rate not in ("constant", *OF_SGD) or estimator.schedule_params:
+        raise ValueError(
+            "solver='rprop' takes no schedule: learning_rate must be 'constant' and "
+            f"schedule_params None, got {estimator.learning_rate!r} and "
+            f"{estimator.schedule_params!r}"
+        )
+    if options["smallest_step"] > options["largest_step"]:
+        raise ValueError(
+            "solver_params: smallest_step must not be larger than largest_step, got "
+            f"{options['smallest_step']} and {options['largest_step']}"
+        )
 
 
 def settings_of_descent(estimator, n_hidden):
@@ -293,7 +325,7 @@ def _dropout_of_hidden(dropout, n_hidden):
     if not isinstance(dropout, list | tuple):
         return [dropout] * n_hidden
     allowed = Number(0, "[0, 1)")
-    if len(dropout) != n_hidden or not all(map(allowed.admits, dropout)):
+    if len(dropout) != n_hidden or None in map(allowed.taken, dropout):
         raise ValueError(
             f"dropout must be {allowed}, or a list of them for the {n_hidden} hidden layers, got "
             f"{dropout!r}"

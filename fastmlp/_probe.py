@@ -20,20 +20,23 @@ class Probe:
     data : Data
     order : ndarray of intp
         The training rows.
-    alpha : float
-        L2, which counts in the gradient.
+    alpha, l1 : float
+        The penalties over the rows of a mini-batch.
     """
 
-    def __init__(self, network, data, order, alpha):
-        rows = np.sort(order)[:: -(-len(order) // ROWS_TO_PROBE)]
+    def __init__(self, network, data, order, alpha, l1):
+        order = np.sort(order[data.sample_weight[order] > 0])
+        rows = order[:: -(-len(order) // ROWS_TO_PROBE)]
         weight = data.sample_weight[rows]
         self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
-        self._network, self._alpha = network, alpha
+        self._network = network
+        total = float(weight.sum(dtype=np.float64))  # by which penalties are divided
+        self._penalties = alpha * total, l1 * total
         self._before = network.snapshot()
 
     def __call__(self):
         network = self._network
-        _, gradient, work = network._see(self._data, self._alpha)
+        _, gradient, work = network._see(self._data, *self._penalties)
         now = network.snapshot()
         update = now - self._before
         self._before = now

@@ -15,7 +15,7 @@ from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
 from fastmlp._layout import FOR_GRADIENT, aligned_zeros
 from fastmlp._schedules import factors
-from fastmlp._threads import core_in_use
+from fastmlp._threads import blas_in_one_thread, core_in_use
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
 SECONDS_IN_CORE = 0.05
@@ -229,18 +229,19 @@ class Descent:
         n_states += settings["amsgrad"]
         self._state = aligned_zeros((n_states, network._flat.size), network.dtype)
         self._regularizer = np.zeros(1, dtype=REGULARIZER)
-        self._regularizer["seed"] = seed
         self._n_epochs = 0.0  # how many the schedule has seen
         self._n_bad_epochs = 0  # since the rate was lowered
-        network._remove_missing()
-        self._own = aligned_zeros(network._flat.size * bool(settings["averaging"]), network.dtype)
-        self._own[...] = network._flat[: len(self._own)]
+        # With averaging: the solver's own weights, and the average that it has left behind.
+        n_own = network._flat.size * bool(settings["averaging"])
+        self._own = aligned_zeros(n_own, network.dtype)
+        self._left = np.zeros(n_own, network.dtype)
         self._forget_memory()
-        self.change(settings)
+        self.change(settings, seed)
 
-    def change(self, settings):
+    def change(self, settings, seed=0):
         """Take over what differs from the settings so far: a lowered rate stays where it is."""
         settings = SETTINGS | settings
+        self._regularizer["seed"] = seed
         for name, value in settings.items():
             if name in SOLVER.names and value != self._settings.get(name):
                 self._solver[name] = value
@@ -287,6 +288,11 @@ class Descent:
         return self._settings["schedule"]
 
     @property
+    def seed(self):
+        """0 if it has needed none."""
+        return int(self._regularizer["seed"][0])
+
+    @property
     def learning_rate(self):
         """That of the last step."""
         return float(self._solver["learning_rate"][0])
@@ -297,13 +303,16 @@ class Descent:
 
     def snapshot(self):
         """All that an epoch changes here, copied."""
-        kept = {name: getattr(self, name) for name in ("_rate", "_n_epochs", "_n_bad_epochs")}
-        return kept, [array.copy() for array in (self._state, self._own, self._solver)]
+        names = ("_settings", "_rate", "_n_epochs", "_n_bad_epochs")
+        return {name: getattr(self, name) for name in names}, [a.copy() for a in self._arrays()]
+
+    def _arrays(self):
+        return self._state, self._own, self._left, self._solver, self._regularizer
 
     def restore(self, snapshot):
         kept, arrays = snapshot
         vars(self).update(kept)
-        for array, before in zip((self._state, self._own, self._solver), arrays, strict=True):
+        for array, before in zip(self._arrays(), arrays, strict=True):
             array[...] = before
         self._forget_memory()  # where what went wrong may have left NaN in the padding
 
@@ -318,6 +327,7 @@ class Descent:
             How many rows have been seen.
         """
         network = self.network
+        self._take_weights()
         n_threads = network._threads(batch_size)
         work = self._memory(batch_size, n_threads, dense=data.is_dense)
         row_loss = np.zeros(-(-batch_size // work.block_rows))
@@ -347,7 +357,17 @@ class Descent:
             loss = float(row_loss.sum() + penalty.sum()) / start
             if not np.isfinite(loss) or now >= deadline:
                 break
+        self._left[...] = average
         return loss, start
+
+    def _take_weights(self):
+        """Begin with the network's weights, where anybody may have set some."""
+        network = self.network
+        network._remove_missing()
+        if self._settings["max_norm"]:
+            network._shorten(self._settings["max_norm"])
+        if len(self._own) and not np.array_equal(network._flat, self._left):
+            self._own[...] = network._flat
 
     def _rates(self, n_steps):
         """The learning rate of every step of an epoch."""
@@ -376,18 +396,21 @@ class Descent:
         return self._work[1]
 
     def end_epoch(self, n_rows_seen, has_got_better):
-        """What the schedules do that follow the training."""
+        """Let the schedules act that follow the training; return whether 'plateau' has."""
         self._n_epochs += 1
         settings = self._settings
         if self.schedule == "invscaling":
             with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0
                 fall = np.float64(n_rows_seen + 1) ** settings["power_t"]
             self._rate = settings["learning_rate"] / fall
-        if self.schedule == "plateau":
-            self._n_bad_epochs = 0 if has_got_better else self._n_bad_epochs + 1
-            if self._n_bad_epochs > settings["schedule_params"]["patience"]:
-                self._rate *= settings["schedule_params"]["factor"]
-                self._n_bad_epochs = 0
+        if self.schedule != "plateau" or self._rate <= SMALLEST_ADAPTIVE_RATE:
+            return False
+        self._n_bad_epochs = 0 if has_got_better else self._n_bad_epochs + 1
+        if self._n_bad_epochs <= settings["schedule_params"]["patience"]:
+            return False
+        self._rate *= settings["schedule_params"]["factor"]
+        self._n_bad_epochs = 0
+        return True
 
     def lower_rate(self):
         """What 'adaptive' does about a plateau: return the new rate, or None at the end."""
@@ -489,7 +512,9 @@ def train_epochs(
                     )
                     is_over = True
                 _judge_epoch(descent.network, history, stopping)
-                descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0)
+                if descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0):
+                    history.n_bad_epochs = 0
+                    watch.say(f"No progress. Setting learning rate to {descent._rate:g}")
                 if history.n_bad_epochs > stopping.n_iter_no_change:
                     is_over |= _at_plateau(descent, history, stopping, watch.say)
     except KeyboardInterrupt:
@@ -581,7 +606,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         began = watch.begin_epoch()
 
     try:
-        with core_in_use:
+        with core_in_use, blas_in_one_thread:  # SciPy's own vectors are short
             result = scipy.optimize.minimize(
                 loss_and_gradient,
                 accepted,

@@ -28,7 +28,8 @@ def set_aside(estimator, X, y, data, random_state):
     if estimator.validation_fraction == 0:
         raise ValueError("validation_fraction must be > 0 with early_stopping=True, got 0")
     network = estimator._network
-    is_binary = network.loss == "binary_log_loss" and estimator.n_outputs_ == 1
+    of_labels = network.loss in ("binary_log_loss", "logistic_squared_error")
+    is_binary = of_labels and estimator.n_outputs_ == 1
     order, rows = train_test_split(
         np.arange(data.n_rows),
         random_state=random_state,
@@ -43,6 +44,8 @@ def set_aside(estimator, X, y, data, random_state):
     if estimator.scoring is None:
         return order, by_output(estimator, data, rows)
     weight = data.sample_weight[rows]
+    if (weight == 1).all():  # a scorer need not take weights where there are none
+        weight = None
     return order, by_scorer(estimator, data, rows, _safe_indexing(X, rows), y[rows], weight)
 
 

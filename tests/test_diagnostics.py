@@ -42,7 +42,7 @@ def test_history_is_what_the_weights_and_gradients_say(digits):
     def see(estimator, state):
         weights.append([W.copy() for W in estimator.coefs_])
         network = estimator._network
-        gradients = network.loss_and_gradients(X, y, alpha=estimator.alpha)
+        gradients = network.loss_and_gradients(X, y, alpha=estimator.alpha * 900 / 200)
         records.append([np.linalg.norm(dW) for dW in gradients.dW])
 
     settings = {"dtype": "float64", "callbacks": see, "alpha": 0.1}
@@ -93,6 +93,13 @@ def test_sparse_rows_are_probed_alike(digits):
         fitted((rows, y), solver="sgd").history_["gradient_norm"] for rows in (X, csr_array(X))
     ]
     assert_allclose(*norms, rtol=1e-3)
+
+
+def test_rows_without_weight_are_not_probed(digits):
+    X, y = digits
+    weight = np.arange(len(X)) % 2  # every second row would be taken
+    classifier = MLPClassifier((5, 5), diagnostics=True, max_iter=3).fit(X, y, 1.0 - weight)
+    assert np.isfinite(classifier.history_["gradient_norm"]).all()
 
 
 # diagnose -----------------------------------------------------------------------------------------
@@ -168,6 +175,9 @@ def test_check_gradients_sees_an_error(digits, monkeypatch):
 
 def test_check_gradients_leaves_the_estimator_alone(digits):
     X, y = digits
+    random_state = np.random.RandomState(0)
+    check_gradients(MLPClassifier(random_state=random_state), X[:50], y[:50])
+    assert random_state.randint(10**6) == np.random.RandomState(0).randint(10**6)
     classifier = fitted(digits, max_iter=2)
     before = [W.copy() for W in classifier.coefs_]
     check_gradients(classifier, X[:50], y[:50])
@@ -177,7 +187,10 @@ def test_check_gradients_leaves_the_estimator_alone(digits):
     assert vars(unfitted) == vars(MLPClassifier())
 
 
-@pytest.mark.parametrize("options", [dict(step=0), dict(step=np.nan), dict(n_parameters=0)])
+@pytest.mark.parametrize(
+    "options",
+    [dict(step=0), dict(step=np.nan), dict(step="a"), dict(n_parameters=0), dict(n_parameters=2.5)],
+)
 def test_check_gradients_refuses(digits, options):
-    with pytest.raises(ValueError, match=r"step must be > 0 and n_parameters >= 1"):
+    with pytest.raises(ValueError, match=r"(step|n_parameters) must be a"):
         check_gradients(MLPClassifier(), *digits, **options)

@@ -121,6 +121,8 @@ def test_nor_do_they_with_all_that_a_layer_can_have(with_kernels, dtype, solver)
     options = EVERYTHING | {
         "solver": solver, "max_iter": 3, "hidden_layer_sizes": (23, 23, 40), "connections": None,
     }  # fmt: skip
+    if solver == "rprop":
+        options |= {"learning_rate": "constant", "schedule_params": None}
     X, y = np.random.RandomState(0).standard_normal((300, 37)), np.arange(300) % 4
 
     def fitted():

@@ -182,3 +182,24 @@ def test_squared_error_of_classes(kind):
     assert check_gradients(classifier, X[:40], y[:40]).error < 1e-4
     with pytest.raises(ValueError, match="takes none, got 'label_smoothing'"):
         MLPClassifier(loss="squared_error", loss_params={"label_smoothing": 0.1}).fit(X, y)
+
+
+def test_initialize_with_several_quantiles():
+    regressor = MLPRegressor("quantile", (3,), loss_params={"quantiles": SEVERAL}).initialize(2)
+    assert regressor.predict(np.ones((5, 2))).shape == (5, 4)
+    with pytest.raises(ValueError, match="several quantiles need one y, got 2 columns"):
+        regressor.initialize(2, n_outputs=2)
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_CLASSIFIER)
+def test_validation_rows_of_two_classes_are_stratified(loss):
+    X, y = np.random.RandomState(0).standard_normal((200, 3)), np.arange(200) < 20
+    shares = []
+
+    def scoring(estimator, X, y):
+        shares.append(y.mean())
+        return 0.0
+
+    settings = {"early_stopping": True, "scoring": scoring, "max_iter": 2, "random_state": 0}
+    MLPClassifier((3,), loss=loss, **settings).fit(X, y)
+    assert shares == [0.1, 0.1]

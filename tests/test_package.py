@@ -183,7 +183,9 @@ def test_docstring_is_complete(name):
     assert [text for code, text in validate(name)["errors"] if code in INCOMPLETE] == []
 
 
-@pytest.mark.parametrize("page", [README, *README.parent.glob("docs/*.md")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [README, *README.parent.glob("docs/**/*.md")], ids=lambda p: p.name
+)
 def test_examples_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):

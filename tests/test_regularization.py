@@ -196,13 +196,16 @@ def test_clip_norm(clip_norm, clip_value):
 @pytest.mark.parametrize("sizes", [(5, 7, 3), (40, 70, 33)])
 def test_max_norm(sizes):
     problem = make_problem("squared_error", "tanh", sizes=sizes)
+    problem[0]._shorten(0.5)  # the first weights are within the limit, too
     gradients = gradient_of(problem)
-    before, after, _ = step_of(problem, max_norm=0.5)
+    before, after, _ = step_of(problem, max_norm=0.5, learning_rate=3.0)
+    n_longer = 0
     for (W, _), (W_after, _), (dW, _) in zip(before, after, gradients, strict=True):
-        moved = W - RATE * dW
+        moved = W - 3.0 * dW
         norms = np.linalg.norm(moved, axis=0)
         assert_allclose(W_after, moved * np.minimum(1, 0.5 / norms), rtol=1e-10)
-        assert norms.max() > 0.5
+        n_longer += (norms > 0.5).sum()
+    assert n_longer
 
 
 def test_averaging():
@@ -375,6 +378,79 @@ def test_every_solver_repeats_and_pickles(solver):
     assert (fitted(1) == fitted(2)).all()
 
 
+# What goes on from call to call -------------------------------------------------------------------
+
+
+def stop(estimator, state):
+    raise RuntimeError
+
+
+def test_settings_of_a_failed_call_are_not_lost():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    changes = {"learning_rate_init": 0.5, "l1": 0.1, "momentum": 0.1, "clip_norm": 0.1}
+    fits = []
+    for fails in (False, True):
+        regressor = MLPRegressor(hidden_layer_sizes=(4,), solver="sgd", random_state=0)
+        regressor.partial_fit(X, y).set_params(**changes)
+        if fails:
+            with pytest.raises(RuntimeError):
+                regressor.set_params(callbacks=stop).partial_fit(X, y)
+        fits.append(regressor.set_params(callbacks=None).partial_fit(X, y))
+    assert fits[0].history_["learning_rate"] == fits[1].history_["learning_rate"] == [1e-3, 0.5]
+    assert (fits[0].coefs_[0] == fits[1].coefs_[0]).all()
+
+
+def test_averaging_goes_on_from_weights_that_were_set():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    regressor = MLPRegressor(hidden_layer_sizes=(4,), averaging=0.9, random_state=0)
+    regressor.partial_fit(X, y)
+    regressor.coefs_ = [0 * W for W in regressor.coefs_]
+    regressor.set_params(learning_rate_init=1e-12).partial_fit(X, y)
+    assert abs(regressor.coefs_[0]).max() < 1e-9
+
+
+def test_max_norm_and_connections_hold_for_weights_that_were_set():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    connections = [np.eye(3, 4, dtype=bool), None]
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(4,), averaging=0.9, max_norm=0.5, connections=connections
+    ).partial_fit(X, y)
+    regressor.coefs_[0][...] = 7
+    regressor.partial_fit(X, y)
+    assert (regressor.coefs_[0][~connections[0]] == 0).all()
+    for W in regressor.coefs_:
+        assert np.linalg.norm(W, axis=0).max() < 0.5 + 1e-6
+
+
+def test_options_are_copied():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    quantiles = [0.1, 0.5, 0.9]
+    regressor = MLPRegressor(
+        "quantile", (4,), loss_params={"quantiles": quantiles}, warm_start=True
+    )
+    regressor.set_params(max_iter=2).fit(X, y[:, 0])
+    quantiles.pop()
+    assert regressor._network.loss_params == {"quantiles": (0.1, 0.5, 0.9)}
+    assert pickle.loads(pickle.dumps(regressor)).predict(X).shape == (50, 3)
+    assert np.isfinite(regressor.score(X, y[:, 0]))
+    with pytest.raises(ValueError, match="go on with the network that is there"):
+        regressor.fit(X, y[:, 0])
+    same = {"loss_params": {"quantiles": np.array([0.1, 0.5, 0.9])}}
+    regressor.set_params(**same).fit(X, y[:, 0])
+
+
+def test_dropout_that_comes_later_has_a_seed():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    coefs = []
+    for seed in (0, 1):
+        regressor = MLPRegressor(
+            hidden_layer_sizes=(4,), init=[np.ones((3, 4)), np.ones((4, 3))], random_state=seed,
+            shuffle=False,
+        ).partial_fit(X, y)  # fmt: skip
+        coefs.append(regressor.set_params(dropout=0.5).partial_fit(X, y).coefs_[0])
+    assert (coefs[0] != coefs[1]).any()
+
+
 # Bad input ----------------------------------------------------------------------------------------
 
 
@@ -402,6 +478,18 @@ def test_every_solver_repeats_and_pickles(solver):
         (dict(schedule_params={"gamma": 2}), "schedule_params: 'constant' takes.*'warmup'"),
         (dict(schedule_params={"warmup": 500}), r"warmup.*max_iter, got 500 and 3"),
         (dict(solver="rprop", batch_size=10), "'rprop' takes all rows.*got 10"),
+        (
+            dict(learning_rate="plateau", schedule_params={"patience": 10}),
+            "patience.*n_iter_no_change.*got 10 and 10",
+        ),
+        (dict(solver="rprop", learning_rate="cosine"), "'rprop' takes no schedule.*'cosine'"),
+        (
+            dict(solver="rprop", solver_params={"smallest_step": 1.0, "largest_step": 0.1}),
+            "smallest_step must not be larger than largest_step, got 1.0 and 0.1",
+        ),
+        (dict(alpha=10**400), "alpha must be a number that fits 64 bits"),
+        (dict(loss_params={"label_smoothing": 10**400}), r"loss_params\['label_smoothing'\]"),
+        (dict(connections=[[[1, 0], [1]], None, None]), r"connections\[0\] must have shape"),
         (dict(solver="lbfgs", dropout=0.5), "dropout=0.5.*mini-batch.*'lbfgs'"),
         (dict(solver="lbfgs", learning_rate="cosine"), "learning_rate='cosine'.*'lbfgs'"),
         (dict(connections=[None]), "connections must be a list of 3"),
@@ -433,7 +521,7 @@ def test_sparse_rows_have_no_noise(argument):
 @pytest.mark.parametrize(
     ("loss", "y", "message"),
     [
-        ("gamma", [0.0, 1.0, 2.0], "y must be positive for 'gamma'"),
+        ("gamma", [0.0, 1.0, 2.0], "y must be positive.*for 'gamma'"),
         ("tweedie", [-1.0, 1.0, 2.0], "y must not be negative for 'tweedie'"),
         ("poisson", [-1.0, 1.0, 2.0], "y must not be negative for 'poisson'"),
     ],

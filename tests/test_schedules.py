@@ -131,6 +131,21 @@ def test_plateau():
     assert_allclose(rates, 0.01 * 0.5 ** np.array([0, 0, 0, 1, 1, 2, 2, 3]))
 
 
+def test_plateau_ends_the_training_once_the_rate_is_small():
+    rates = history(
+        learning_rate="plateau", schedule_params={"patience": 1, "factor": 0.005}, tol=100.0,
+        max_iter=50, n_iter_no_change=3,
+    )["learning_rate"]  # fmt: skip
+    # two falls, to below 1e-6, and then four epochs without progress
+    assert_allclose(rates, [1e-2] * 3 + [5e-5] * 2 + [2.5e-7] * 4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
+def test_a_schedule_that_is_over_is_no_sign_of_no_convergence(name):
+    history(learning_rate=name)
+
+
 def test_partial_fit_goes_through_a_schedule():
     X, y = load_digits(return_X_y=True)
     classifier = MLPClassifier(
