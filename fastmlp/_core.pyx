@@ -75,6 +75,7 @@ from fastmlp._kernels cimport (
 from fastmlp._openmp cimport (
     FASTMLP_OPENMP,
     omp_get_max_threads,
+    omp_get_num_threads,
     omp_get_thread_num,
     wait_for_all,
 )
@@ -199,7 +200,7 @@ cdef inline uint64_t key_of_row(Rows rows, Py_ssize_t l, Py_ssize_t i) noexcept 
     return random_bits(random_bits(rows.key, l), rows.first + i)
 
 
-cdef inline bint is_perturbed(Layer layer) noexcept nogil:
+cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
     return layer.dropout > 0 or layer.noise > 0
 
 
@@ -210,7 +211,7 @@ cdef inline bint is_copied(const Layer* layers, const real* any, Rows rows) noex
     """
     if is_sparse(rows) or rows.source.order == NULL:
         return False
-    return is_perturbed(layers[0]) or not has_kernels(&layers[1], any)
+    return is_perturbed(layers) or not has_kernels(&layers[1], any)
 
 
 cdef inline Matrix inputs(
@@ -221,7 +222,7 @@ cdef inline Matrix inputs(
 ) noexcept nogil:
     """a^{l-1} of the block's rows, (rows.n, n_in) of layer l, if not sparse."""
     cdef Matrix x
-    cdef Layer before = layers[l - 1]
+    cdef const Layer* before = &layers[l - 1]
     x.index = NULL
     if l > 1 or is_copied(layers, work, rows):
         x.base = at(<real*> work, before.a, before.stride, rows)
@@ -318,8 +319,8 @@ cdef void ascending(
         a[k] += a[k - 1]
 
 
-cdef double output_activation(
-    Loss loss,
+cdef inline double output_activation(
+    const Loss* loss,
     const real* z,          # (n,)
     real* a,                # (n,) not z
     Py_ssize_t n,
@@ -338,8 +339,8 @@ cdef double output_activation(
     return 0
 
 
-cdef double output_delta(
-    Loss loss,
+cdef inline double output_delta(
+    const Loss* loss,
     Py_ssize_t n_out,
     const real* z,          # (n_out,)
     const real* y,          # (n_targets,)
@@ -425,7 +426,9 @@ cdef inline double pinballs(
     return total
 
 
-cdef inline double loss_of_output(Loss loss, double z, double y, real* delta) noexcept nogil:
+cdef inline double loss_of_output(
+    const Loss* loss, double z, double y, real* delta,
+) noexcept nogil:
     """C of one output, where it is a sum over the outputs."""
     cdef double a = delta[0], e = z - y
     if loss.kind == BINARY_LOG_LOSS:
@@ -569,28 +572,42 @@ cdef void forward_layer(
     Rows rows,
 ) noexcept nogil:
     """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), with what may stand between and after them."""
-    cdef Layer layer = layers[l]
+    cdef const Layer* layer = &layers[l]
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
-    cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride)
     cdef real* f = at(work, layer.f, layer.stride, rows)        # (rows.n, stride)
     cdef bint sparse = l == 1 and is_sparse(rows)
+    cdef Layer product
     if layer.is_normalized:
-        layer.activation, f = IDENTITY, s
-    if sparse or not has_kernels(&layer, work):
-        forward_without_kernels(&layer, params, x, s, f, sparse, rows)
+        product = layer[0]
+        product.activation = IDENTITY
+        forward_product(&product, params, x, s, s, sparse, rows)
+        normalize_rows(layer, params, work, rows)
+        activate(layer.activation, at(work, layer.z, layer.stride, rows), f,
+                 rows.n * layer.stride)
     else:
-        forward_kernel(&layer, rows.n, x, params + layer.W, s, f)
-    if layer.is_normalized:
-        normalize_rows(layers[l], params, work, rows)
-        f = at(work, layer.f, layer.stride, rows)
-        activate(layers[l].activation, z, f, rows.n * layer.stride)
+        forward_product(layer, params, x, s, f, sparse, rows)
     if layer.dropout > 0 or layer.is_residual:
         finish_rows(l, layers, work, rows)
 
 
+cdef inline void forward_product(
+    const Layer* layer,
+    const real* params,
+    Matrix x,                   # (rows.n, n_in), if not sparse
+    real* z,                    # (rows.n, stride)
+    real* f,                    # (rows.n, stride) may be z
+    bint sparse,                # whether x is that of the rows
+    Rows rows,
+) noexcept nogil:
+    if sparse or not has_kernels(layer, z):
+        forward_without_kernels(layer, params, x, z, f, sparse, rows)
+    else:
+        forward_kernel(layer, rows.n, x, params + layer.W, z, f)
+
+
 cdef void normalize_rows(
-    Layer layer, const real* params, real* work, Rows rows,
+    const Layer* layer, const real* params, real* work, Rows rows,
 ) noexcept nogil:
     """s = (s - mean) / spread, z = gain s + shift, and 1 / spread, row by row."""
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
@@ -664,7 +681,7 @@ cdef void forward_columns(
                     for i in range(rows.n):
                         activate(layers[l].activation, z + i * part.stride, a + i * part.stride,
                                  part.n_out)
-            wait_for_all()
+            wait_for_all(n_threads)
 
 
 cdef void backward_layer(
@@ -676,7 +693,7 @@ cdef void backward_layer(
 ) noexcept nogil:
     """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), with what stands between."""
     cdef const Layer* layer = &layers[l]
-    cdef Layer before = layers[l - 1]
+    cdef const Layer* before = &layers[l - 1]
     cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
     cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # those of layer
     cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # l - 1
@@ -699,7 +716,7 @@ cdef void backward_layer(
 
 cdef void delta_behind_dropout(
     Py_ssize_t l,
-    Layer layer,
+    const Layer* layer,
     const real* delta_a,        # (rows.n, stride)
     real* delta_z,              # (rows.n, stride) may be delta_a
     Rows rows,
@@ -716,7 +733,7 @@ cdef void delta_behind_dropout(
 
 
 cdef void normalize_rows_back(
-    Layer layer, const real* params, real* work, Rows rows,
+    const Layer* layer, const real* params, real* work, Rows rows,
 ) noexcept nogil:
     """delta from delta_z, row by row."""
     cdef const real* s = at(work, layer.s, layer.stride, rows)                  # (rows.n, stride)
@@ -756,7 +773,7 @@ cdef void backward_rows(
 
 
 cdef double loss_of_rows(
-    Loss loss,
+    const Loss* loss,
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
@@ -780,7 +797,7 @@ cdef double loss_of_rows(
 
 
 cdef void output_of_rows(
-    Loss loss,
+    const Loss* loss,
     Layer last,
     real* work,
     real* out,                  # (batch, m_L)
@@ -883,7 +900,7 @@ cdef double gradient_of_block(
 
     Returns the block's share of the penalty l1 sum(|W|) + 1/2 l2 sum(W^2).
     """
-    cdef Layer layer = layers[block.layer]
+    cdef const Layer* layer = &layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
     cdef Py_ssize_t of_W = layer.W + block.first * layer.stride
     cdef const real* W = params + of_W                                      # (last - first, stride)
@@ -893,13 +910,13 @@ cdef double gradient_of_block(
     cdef double penalty = 0
     if block.first > layer.n_in:
         pass
-    elif sparse or not has_kernels(&layer, work):
-        gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
+    elif sparse or not has_kernels(layer, work):
+        gradient_without_kernels(block, layer[0], x, delta, dW, sparse, adds_up, rows)
     else:
-        gradient_kernel(&layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
+        gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
                         adds_up)
     for j in range(max(block.first, layer.n_in + 1), block.last):
-        gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
+        gradient_of_normalization(j, layer[0], dW + (j - block.first) * layer.stride, work, adds_up,
                                   rows)
     for j in range(block.last - block.first):   # dW may have been another layer's
         for k in range(layer.n_out, layer.stride):
@@ -994,7 +1011,7 @@ cdef void move_block(
 
     Weight decay apart from the gradient: Loshchilov and Hutter, ICLR 2019.
     """
-    cdef Layer layer = layers[block.layer]
+    cdef const Layer* layer = &layers[block.layer]
     cdef Py_ssize_t i = layer.W + block.first * layer.stride
     cdef Py_ssize_t n = (block.last - block.first) * layer.stride
     if weight_decay > 0:
@@ -1234,14 +1251,15 @@ def train(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
     cdef Py_ssize_t n_targets = y.shape[1]
     cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
-    cdef Py_ssize_t step = 0, start = 0, n = 0, l = 0, i
+    cdef Py_ssize_t step = 0, start = 0, n = 0, l = 0, i = 0
+    cdef int me = 0, n_team = 1
     cdef double scale = 0, factor = 1
     cdef Source source = source_of(X, indices, indptr)
     cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef Regularizer rules = regularizer[0]
     cdef bint whole = rules.clip_norm > 0       # whether the whole gradient comes before any move
     cdef const real* mask = or_null(connections)
-    cdef Rows rows
+    cdef Rows rows, block
     cdef Solver now
     cdef real* dW = NULL                # a thread's place for its block of the gradient
     cdef unsigned long long denormals = 0
@@ -1265,8 +1283,12 @@ def train(
     if n_rows == 0:
         return
 
+    # A thread takes the same blocks in each step, and its caches hold their parameters. Loops by
+    # hand: a prange here would wait twice, at its beginning by gcc's doing and at our barrier,
+    # which costs `tiny` in bench/ 15%.
     with nogil, parallel(num_threads=n_threads):
         denormals = flush_denormals()
+        me, n_team = omp_get_thread_num(), omp_get_num_threads()
         now = solver[0]
         for step in range(n_steps):
             start = step * batch_size
@@ -1275,19 +1297,19 @@ def train(
             now = next_step(now, learning_rates[step])
             rows = all_rows(n, capacity, ordered(source, &order[start]))
             rows.key = random_bits(rules.seed, now.t)
-            # chunks of 1, shared out in turn: a thread gets the same blocks in each step, and its
-            # caches hold their parameters
-            for i in prange(how_many(n, block_rows), schedule="static", chunksize=1):
-                gather_rows(y, sample_weight, scale, &layers[0], &work[0],
-                            block_of_rows(i, block_rows, rows))
-                row_loss[i] += n * loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
-                                                &work[0], block_of_rows(i, block_rows, rows))
-                backward_rows(n_layers, &layers[0], &params[0], &work[0],
-                              block_of_rows(i, block_rows, rows))
-            wait_for_all()
-            for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+            i = me
+            while i < how_many(n, block_rows):
+                block = block_of_rows(i, block_rows, rows)
+                gather_rows(y, sample_weight, scale, &layers[0], &work[0], block)
+                row_loss[i] += n * loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
+                                                &work[0], block)
+                backward_rows(n_layers, &layers[0], &params[0], &work[0], block)
+                i = i + n_team
+            wait_for_all(n_team)
+            i = me
+            while i < blocks.shape[0]:
                 dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
-                      else &gradient[omp_get_thread_num(), 0])
+                      else &gradient[me, 0])
                 penalty[i] += n * gradient_of_block(
                     blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows, rules.l1 * scale,
                     rules.l2 * scale, False,
@@ -1299,28 +1321,34 @@ def train(
                 else:
                     move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                &state[0, 0], n_params)
-            wait_for_all()
+                i = i + n_team
+            wait_for_all(n_team)
             if whole:
                 factor = factor_of_clipping(rules.clip_norm, &squares[0], blocks.shape[0])
-                for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+                i = me
+                while i < blocks.shape[0]:
                     dW = &gradient[0, start_of(blocks[i], &layers[0])]
                     if factor != 1:
                         scale_by(<real> factor, dW, size_of(blocks[i], &layers[0]))
                     move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                &state[0, 0], n_params)
-                wait_for_all()
+                    i = i + n_team
+                wait_for_all(n_team)
             if rules.max_norm > 0:
                 for l in range(1, n_layers + 1):
-                    for i in prange(how_many(layers[l].n_out, COLUMNS_AT_ONCE), schedule="static",
-                                    chunksize=1):
+                    i = me
+                    while i < how_many(layers[l].n_out, COLUMNS_AT_ONCE):
                         limit_columns(rules.max_norm, layers[l], i * COLUMNS_AT_ONCE, &params[0])
-                wait_for_all()
+                        i = i + n_team
+                wait_for_all(n_team)
             if average.shape[0] > 0:
-                for i in prange(blocks.shape[0], schedule="static", chunksize=1):
+                i = me
+                while i < blocks.shape[0]:
                     average_block(rules.averaging, now.t, blocks[i], &layers[0], &params[0],
                                   &average[0])
-                wait_for_all()
-        if omp_get_thread_num() == 0:   # they all have come to the same
+                    i = i + n_team
+                wait_for_all(n_team)
+        if me == 0:     # they all have come to the same
             solver[0] = now
         restore_denormals(denormals)
 
@@ -1376,11 +1404,11 @@ def add_gradient(
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
             gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
-            row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
+            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
                                         &work[0], block_of_rows(i, block_rows, rows))
             backward_rows(n_layers, &layers[0], &params[0], &work[0],
                           block_of_rows(i, block_rows, rows))
-        wait_for_all()
+        wait_for_all(n_threads)
         for i in prange(blocks.shape[0], schedule="static", chunksize=1):
             penalty[i] += gradient_of_block(
                 blocks[i], &layers[0], &params[0], mask,
@@ -1426,9 +1454,9 @@ def evaluate(
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
             gather_rows(y, sample_weight, scale, &layers[0], &work[0],
                         block_of_rows(i, block_rows, rows))
-            row_loss[i] += loss_of_rows(loss, n_layers, &layers[0], &params[0], n_targets,
+            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
                                         &work[0], block_of_rows(i, block_rows, rows))
-            output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
+            output_of_rows(&loss, layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
         restore_denormals(denormals)
 
@@ -1466,7 +1494,7 @@ def forward(
         for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
             forward_rows(n_layers, &layers[0], &params[0], &work[0],
                          block_of_rows(i, block_rows, rows))
-            output_of_rows(loss, layers[n_layers], &work[0], &out[0, 0],
+            output_of_rows(&loss, layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
         restore_denormals(denormals)
 
@@ -1558,13 +1586,13 @@ cdef class Predictor:
             works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
         if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
             with nogil:
-                n_infinite = predict_block(loss, n_layers, layers, params, x, works[0], a,
+                n_infinite = predict_block(&loss, n_layers, layers, params, x, works[0], a,
                                            block_rows, n_rows, n_threads)
             return n_infinite == 0
         with nogil:
             for i in prange(n_blocks, schedule="static", chunksize=1, num_threads=n_threads):
                 n_infinite += predict_block(
-                    loss, n_layers, layers, params, x + i * block_rows * layers[0].n_out,
+                    &loss, n_layers, layers, params, x + i * block_rows * layers[0].n_out,
                     works[omp_get_thread_num()], a + i * block_rows * layers[n_layers].n_out,
                     block_rows, min(block_rows, n_rows - i * block_rows), 1,
                 )
@@ -1572,7 +1600,7 @@ cdef class Predictor:
 
 
 cdef Py_ssize_t predict_block(
-    Loss loss,
+    const Loss* loss,
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
@@ -1604,16 +1632,11 @@ cdef Py_ssize_t predict_block(
 
 def seconds_of_a_step(int n_threads, int n_steps):
     """What a step of two parallel loops costs if they have nothing to do."""
-    cdef int _step = 0, _i
+    cdef int _step = 0
     began = perf_counter()
     with nogil, parallel(num_threads=n_threads):
-        for _step in range(n_steps):
-            for _i in prange(n_threads, schedule="static", chunksize=1):
-                pass
-            wait_for_all()
-            for _i in prange(n_threads, schedule="static", chunksize=1):
-                pass
-            wait_for_all()
+        for _step in range(2 * n_steps):
+            wait_for_all(omp_get_num_threads())
     return (perf_counter() - began) / n_steps
 
 

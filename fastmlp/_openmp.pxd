@@ -6,20 +6,23 @@ cdef extern from *:
     #include <omp.h>
     #define FASTMLP_OPENMP 1
     #ifdef _MSC_VER
-    static void fastmlp_wait(void) { __pragma(omp barrier) }
+    #define FASTMLP_BARRIER __pragma(omp barrier)
     #else
-    static void fastmlp_wait(void) { _Pragma("omp barrier") }
+    #define FASTMLP_BARRIER _Pragma("omp barrier")
     #endif
+    static void fastmlp_wait(int n_threads) { if (n_threads > 1) { FASTMLP_BARRIER } }
     #else
     #define FASTMLP_OPENMP 0
     static int omp_get_max_threads(void) { return 1; }
     static int omp_get_thread_num(void) { return 0; }
-    static void fastmlp_wait(void) {}
+    static int omp_get_num_threads(void) { return 1; }
+    static void fastmlp_wait(int n_threads) { (void)n_threads; }
     #endif
     """
     const bint FASTMLP_OPENMP
     int omp_get_max_threads() noexcept nogil
     int omp_get_thread_num() noexcept nogil
+    int omp_get_num_threads() noexcept nogil
     # Cython ends a prange of a parallel block without a barrier: no thread may go on to what others
-    # have not finished before all of them have called this.
-    void wait_for_all "fastmlp_wait"() noexcept nogil
+    # have not finished before all of them, n_threads, have called this.
+    void wait_for_all "fastmlp_wait"(int n_threads) noexcept nogil
