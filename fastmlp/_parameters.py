@@ -266,8 +266,10 @@ def check_combinations(estimator):
 
 
 def _check_size(name, value):
-    if isinstance(value, Integral) and not isinstance(value, bool) and abs(value) > 2**62:
-        raise ValueError(f"{name} must be a number that fits 64 bits, got {value}")
+    try:
+        float(value if isinstance(value, Real) else 0)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that fits a float64, got {value}") from None
 
 
 def _check_rprop(estimator, options):

@@ -487,7 +487,7 @@ def test_dropout_that_comes_later_has_a_seed():
             dict(solver="rprop", solver_params={"smallest_step": 1.0, "largest_step": 0.1}),
             "smallest_step must not be larger than largest_step, got 1.0 and 0.1",
         ),
-        (dict(alpha=10**400), "alpha must be a number that fits 64 bits"),
+        (dict(alpha=10**400), "alpha must be a number that fits a float64"),
         (dict(loss_params={"label_smoothing": 10**400}), r"loss_params\['label_smoothing'\]"),
         (dict(connections=[[[1, 0], [1]], None, None]), r"connections\[0\] must have shape"),
         (dict(solver="lbfgs", dropout=0.5), "dropout=0.5.*mini-batch.*'lbfgs'"),

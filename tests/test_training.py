@@ -2,6 +2,7 @@
 
 import _thread
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -256,6 +257,14 @@ def test_orders_drawn_ahead_are_those_drawn_in_time():
         assert fit(own, **parameters) == in_time
         assert shared.uniform() == own.uniform()
     assert fit(5, max_iter=4) == fit(np.random.RandomState(5), max_iter=4)
+
+
+def test_sys_maxsize_is_as_good_as_infinity():
+    X, y = load_iris(return_X_y=True)
+    settings = {"n_iter_no_change": sys.maxsize, "tol": 1e3, "max_iter": 30, "random_state": 0}
+    with pytest.warns(ConvergenceWarning):
+        classifier = MLPClassifier((5,), **settings).fit(X, y)
+    assert classifier.n_iter_ == 30
 
 
 # PyTorch's optimizers -----------------------------------------------------------------------------
