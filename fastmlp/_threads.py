@@ -18,8 +18,8 @@ from fastmlp import _core
 LEAST_FLOPS_THAT_PAY = 4e6
 FLOPS_FOR_A_SECOND_OF_LOOPS = 4e12
 
-# How that cost is measured: the best of some rounds of steps of nothing.
-ROUNDS, STEPS_IN_ROUND, SECONDS_TO_MEASURE = 5, 20, 0.005
+# How that cost is measured: the best of some short rounds of steps of nothing.
+FEWEST_ROUNDS, MOST_ROUNDS, STEPS_IN_ROUND, SECONDS_TO_MEASURE = 4, 50, 5, 0.01
 
 # More threads than this, unless there are more CPUs, are never started: OpenMP ends the process
 # where the system refuses one.
@@ -66,12 +66,13 @@ def cpus_of_cgroup(root=Path("/sys/fs/cgroup")):
 def flops_that_pay():
     """Measured once in a process, when there is work that more than one thread could do.
 
-    On a busy machine a step of nothing can take milliseconds: then the first figure will do.
+    On a busy machine a step of nothing can take milliseconds, and the first one starts a thread.
     """
     best, began = math.inf, time.perf_counter()
-    for _ in range(ROUNDS):
+    for n_rounds in range(MOST_ROUNDS):
         best = min(best, _core.seconds_of_a_step(2, STEPS_IN_ROUND))
-        if time.perf_counter() - began > SECONDS_TO_MEASURE:
+        took = time.perf_counter() - began
+        if n_rounds >= FEWEST_ROUNDS and took > SECONDS_TO_MEASURE:
             break
     return max(LEAST_FLOPS_THAT_PAY, best * FLOPS_FOR_A_SECOND_OF_LOOPS)
 
