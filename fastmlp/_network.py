@@ -138,6 +138,12 @@ def check_flag(name, given):
     return bool(given)
 
 
+def _described(given):
+    """A few words about what may be too long to show."""
+    kind = type(given).__name__
+    return f"a {kind} of {len(given)}" if hasattr(given, "__len__") else f"a {kind}"
+
+
 def check_connections(connections, layer_sizes):
     """A boolean matrix, or None, for each layer of weights; or None."""
     if connections is None:
@@ -146,7 +152,7 @@ def check_connections(connections, layer_sizes):
     if not isinstance(connections, list | tuple) or len(connections) != len(shapes):
         raise ValueError(
             f"connections must be a list of {len(shapes)} matrices or None, one for each layer of "
-            f"weights, got {connections!r}"
+            f"weights, got {_described(connections)}"
         )
     checked = []
     for l, (given, shape) in enumerate(zip(connections, shapes, strict=True)):
