@@ -49,10 +49,6 @@ class Hooks:
         }
         self._fit = self._epoch = None
 
-    @property
-    def are_set(self):
-        return bool(self._functions or getattr(self._estimator, "_skl_callbacks", None))
-
     @contextmanager
     def of_fit(self, max_iter):
         """Scikit-learn's hooks around a whole fit."""

@@ -21,11 +21,13 @@ from time import perf_counter
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport parallel, prange
 from libc.math cimport exp, fabs, log, log1p, pow, sqrt
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from numpy.random cimport bitgen_t
 
 from fastmlp._blas cimport gemm, real
 from fastmlp._kernels cimport (
@@ -68,6 +70,7 @@ from fastmlp._kernels cimport (
     normalize_back,
     random_bits,
     restore_denormals,
+    softmax,
     sum_of_squares,
     times_derivative,
     use,
@@ -117,6 +120,7 @@ REGULARIZER = np.asarray(<Regularizer[:1:1]> &a_regularizer).dtype
 cdef enum:
     MOST_WORKSPACES = 1024      # so many threads can take part in a prediction
     COLUMNS_AT_ONCE = 32        # a thread's share of columns is made of whole vectors
+    ROWS_AT_ONCE = 32           # of softmax
 
 # The activations of hidden layers; the output's belongs to the loss.
 # name: (its number, whether its derivative needs z: or else f(z) is enough)
@@ -285,25 +289,11 @@ cdef inline void saturated_exp(const real* z, real* a, Py_ssize_t n) noexcept no
     cdef Py_ssize_t k
     for k in range(n):
         a[k] = min(z[k], <real> (60 if real is float else 500))
-    exponentials(a, <real> 0, a, n)
+    exponentials(a, a, n)
 
 
-cdef inline double softmax(
-    const real* z,          # (n,)
-    real* a,                # (n,) not z
-    Py_ssize_t n,
-) noexcept nogil:
-    """a = exp(z) / sum(exp(z)); returns log(sum(exp(z)))."""
-    cdef Py_ssize_t k
-    cdef real largest = z[0], total = 0
-    for k in range(1, n):
-        largest = max(largest, z[k])
-    exponentials(z, largest, a, n)
-    for k in range(n):
-        total += a[k]
-    for k in range(n):
-        a[k] /= total
-    return <double> largest + log(<double> total)
+cdef inline bint is_softmax(const Loss* loss) noexcept nogil:
+    return loss.kind == LOG_LOSS or loss.kind == SOFTMAX_SQUARED_ERROR
 
 
 cdef void ascending(
@@ -319,15 +309,13 @@ cdef void ascending(
         a[k] += a[k - 1]
 
 
-cdef inline double output_activation(
+cdef inline void output_activation(
     const Loss* loss,
     const real* z,          # (n,)
     real* a,                # (n,) not z
     Py_ssize_t n,
 ) noexcept nogil:
-    """a^L of one row: what a prediction is. Returns log(sum(exp(z))) for softmax."""
-    if loss.kind == LOG_LOSS or loss.kind == SOFTMAX_SQUARED_ERROR:
-        return softmax(z, a, n)
+    """a^L of one row, what a prediction is, unless it is softmax."""
     if loss.kind == BINARY_LOG_LOSS or loss.kind == LOGISTIC_SQUARED_ERROR:
         activate(LOGISTIC, z, a, n)
     elif loss.kind == POISSON or loss.kind == GAMMA or loss.kind == TWEEDIE:
@@ -336,25 +324,58 @@ cdef inline double output_activation(
         ascending(z, a, n)
     else:
         memcpy(a, z, n * sizeof(real))
-    return 0
+
+
+cdef double output_deltas(
+    const Loss* loss,
+    Layer last,
+    const real* z,          # (n, stride)
+    const real* y,          # (n, n_targets)
+    const real* w,          # (n,) sample weights over the batch's sum of them
+    real* delta,            # (n, stride)
+    Py_ssize_t n,
+    Py_ssize_t n_targets,
+) noexcept nogil:
+    """(2) delta^L = w dC/da^L f'(z^L) of some rows; returns the sum of their weighted losses.
+
+    a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
+    """
+    cdef real[ROWS_AT_ONCE] largest, sums
+    cdef double total = 0
+    cdef Py_ssize_t first = 0, i
+    if not is_softmax(loss):
+        for i in range(n):
+            output_activation(loss, z + i * last.stride, delta + i * last.stride, last.n_out)
+            total += output_delta(loss, last.n_out, z + i * last.stride, 0, y + i * n_targets, w[i],
+                                  delta + i * last.stride)
+        return total
+    while first < n:
+        softmax(min(ROWS_AT_ONCE, n - first), last.n_out, z + first * last.stride,
+                delta + first * last.stride, last.stride, largest, sums)
+        for i in range(first, min(first + ROWS_AT_ONCE, n)):
+            total += output_delta(
+                loss, last.n_out, z + i * last.stride,
+                <double> largest[i - first] + log(<double> sums[i - first]), y + i * n_targets,
+                w[i], delta + i * last.stride,
+            )
+        first += ROWS_AT_ONCE
+    return total
 
 
 cdef inline double output_delta(
     const Loss* loss,
     Py_ssize_t n_out,
     const real* z,          # (n_out,)
+    double log_sum,         # log(sum(exp(z))) for softmax
     const real* y,          # (n_targets,)
-    double w,               # sample weight over the batch's sum of them
-    real* delta,            # (n_out,)
+    double w,
+    real* delta,            # (n_out,) a^L
 ) noexcept nogil:
-    """(2) delta^L = w dC/da^L f'(z^L) and the weighted loss of a row, which it returns.
-
-    a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
-    """
+    """The same of one row."""
     cdef Py_ssize_t k
-    cdef double row_loss = output_activation(loss, z, delta, n_out)
+    cdef double row_loss = 0
     if loss.kind == LOG_LOSS:
-        row_loss = cross_entropy(loss.params[0], row_loss, z, <Py_ssize_t> y[0], delta, n_out)
+        row_loss = cross_entropy(loss.params[0], log_sum, z, <Py_ssize_t> y[0], delta, n_out)
     elif loss.kind == SOFTMAX_SQUARED_ERROR:
         row_loss = softmax_squared_error(<Py_ssize_t> y[0], delta, n_out)
     elif loss.kind == QUANTILE and loss.n_params > 1:
@@ -787,13 +808,8 @@ cdef double loss_of_rows(
     cdef real* delta = at(work, last.delta, last.stride, rows)  # (rows.n, stride)
     cdef real* y = at(work, 1, n_targets, rows)                 # (rows.n, n_targets)
     cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
-    cdef double total = 0
-    cdef Py_ssize_t i
     forward_rows(n_layers, layers, params, work, rows)
-    for i in range(rows.n):
-        total += output_delta(loss, last.n_out, z + i * last.stride, y + i * n_targets, w[i],
-                              delta + i * last.stride)
-    return total
+    return output_deltas(loss, last, z, y, w, delta, rows.n, n_targets)
 
 
 cdef void output_of_rows(
@@ -805,10 +821,20 @@ cdef void output_of_rows(
 ) noexcept nogil:
     """a^L of a block of rows from their z^L."""
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    cdef Py_ssize_t i
+    cdef real* a = at(work, last.delta, last.stride, rows)      # (rows.n, stride) a place for it
+    cdef real[ROWS_AT_ONCE] largest, sums
+    cdef Py_ssize_t first = 0, i
     out += rows.first * last.n_out
-    for i in range(rows.n):
-        output_activation(loss, z + i * last.stride, out + i * last.n_out, last.n_out)
+    if not is_softmax(loss):
+        for i in range(rows.n):
+            output_activation(loss, z + i * last.stride, out + i * last.n_out, last.n_out)
+        return
+    while first < rows.n:
+        softmax(min(ROWS_AT_ONCE, rows.n - first), last.n_out, z + first * last.stride,
+                a + first * last.stride, last.stride, largest, sums)
+        for i in range(first, min(first + ROWS_AT_ONCE, rows.n)):
+            memcpy(out + i * last.n_out, a + i * last.stride, last.n_out * sizeof(real))
+        first += ROWS_AT_ONCE
 
 
 # ================================================================================================
@@ -1213,6 +1239,31 @@ cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil
 
 cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
     return (block.last - block.first) * layers[block.layer].stride
+
+
+def shuffle(Py_ssize_t[::1] order, bit_generator):
+    """What RandomState.shuffle makes of ``order``, by the same random numbers, without the GIL.
+
+    Two fits in two threads would wait for each other: drawing the orders takes 2% of their time in
+    `tiny` of bench/, and twice as long by NumPy.
+    """
+    cdef bitgen_t* source = <bitgen_t*> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+    cdef Py_ssize_t i = order.shape[0] - 1, j, is_below
+    cdef uint32_t mask = 0
+    if order.shape[0] - 1 > <Py_ssize_t> 0xffffffff:
+        raise ValueError("order must have at most 2^32 rows")
+    with bit_generator.lock, nogil:
+        while mask < i:
+            mask = 2 * mask + 1
+        while i > 0:
+            # Numbers beyond i are passed over: no branch for that, which would be hard to predict.
+            while i > mask >> 1:
+                j = source.next_uint32(source.state) & mask
+                is_below = j <= i
+                j = j if is_below else i
+                order[i], order[j] = order[j], order[i]
+                i -= is_below
+            mask >>= 1
 
 
 def train(

@@ -48,7 +48,6 @@ from fastmlp._threads import check_n_threads
 from fastmlp._training import (
     Descent,
     History,
-    Orders,
     Stopping,
     Watch,
     minimize_lbfgs,
@@ -247,8 +246,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 display(epoch)
                 return hooks.end_epoch(epoch)
 
-            may_draw = hooks.are_set or self.scoring is not None
-            watch = Watch(hooks.begin_epoch, end_epoch, display.say, may_draw)
+            watch = Watch(hooks.begin_epoch, end_epoch, display.say)
             if self.max_seconds is not None:
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
@@ -351,13 +349,11 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
-        # of a number check_random_state has made a generator of its own
-        is_private = isinstance(self.random_state, Integral) or not watch.may_draw
-        random_state = random_state if self.shuffle else None
         is_over = train_epochs(
             self._descent,
             data,
-            Orders(order, random_state, is_private=is_private),
+            order,
+            random_state if self.shuffle else None,
             self._history,
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
             watch,

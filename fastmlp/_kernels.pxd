@@ -61,7 +61,9 @@ cdef extern from "_simd/kernels.h" nogil:
                                Py_ssize_t) noexcept nogil
         void (*dropout)(uint64_t, double, const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_noise)(uint64_t, double, float*, Py_ssize_t) noexcept nogil
-        void (*exponentials)(const float*, float, float*, Py_ssize_t) noexcept nogil
+        void (*softmax)(Py_ssize_t, Py_ssize_t, const float*, float*, Py_ssize_t, float*,
+                        float*) noexcept nogil
+        void (*exponentials)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
@@ -85,7 +87,9 @@ cdef extern from "_simd/kernels.h" nogil:
                                Py_ssize_t) noexcept nogil
         void (*dropout)(uint64_t, double, const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_noise)(uint64_t, double, double*, Py_ssize_t) noexcept nogil
-        void (*exponentials)(const double*, double, double*, Py_ssize_t) noexcept nogil
+        void (*softmax)(Py_ssize_t, Py_ssize_t, const double*, double*, Py_ssize_t, double*,
+                        double*) noexcept nogil
+        void (*exponentials)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
@@ -198,12 +202,23 @@ cdef inline void add_noise(uint64_t key, double deviation, real* x, Py_ssize_t n
         kernels.f64.add_noise(key, deviation, x, n)
 
 
-cdef inline void exponentials(const real* z, real shift, real* a, Py_ssize_t n) noexcept nogil:
-    """a = exp(z - shift); a may be z."""
+cdef inline void softmax(
+    Py_ssize_t n, Py_ssize_t n_out, const real* z, real* a, Py_ssize_t stride, real* largest,
+    real* sums,
+) noexcept nogil:
+    """a = exp(z) / sum(exp(z)), row by row."""
     if real is float:
-        kernels.f32.exponentials(z, shift, a, n)
+        kernels.f32.softmax(n, n_out, z, a, stride, largest, sums)
     else:
-        kernels.f64.exponentials(z, shift, a, n)
+        kernels.f64.softmax(n, n_out, z, a, stride, largest, sums)
+
+
+cdef inline void exponentials(const real* z, real* a, Py_ssize_t n) noexcept nogil:
+    """a = exp(z); a may be z."""
+    if real is float:
+        kernels.f32.exponentials(z, a, n)
+    else:
+        kernels.f64.exponentials(z, a, n)
 
 
 cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noexcept nogil:

@@ -3,8 +3,6 @@
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,9 +19,6 @@ from fastmlp._threads import blas_in_one_thread, core_in_use
 SECONDS_IN_CORE = 0.05
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
-
-# Fewer are shuffled in less time than another thread takes to answer.
-ROWS_TO_DRAW_AHEAD = 2_000
 
 
 class Epoch(NamedTuple):
@@ -147,8 +142,6 @@ class Watch(NamedTuple):
         Gets every `Epoch`; returns whether to stop.
     say : callable
         Gets a line of text about what training decides.
-    may_draw : bool
-        Whether any of them is a user's function, which may draw random numbers.
     validate : callable or None
         () -> (loss, score) of the validation rows.
     measure : callable or None
@@ -160,7 +153,6 @@ class Watch(NamedTuple):
     begin: Callable
     end: Callable
     say: Callable
-    may_draw: bool = True
     validate: Callable | None = None
     measure: Callable | None = None
     deadline: float = np.inf
@@ -420,55 +412,8 @@ class Descent:
         return self._rate
 
 
-class Orders:
-    """The order of the rows in every epoch: each a shuffle of the one before, as in scikit-learn.
-
-    Parameters
-    ----------
-    order : ndarray of intp
-        The rows to train on.
-    random_state : RandomState or None
-        Shuffles; None leaves the rows as they are.
-    is_private : bool
-        Whether nobody else draws from ``random_state`` meanwhile. Then the next order is drawn in
-        a thread while the core trains: `tiny` in bench/ takes 5% longer without.
-    """
-
-    def __init__(self, order, random_state, *, is_private):
-        self._order = order
-        self._random_state = random_state
-        self._ahead = None
-        if is_private and random_state is not None and len(order) >= ROWS_TO_DRAW_AHEAD:
-            self._ahead = ThreadPoolExecutor(1)
-        self._drawn = None  # what the thread makes of it, and the state that it began with
-        self._state = None
-
-    def _shuffled(self):
-        permutation = np.arange(len(self._order))
-        self._random_state.shuffle(permutation)
-        return self._order[permutation]
-
-    def next(self, *, is_last):
-        """The order of the epoch that begins, which may be the last."""
-        if self._random_state is None:
-            return self._order
-        self._order = self._drawn.result() if self._drawn else self._shuffled()
-        self._drawn = None
-        if self._ahead and not is_last:
-            self._state = self._random_state.get_state(legacy=False)
-            self._drawn = self._ahead.submit(self._shuffled)
-        return self._order
-
-    def close(self):
-        """Give back what has been drawn and is not needed."""
-        if self._ahead:
-            self._ahead.shutdown()
-        if self._drawn:
-            self._random_state.set_state(self._state)
-
-
 def train_epochs(
-    descent, data, orders, history, stopping, watch, *, batch_size, max_iter,
+    descent, data, order, random_state, history, stopping, watch, *, batch_size, max_iter,
 ):  # fmt: skip
     """Train for up to ``max_iter`` epochs; return whether something else ended it before.
 
@@ -476,7 +421,10 @@ def train_epochs(
     ----------
     descent : Descent
     data : Data
-    orders : Orders
+    order : ndarray of intp
+        The rows to train on.
+    random_state : RandomState or None
+        Shuffles them in every epoch, each time what the last one left; None leaves them.
     history : History
         Continued in place.
     stopping : Stopping
@@ -486,12 +434,14 @@ def train_epochs(
     history.n_epochs = 0
     # The best weights so far belong to another split; where none are better, the last are kept.
     history.best_params = None
+    order = order.copy()
     is_over = False
     try:
-        with core_in_use, closing(orders):
+        with core_in_use:
             while not is_over and history.n_epochs < max_iter:
                 began = watch.begin_epoch()
-                order = orders.next(is_last=history.n_epochs + 1 == max_iter)
+                if random_state is not None:
+                    _core.shuffle(order, random_state._bit_generator)
                 loss, n_seen = descent.epoch(data, order, batch_size, watch.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:

@@ -191,6 +191,23 @@ def test_elementwise_functions(kernels, name, dtype):
     assert (np.abs(got[~normal]) <= 2 * info.tiny).all()
 
 
+@pytest.mark.parametrize("dtype", RTOL)
+def test_softmax_at_every_edge(kernels, dtype):
+    """Of rows that differ in size; each the same alone and among others."""
+    rng = np.random.RandomState(0)
+    for n_rows, n_out in [*[(n, 10) for n in range(1, 41)], *[(19, n) for n in range(2, 41)]]:
+        network = Network([n_out, n_out], dtype=dtype, loss="log_loss")
+        network.params = [(np.eye(n_out), np.zeros(n_out))]
+        z = (rng.standard_normal((n_rows, n_out)) * rng.choice([1, 30, 1000], (n_rows, 1))).astype(
+            dtype
+        )
+        got, below_largest = network.output(z), z - z.max(axis=1, keepdims=True)  # which rounds
+        want = scipy.special.softmax(below_largest.astype(np.longdouble), axis=1)
+        assert_allclose(got, want, rtol=20 * np.finfo(dtype).eps, atol=2 * np.finfo(dtype).tiny)
+        for i in range(n_rows):
+            np.testing.assert_array_equal(network.output(z[i : i + 1])[0], got[i])
+
+
 # How far from the exact value, in units in the last place of it, or of |z| where it comes near to
 # its zero: functions are made of others that round.
 ULPS_OF_OTHERS = {

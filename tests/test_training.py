@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from test_core import as_reference, make_problem
 from test_trajectory import make_task
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, _core
 from fastmlp._core import SOLVERS
 from fastmlp._data import Data, Features
 from fastmlp._threads import blas_libraries
-from fastmlp._training import ROWS_TO_DRAW_AHEAD, Descent
+from fastmlp._training import Descent
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -241,23 +241,17 @@ def test_extreme_power_t_is_a_rate_of_zero():
     assert regressor.history_["learning_rate"][-1] == 0
 
 
-@ignore_convergence
-def test_orders_drawn_ahead_are_those_drawn_in_time():
-    """Ahead where nobody else draws; and what has been drawn too much is given back."""
-    X = np.random.RandomState(0).standard_normal((2 * ROWS_TO_DRAW_AHEAD, 3))
-
-    def fit(random_state, callbacks=None, **parameters):
-        regressor = MLPRegressor(
-            hidden_layer_sizes=(3,), random_state=random_state, callbacks=callbacks, **parameters
-        ).fit(X, X[:, 0])
-        return regressor.loss_curve_
-
-    shared, own = np.random.RandomState(5), np.random.RandomState(5)
-    for parameters in (dict(max_iter=4), dict(max_iter=50, tol=1, n_iter_no_change=2)):
-        in_time = fit(shared, callbacks=lambda estimator, epoch: None, **parameters)
-        assert fit(own, **parameters) == in_time
-        assert shared.uniform() == own.uniform()
-    assert fit(5, max_iter=4) == fit(np.random.RandomState(5), max_iter=4)
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 64, 65, 1000, 70_000])
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64, np.random.SFC64])
+def test_shuffle_is_that_of_numpy(n, bits):
+    """The same order, and the generator goes on with the same numbers."""
+    ours, theirs = np.random.RandomState(bits(3)), np.random.RandomState(bits(3))
+    order, expected = np.arange(n), np.arange(n)
+    for _ in range(3):
+        _core.shuffle(order, ours._bit_generator)
+        theirs.shuffle(expected)
+        np.testing.assert_array_equal(order, expected)
+    assert ours.uniform() == theirs.uniform()
 
 
 def test_sys_maxsize_is_as_good_as_infinity():

@@ -276,11 +276,11 @@ static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict_
 #undef CASE
 }
 
-/* a = exp(z - shift) */
-static void NAME(exponentials)(const REAL *z, REAL shift, REAL *a, ptrdiff_t n)
+/* a = exp(z) */
+static void NAME(exponentials)(const REAL *z, REAL *a, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++)
-        a[i] = NAME(exp)(z[i] - shift);
+        a[i] = NAME(exp)(z[i]);
 }
 
 /* c += x b */

@@ -32,11 +32,13 @@
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define ALIGNED __attribute__((aligned(64)))
 #ifndef __clang__ /* which has no __builtin_shuffle */
 #define CAN_SHUFFLE
 #endif
 #else /* a compiler without vector extensions: vectors of one number */
 #define ALWAYS_INLINE static __forceinline
+#define ALIGNED
 #define __restrict__ __restrict
 #endif
 
@@ -75,8 +77,8 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 #define TABLE(S)                                                                                   \
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
-            normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, exponentials_##S,       \
-            add_multiple_##S, all_finite_##S, sum_of_squares_##S, move_##S                         \
+            normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
+            exponentials_##S, add_multiple_##S, all_finite_##S, sum_of_squares_##S, move_##S                         \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

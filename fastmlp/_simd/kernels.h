@@ -134,8 +134,12 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*dropout)(uint64_t key, double rate, const REAL *f, REAL *a, ptrdiff_t n);           \
         /* x += deviation times normal random numbers that the key chooses */                      \
         void (*add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n);                   \
-        /* a = exp(z - shift) */                                                                   \
-        void (*exponentials)(const REAL *z, REAL shift, REAL *a, ptrdiff_t n);                     \
+        /* a (n, n_out) = exp(z) / sum(exp(z)) by rows, `stride` apart; a is 0 beyond n_out, and   \
+           may be z. largest (n,) = max(z), sums (n,) = sum(exp(z - largest)) */                   \
+        void (*softmax)(ptrdiff_t n, ptrdiff_t n_out, const REAL *z, REAL *a, ptrdiff_t stride,    \
+                        REAL *largest, REAL *sums);                                                \
+        /* a = exp(z) */                                                                           \
+        void (*exponentials)(const REAL *z, REAL *a, ptrdiff_t n);                                 \
         /* c += x b */                                                                             \
         void (*add_multiple)(REAL x, const REAL *b, REAL *c, ptrdiff_t n);                         \
         int (*all_finite)(const REAL *x, ptrdiff_t n);                                             \

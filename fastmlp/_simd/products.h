@@ -14,11 +14,6 @@
 #define COLUMN_BLOCK 1024 /* bytes */
 
 #ifdef __GNUC__
-/* Alignment is not asked for: where it is there, loads are as fast without asking. */
-#define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
-typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);
-typedef REAL NAME(half_vector) VECTOR_OF(VECTOR_BYTES / 2);
-
 /* The left operand of a product: x itself, of which a tile takes rows, or x^T, of which it takes
    columns (that lie side by side in each row of x). */
 enum { NAME(by_rows), NAME(by_columns) };
@@ -136,67 +131,13 @@ static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows 
     NAME(activate)(layer->activation, z, a, n * stride);
 }
 
-/* T (LANES, LANES), rows T_stride apart, = the transpose of a square of W. In every round s = 1, 2,
-   4 ... the squares of s x s numbers that lie off the diagonal of those twice as large change
-   places. `large` in bench/ takes 4% longer without. */
-ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REAL *T,
-                                          ptrdiff_t T_stride)
-{
-#ifdef CAN_SHUFFLE
-    typedef INTEGER mask __attribute__((vector_size(VECTOR_BYTES)));
-    VECTOR row[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        row[i] = *(const VECTOR *)(W + i * W_stride);
-#pragma GCC unroll 4
-    for (int s = 1; s < LANES; s *= 2) {
-        mask upper, lower;
-        for (int k = 0; k < LANES; k++) {
-            upper[k] = k & s ? LANES + k - s : k;
-            lower[k] = k & s ? LANES + k : k + s;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (!(i & s)) {
-                const VECTOR a = row[i], b = row[i + s];
-                row[i] = __builtin_shuffle(a, b, upper);
-                row[i + s] = __builtin_shuffle(a, b, lower);
-            }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        *(VECTOR *)(T + i * T_stride) = row[i];
-#else
-    for (ptrdiff_t i = 0; i < LANES; i++)
-        for (ptrdiff_t j = 0; j < LANES; j++)
-            T[j * T_stride + i] = W[i * W_stride + j];
-#endif
-}
-
-/* T (n_columns, width), its rows side by side, = the transpose of W (n_rows, n_columns); 0 beyond
-   n_rows. By squares as far as they go. */
-static void NAME(transpose)(const REAL *W, ptrdiff_t W_stride, ptrdiff_t n_rows,
-                            ptrdiff_t n_columns, REAL *T, ptrdiff_t width)
-{
-    for (ptrdiff_t i = 0; i < width; i += LANES)
-        for (ptrdiff_t j = 0; j < n_columns; j += LANES) {
-            if (i + LANES <= n_rows && j + LANES <= n_columns) {
-                NAME(transpose_square)(W + i * W_stride + j, W_stride, T + j * width + i, width);
-                continue;
-            }
-            for (ptrdiff_t k = j; k < least(j + LANES, n_columns); k++)
-                for (ptrdiff_t l = i; l < i + LANES; l++)
-                    T[k * width + l] = l < n_rows ? W[l * W_stride + k] : 0;
-        }
-}
-
 /* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in). A strip of W is transposed at a time,
    as wide as a tile. */
 static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,
                            const REAL *W, REAL *delta_a, ptrdiff_t a_stride)
 {
     enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
-    REAL strip[SUM_BLOCK * width] __attribute__((aligned(64)));
+    REAL strip[SUM_BLOCK * width] ALIGNED;
     const ptrdiff_t stride = layer->stride, n_columns = layer->n_in;
     for (ptrdiff_t j = 0; j < n_columns; j += width)
         for (ptrdiff_t p = 0; p < layer->n_out; p += SUM_BLOCK) {
@@ -235,7 +176,6 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
 #undef CASE
 #undef TILE_WHILE
 #undef AT_COLUMN
-#undef VECTOR_OF
 #else
 /* A compiler without vectors: BLAS makes the products. */
 #define forward_f32 NULL

@@ -1,4 +1,4 @@
-/* What else may be done to a row of a layer: normalisation, dropout, noise. */
+/* What else may be done to the rows of a layer: normalisation, dropout, noise, softmax. */
 
 /* So many sums whatever the width of a vector, and what is left of a row goes to the first of them,
    each to its own: so the bits do not depend on the width. */
@@ -108,4 +108,66 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
     }
 }
 
+/* So many numbers of a row are a cache line, to which rows are padded, and so many rows are taken at
+   a time, one in each lane. With a row after the other `small` in bench/ takes 3% longer to train,
+   4% longer to predict, and a network of one unit 10% longer to train. */
+#define SQUARE ((ptrdiff_t)(64 / sizeof(REAL)))
+
+/* T (SQUARE, SQUARE) = the transpose of as many columns of z (n, SQUARE); 0 beyond its n rows. */
+ALWAYS_INLINE void NAME(turn)(const REAL *z, ptrdiff_t stride, ptrdiff_t n, REAL *T)
+{
+    REAL rows[SQUARE * SQUARE] ALIGNED;
+    for (ptrdiff_t i = 0; i < n; i++)
+        memcpy(rows + i * SQUARE, z + i * stride, SQUARE * sizeof(REAL));
+    memset(rows + n * SQUARE, 0, (SQUARE - n) * SQUARE * sizeof(REAL));
+    NAME(transpose)(rows, SQUARE, SQUARE, SQUARE, T, SQUARE);
+}
+
+/* a = exp(z) / sum(exp(z)) for every row of z (n, n_out); largest (n,) = that of each row, and
+   sums (n,) = the sum of exp(z - largest). Rows of a and z are `stride` apart, and a is 0 beyond
+   n_out. */
+static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL *a,
+                          ptrdiff_t stride, REAL *largest, REAL *sums)
+{
+    REAL T[SQUARE * SQUARE] ALIGNED, back[SQUARE * SQUARE] ALIGNED;
+    REAL most[SQUARE] ALIGNED, sum[SQUARE] ALIGNED;
+    for (ptrdiff_t first = 0; first < n_rows; first += SQUARE) {
+        const ptrdiff_t n = least(SQUARE, n_rows - first);
+        for (ptrdiff_t j = 0; j < n_out; j += SQUARE) {
+            NAME(turn)(z + j, stride, n, T);
+            if (j == 0)
+                memcpy(most, T, sizeof most);
+            for (ptrdiff_t k = 0; k < least(SQUARE, n_out - j); k++)
+#pragma GCC unroll 1 /* or else gcc does not make it a vector */
+                for (ptrdiff_t r = 0; r < SQUARE; r++)
+                    most[r] = T[k * SQUARE + r] > most[r] ? T[k * SQUARE + r] : most[r];
+        }
+        memset(sum, 0, sizeof sum);
+        for (ptrdiff_t j = 0; j < n_out; j += SQUARE) {
+            const ptrdiff_t n_columns = least(SQUARE, n_out - j);
+            if (n_out > SQUARE)
+                NAME(turn)(z + j, stride, n, T);
+            for (ptrdiff_t k = 0; k < n_columns; k++)
+                for (ptrdiff_t r = 0; r < SQUARE; r++) {
+                    T[k * SQUARE + r] = NAME(exp)(T[k * SQUARE + r] - most[r]);
+                    sum[r] += T[k * SQUARE + r];
+                }
+            memset(T + n_columns * SQUARE, 0, (SQUARE - n_columns) * SQUARE * sizeof(REAL));
+            NAME(transpose)(T, SQUARE, SQUARE, SQUARE, back, SQUARE);
+            for (ptrdiff_t i = 0; i < n; i++)
+                memcpy(a + i * stride + j, back + i * SQUARE, SQUARE * sizeof(REAL));
+        }
+        for (ptrdiff_t i = 0; i < n; i++) {
+            for (ptrdiff_t j = 0; j < n_out; j += SQUARE)
+                for (ptrdiff_t k = 0; k < SQUARE; k++)
+                    a[i * stride + j + k] /= sum[i];
+            largest[first + i] = most[i];
+            sums[first + i] = sum[i];
+        }
+        z += SQUARE * stride;
+        a += SQUARE * stride;
+    }
+}
+
+#undef SQUARE
 #undef SUMS
