@@ -59,13 +59,13 @@ ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REA
 }
 
 /* T (n_columns, width), its rows side by side, = the transpose of W (n_rows, n_columns); 0 beyond
-   n_rows. By squares as far as they go. */
+   n_rows. By squares as far as there are rows; of columns W has whole squares, and T gets them. */
 ALWAYS_INLINE void NAME(transpose)(const REAL *W, ptrdiff_t W_stride, ptrdiff_t n_rows,
                                    ptrdiff_t n_columns, REAL *T, ptrdiff_t width)
 {
     for (ptrdiff_t i = 0; i < width; i += LANES)
         for (ptrdiff_t j = 0; j < n_columns; j += LANES) {
-            if (i + LANES <= n_rows && j + LANES <= n_columns) {
+            if (i + LANES <= n_rows) {
                 NAME(transpose_square)(W + i * W_stride + j, W_stride, T + j * width + i, width);
                 continue;
             }
