@@ -53,6 +53,7 @@ from fastmlp._kernels cimport (
     Matrix,
     Solver,
     activate,
+    add_decay,
     add_multiple,
     add_noise,
     all_finite,
@@ -948,8 +949,7 @@ cdef double gradient_of_block(
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
     if l2 > 0:
-        add_multiple(<real> l2, W, dW, n)
-        penalty = 0.5 * l2 * sum_of_squares(W, n)
+        penalty = 0.5 * l2 * add_decay(<real> l2, W, dW, n)
     if l1 > 0:
         penalty += l1 * add_signs(<real> l1, W, dW, n)
     if connections != NULL:

@@ -65,6 +65,7 @@ cdef extern from "_simd/kernels.h" nogil:
                         float*) noexcept nogil
         void (*exponentials)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
+        double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
         void (*move)(const Solver*, float*, const float*, float*, Py_ssize_t,
@@ -91,6 +92,7 @@ cdef extern from "_simd/kernels.h" nogil:
                         double*) noexcept nogil
         void (*exponentials)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
+        double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
         void (*move)(const Solver*, double*, const double*, double*, Py_ssize_t,
@@ -227,6 +229,14 @@ cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noex
         kernels.f32.add_multiple(x, b, c, n)
     else:
         kernels.f64.add_multiple(x, b, c, n)
+
+
+cdef inline double add_decay(real x, const real* W, real* dW, Py_ssize_t n) noexcept nogil:
+    """dW += x W; returns the sum of W^2."""
+    if real is float:
+        return kernels.f32.add_decay(x, W, dW, n)
+    else:
+        return kernels.f64.add_decay(x, W, dW, n)
 
 
 cdef inline bint all_finite(const real* x, Py_ssize_t n) noexcept nogil:

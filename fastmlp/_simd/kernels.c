@@ -78,7 +78,8 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
-            exponentials_##S, add_multiple_##S, all_finite_##S, sum_of_squares_##S, move_##S                         \
+            exponentials_##S, add_multiple_##S, add_decay_##S, all_finite_##S,                     \
+            sum_of_squares_##S, move_##S                                                           \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};
