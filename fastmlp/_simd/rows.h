@@ -113,16 +113,6 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
    4% longer to predict, and a network of one unit 10% longer to train. */
 #define SQUARE ((ptrdiff_t)(64 / sizeof(REAL)))
 
-/* T (SQUARE, SQUARE) = the transpose of as many columns of z (n, SQUARE); 0 beyond its n rows. */
-ALWAYS_INLINE void NAME(turn)(const REAL *z, ptrdiff_t stride, ptrdiff_t n, REAL *T)
-{
-    REAL rows[SQUARE * SQUARE] ALIGNED;
-    for (ptrdiff_t i = 0; i < n; i++)
-        memcpy(rows + i * SQUARE, z + i * stride, SQUARE * sizeof(REAL));
-    memset(rows + n * SQUARE, 0, (SQUARE - n) * SQUARE * sizeof(REAL));
-    NAME(transpose)(rows, SQUARE, SQUARE, SQUARE, T, SQUARE);
-}
-
 /* a = exp(z) / sum(exp(z)) for every row of z (n, n_out); largest (n,) = that of each row, and
    sums (n,) = the sum of exp(z - largest). Rows of a and z are `stride` apart, and a is 0 beyond
    n_out. */
@@ -134,7 +124,7 @@ static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL
     for (ptrdiff_t first = 0; first < n_rows; first += SQUARE) {
         const ptrdiff_t n = least(SQUARE, n_rows - first);
         for (ptrdiff_t j = 0; j < n_out; j += SQUARE) {
-            NAME(turn)(z + j, stride, n, T);
+            NAME(transpose)(z + j, stride, n, SQUARE, T, SQUARE);
             if (j == 0)
                 memcpy(most, T, sizeof most);
             for (ptrdiff_t k = 0; k < least(SQUARE, n_out - j); k++)
@@ -146,7 +136,7 @@ static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL
         for (ptrdiff_t j = 0; j < n_out; j += SQUARE) {
             const ptrdiff_t n_columns = least(SQUARE, n_out - j);
             if (n_out > SQUARE)
-                NAME(turn)(z + j, stride, n, T);
+                NAME(transpose)(z + j, stride, n, SQUARE, T, SQUARE);
             for (ptrdiff_t k = 0; k < n_columns; k++)
                 for (ptrdiff_t r = 0; r < SQUARE; r++) {
                     T[k * SQUARE + r] = NAME(exp)(T[k * SQUARE + r] - most[r]);

@@ -59,19 +59,24 @@ ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REA
 }
 
 /* T (n_columns, width), its rows side by side, = the transpose of W (n_rows, n_columns); 0 beyond
-   n_rows. By squares as far as there are rows; of columns W has whole squares, and T gets them. */
+   n_rows. By squares, also where n_columns ends within one: W is padded, and T has room for it. */
 ALWAYS_INLINE void NAME(transpose)(const REAL *W, ptrdiff_t W_stride, ptrdiff_t n_rows,
                                    ptrdiff_t n_columns, REAL *T, ptrdiff_t width)
 {
+    REAL rest[LANES * LANES] ALIGNED;
     for (ptrdiff_t i = 0; i < width; i += LANES)
         for (ptrdiff_t j = 0; j < n_columns; j += LANES) {
+            const REAL *square = W + i * W_stride + j;
             if (i + LANES <= n_rows) {
-                NAME(transpose_square)(W + i * W_stride + j, W_stride, T + j * width + i, width);
+                NAME(transpose_square)(square, W_stride, T + j * width + i, width);
                 continue;
             }
-            for (ptrdiff_t k = j; k < least(j + LANES, n_columns); k++)
-                for (ptrdiff_t l = i; l < i + LANES; l++)
-                    T[k * width + l] = l < n_rows ? W[l * W_stride + k] : 0;
+            for (ptrdiff_t k = 0; k < LANES; k++)
+                if (i + k < n_rows)
+                    memcpy(rest + k * LANES, square + k * W_stride, LANES * sizeof(REAL));
+                else
+                    memset(rest + k * LANES, 0, LANES * sizeof(REAL));
+            NAME(transpose_square)(rest, LANES, T + j * width + i, width);
         }
 }
 
