@@ -169,12 +169,13 @@ cdef struct Rows:
     Py_ssize_t capacity
     Source source
     uint64_t key                # of the random numbers of this mini-batch
+    Py_ssize_t before           # how many rows of the mini-batch came before those in the workspace
 
 
 cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
-    rows.key = 0
+    rows.key = rows.before = 0
     return rows
 
 
@@ -202,7 +203,7 @@ cdef inline bint is_sparse(Rows rows) noexcept nogil:
 
 cdef inline uint64_t key_of_row(Rows rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
     """Where the random numbers of a layer and of the i-th row of the block begin."""
-    return random_bits(random_bits(rows.key, l), rows.first + i)
+    return random_bits(random_bits(rows.key, l), rows.before + rows.first + i)
 
 
 cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
@@ -1274,8 +1275,8 @@ def train(
     real[::1] params,                   # INOUT (n_params,)
     real[::1] average,                  # INOUT (n_params,), or empty: no averaging
     const real[::1] connections,        # IN (n_params,), or empty: all are there
-    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers), or for
-                                        #     clipping by norm (1, n_params)
+    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers), or (1,
+                                        #     n_params) for clipping by norm and for several parts
     real[:, ::1] state,                 # INOUT (n_states, n_params)
     real[::1] work,                     # OUT room for `capacity` rows
     const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
@@ -1285,12 +1286,12 @@ def train(
     const real[::1] sample_weight,      # IN (n,)
     const Py_ssize_t[::1] order,        # IN (n_rows,) rows of X, in the order of training
     Py_ssize_t batch_size,
-    Py_ssize_t capacity,                # >= batch_size
+    Py_ssize_t capacity,                # of which a larger mini-batch is taken in parts
     Py_ssize_t block_rows,
     const double[::1] learning_rates,   # IN (n_steps,)
     const Regularizer[::1] regularizer,     # IN (1,) l1 and l2 not yet divided
     Solver[::1] solver,                 # INOUT (1,) its t counts the steps
-    double[::1] row_loss,               # INOUT (>= batch_size / block_rows,) and
+    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) and
     double[::1] penalty,                # INOUT (n_blocks,): a block's share of the epoch's loss
     double[::1] squares,                # OUT (n_blocks,) of the gradient's numbers, for clipping
     int n_threads,
@@ -1302,13 +1303,14 @@ def train(
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
     cdef Py_ssize_t n_targets = y.shape[1]
     cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
-    cdef Py_ssize_t step = 0, start = 0, n = 0, l = 0, i = 0
+    cdef Py_ssize_t step = 0, start = 0, n = 0, done = 0, l = 0, i = 0
     cdef int me = 0, n_team = 1
     cdef double scale = 0, factor = 1
     cdef Source source = source_of(X, indices, indptr)
     cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef Regularizer rules = regularizer[0]
-    cdef bint whole = rules.clip_norm > 0       # whether the whole gradient comes before any move
+    cdef bint clips_norm = rules.clip_norm > 0  # then the whole gradient comes before any move
+    cdef bint whole = clips_norm or batch_size > capacity, is_last = True
     cdef const real* mask = or_null(connections)
     cdef Rows rows, block
     cdef Solver now
@@ -1325,8 +1327,8 @@ def train(
     if not whole and (gradient.shape[0] < n_threads
                       or gradient.shape[1] < largest_block(layers, blocks)):
         raise ValueError("gradient must have room for a block for each thread")
-    if capacity < batch_size or row_loss.shape[0] < how_many(batch_size, block_rows):
-        raise ValueError("work and row_loss must have room for batch_size rows")
+    if row_loss.shape[0] < how_many(min(batch_size, capacity), block_rows):
+        raise ValueError("row_loss must have room for the blocks of a mini-batch")
     if penalty.shape[0] != blocks.shape[0] or squares.shape[0] != blocks.shape[0]:
         raise ValueError("penalty and squares must have a place for each block of parameters")
     if learning_rates.shape[0] != n_steps:
@@ -1346,35 +1348,41 @@ def train(
             n = min(batch_size, n_rows - start)
             scale = reciprocal(sum_of_weights(sample_weight, &order[start], n))
             now = next_step(now, learning_rates[step])
-            rows = all_rows(n, capacity, ordered(source, &order[start]))
-            rows.key = random_bits(rules.seed, now.t)
-            i = me
-            while i < how_many(n, block_rows):
-                block = block_of_rows(i, block_rows, rows)
-                gather_rows(y, sample_weight, scale, &layers[0], &work[0], block)
-                row_loss[i] += n * loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
-                                                &work[0], block)
-                backward_rows(n_layers, &layers[0], &params[0], &work[0], block)
-                i = i + n_team
-            wait_for_all(n_team)
-            i = me
-            while i < blocks.shape[0]:
-                dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
-                      else &gradient[me, 0])
-                penalty[i] += n * gradient_of_block(
-                    blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows, rules.l1 * scale,
-                    rules.l2 * scale, False,
-                )
-                if rules.clip_value > 0:
-                    clip(<real> rules.clip_value, dW, size_of(blocks[i], &layers[0]))
-                if whole:
-                    squares[i] = sum_of_squares(dW, size_of(blocks[i], &layers[0]))
-                else:
-                    move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
-                               &state[0, 0], n_params)
-                i = i + n_team
-            wait_for_all(n_team)
-            if whole:
+            done = 0
+            while done < n:
+                rows = all_rows(min(capacity, n - done), capacity,
+                                ordered(source, &order[start + done]))
+                rows.key, rows.before = random_bits(rules.seed, now.t), done
+                is_last = done + rows.n == n
+                i = me
+                while i < how_many(rows.n, block_rows):
+                    block = block_of_rows(i, block_rows, rows)
+                    gather_rows(y, sample_weight, scale, &layers[0], &work[0], block)
+                    row_loss[i] += n * loss_of_rows(&loss, n_layers, &layers[0], &params[0],
+                                                    n_targets, &work[0], block)
+                    backward_rows(n_layers, &layers[0], &params[0], &work[0], block)
+                    i = i + n_team
+                wait_for_all(n_team)
+                i = me
+                while i < blocks.shape[0]:
+                    dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
+                          else &gradient[me, 0])
+                    penalty[i] += n * gradient_of_block(
+                        blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows,
+                        rules.l1 * scale if is_last else 0, rules.l2 * scale if is_last else 0,
+                        done > 0,
+                    )
+                    if is_last and rules.clip_value > 0:
+                        clip(<real> rules.clip_value, dW, size_of(blocks[i], &layers[0]))
+                    if is_last and clips_norm:
+                        squares[i] = sum_of_squares(dW, size_of(blocks[i], &layers[0]))
+                    elif is_last:
+                        move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
+                                   &state[0, 0], n_params)
+                    i = i + n_team
+                wait_for_all(n_team)
+                done = done + rows.n
+            if clips_norm:
                 factor = factor_of_clipping(rules.clip_norm, &squares[0], blocks.shape[0])
                 i = me
                 while i < blocks.shape[0]:

@@ -11,7 +11,7 @@ import scipy.optimize
 
 from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
-from fastmlp._layout import FOR_GRADIENT, aligned_zeros
+from fastmlp._layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros
 from fastmlp._schedules import factors
 from fastmlp._threads import blas_in_one_thread, core_in_use
 
@@ -322,7 +322,7 @@ class Descent:
         self._take_weights()
         n_threads = network._threads(batch_size)
         work = self._memory(batch_size, n_threads, dense=data.is_dense)
-        row_loss = np.zeros(-(-batch_size // work.block_rows))
+        row_loss = np.zeros(-(-work.capacity // work.block_rows))
         penalty = np.zeros(len(network._blocks))
         rates = self._rates(-(-len(order) // batch_size))
         params, average = network._flat, network._flat[:0]
@@ -376,15 +376,16 @@ class Descent:
     def _memory(self, batch_size, n_threads, dense):
         network = self.network
         room = (n_threads, network._largest_block())
-        if self._settings["clip_norm"]:  # which needs the whole of it
+        n_rows = min(batch_size, ROWS_IN_PART)
+        if self._settings["clip_norm"] or batch_size > n_rows:  # which need the whole of it
             room = (1, network._flat.size)
-        if self._gradient is None or len(self._gradient) < room[0]:
+        if self._gradient is None or self._gradient.shape != room:
             self._gradient = aligned_zeros(room, network.dtype)
-        if self._work is None or self._work[0] != (batch_size, dense):
+        if self._work is None or self._work[0] != (n_rows, dense):
             perturbation = self._settings["dropout"], self._settings["input_noise"]
             layers = network._table(FOR_GRADIENT, *perturbation)
-            work = network._workspace(batch_size, layers, dense=dense)
-            self._work = (batch_size, dense), work
+            work = network._workspace(n_rows, layers, dense=dense)
+            self._work = (n_rows, dense), work
         return self._work[1]
 
     def end_epoch(self, n_rows_seen, has_got_better):

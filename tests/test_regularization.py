@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -360,6 +361,41 @@ def test_everything_at_once(dtype):
         for ours, theirs in zip(other.coefs_, fits[0].coefs_, strict=True):
             assert (ours == theirs).all()
     assert np.isfinite(fits[0].history_["gradient_norm"]).all()
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"alpha": 0.1}, {"l1": 0.1, "clip_value": 0.1}, EVERYTHING]
+)
+def test_large_batches_come_to_the_same_in_parts(options, n_threads, monkeypatch):
+    """Bit for bit: a gradient is the same chain of sums, and random numbers know their row."""
+    X, y = load_digits(return_X_y=True)
+    X, settings = X[:900] / 16, {"batch_size": 300, "random_state": 0, "max_iter": 4}
+
+    def fitted():
+        classifier = MLPClassifier(**options | settings, n_threads=n_threads).fit(X, y[:900])
+        if not classifier.early_stopping:
+            classifier.set_params(batch_size=40).partial_fit(X, y[:900])
+            classifier.set_params(batch_size=500).partial_fit(X, y[:900])
+        return classifier
+
+    at_once = fitted()
+    monkeypatch.setattr("fastmlp._training.ROWS_IN_PART", 64)
+    in_parts = fitted()
+    for ours, theirs in zip(in_parts.coefs_, at_once.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(in_parts.loss_curve_, at_once.loss_curve_, rtol=1e-6)
+
+
+def test_a_large_batch_takes_the_memory_of_a_part():
+    X = np.zeros((20_000, 3), dtype=np.float32)
+    regressor = MLPRegressor(hidden_layer_sizes=(500,), batch_size=20_000, max_iter=1)
+    tracemalloc.start()
+    try:
+        regressor.fit(X, X[:, 0])
+        assert tracemalloc.get_traced_memory()[1] < 20_000 * 500 * 4 / 4
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS])
