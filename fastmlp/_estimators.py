@@ -28,7 +28,6 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
@@ -455,19 +454,19 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _warn_of_scale(self, X):
         """Warn of columns so large that training is likely to diverge or to stand still."""
-        X = X[:: -(-X.shape[0] // ROWS_TO_LOOK_AT)]
+        X = X[:: -(-X.shape[0] // ROWS_TO_LOOK_AT)].astype(np.float64)
         if scipy.sparse.issparse(X):
-            mean, variance = mean_variance_axis(X, axis=0)
+            squares = np.asarray(X.multiply(X).sum(axis=0)).ravel()
         else:
-            mean, variance = X.mean(axis=0, dtype=np.float64), X.var(axis=0, dtype=np.float64)
-        self._feature_sizes = np.sqrt(mean**2 + variance)
-        columns = np.flatnonzero((np.abs(mean) > LARGEST_SCALE) | (variance > LARGEST_SCALE**2))
+            squares = np.einsum("ij,ij->j", X, X)
+        self._feature_sizes = np.sqrt(squares / X.shape[0])
+        columns = np.flatnonzero(self._feature_sizes > LARGEST_SCALE)
         if len(columns) == 0:
             return
         names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[columns]
         shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
         warnings.warn(
-            f"X has {len(names)} unscaled column(s), of mean or standard deviation beyond "
+            f"X has {len(names)} unscaled column(s), of a root mean square beyond "
             f"{LARGEST_SCALE:g}: {shown}. Training may diverge or stand still; scale the features, "
             "for instance by sklearn.preprocessing.StandardScaler.",
             stacklevel=6,
