@@ -18,8 +18,10 @@ from fastmlp import _core
 LEAST_FLOPS_THAT_PAY = 4e6
 FLOPS_FOR_A_SECOND_OF_LOOPS = 4e12
 
-# How that cost is measured: the best of some short rounds of steps of nothing.
+# How that cost is measured: the best of some short rounds of steps of nothing; and how long such a
+# measurement holds that speaks against threads, the first time.
 FEWEST_ROUNDS, MOST_ROUNDS, STEPS_IN_ROUND, SECONDS_TO_MEASURE = 4, 50, 5, 0.01
+SECONDS_TO_WAIT = 0.1
 
 # More threads than this, unless there are more CPUs, are never started: OpenMP ends the process
 # where the system refuses one.
@@ -62,19 +64,45 @@ def cpus_of_cgroup(root=Path("/sys/fs/cgroup")):
     return max(1, math.ceil(int(quota) / int(period)))
 
 
-@cache
-def flops_that_pay():
-    """Measured once in a process, when there is work that more than one thread could do.
+class _CostOfLoops:
+    """What a step's two parallel loops cost: the best that has been measured in this process.
 
-    On a busy machine a step of nothing can take milliseconds, and the first one starts a thread.
+    On a busy machine a step of nothing can take milliseconds, and the first one starts a thread. So
+    where the cost speaks against threads it is measured again, each time after twice as long.
     """
-    best, began = math.inf, time.perf_counter()
-    for n_rounds in range(MOST_ROUNDS):
-        best = min(best, _core.seconds_of_a_step(2, STEPS_IN_ROUND))
-        took = time.perf_counter() - began
-        if n_rounds >= FEWEST_ROUNDS and took > SECONDS_TO_MEASURE:
-            break
-    return max(LEAST_FLOPS_THAT_PAY, best * FLOPS_FOR_A_SECOND_OF_LOOPS)
+
+    def __init__(self):
+        self._seconds = math.inf
+        self._wait = SECONDS_TO_WAIT
+        self._next = -math.inf
+
+    @property
+    def flops_that_pay(self):
+        """How much arithmetic there must be for each thread."""
+        return max(LEAST_FLOPS_THAT_PAY, self._seconds * FLOPS_FOR_A_SECOND_OF_LOOPS)
+
+    def threads_that_pay(self, flops, most):
+        """How many threads, up to ``most``, have enough to do."""
+        if flops < 2 * LEAST_FLOPS_THAT_PAY:
+            return 1
+        if flops < most * self.flops_that_pay and time.perf_counter() >= self._next:
+            self._measure()
+        return max(1, min(most, int(flops / self.flops_that_pay)))
+
+    def _measure(self):
+        began = now = time.perf_counter()
+        n_rounds = 0
+        while n_rounds < FEWEST_ROUNDS or (
+            n_rounds < MOST_ROUNDS and now - began < SECONDS_TO_MEASURE
+        ):
+            self._seconds = min(self._seconds, _core.seconds_of_a_step(2, STEPS_IN_ROUND))
+            now = time.perf_counter()
+            n_rounds += 1
+        self._next = now + self._wait
+        self._wait *= 2
+
+
+cost_of_loops = _CostOfLoops()
 
 
 def threads_for(flops, n_blocks, n_threads=None):
@@ -87,8 +115,7 @@ def threads_for(flops, n_blocks, n_threads=None):
     if n_threads is None:
         n_threads = available // max(1, core_in_use.n_users)
         if n_threads > 1:
-            pays = flops_that_pay() if flops >= 2 * LEAST_FLOPS_THAT_PAY else math.inf
-            n_threads = min(n_threads, int(flops / pays))
+            n_threads = cost_of_loops.threads_that_pay(flops, n_threads)
     most = 1 if core_in_use.was_forked else max(available, MOST_THREADS)
     return int(max(1, min(n_threads, n_blocks, most)))
 

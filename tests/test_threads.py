@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_info
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._threads import (
     LEAST_FLOPS_THAT_PAY,
+    _CostOfLoops,
     available_threads,
     core_in_use,
     cpus_of_cgroup,
-    flops_that_pay,
     threads_for,
 )
 
@@ -121,14 +121,40 @@ def test_blas_has_one_thread_until_the_last_has_left():
 
 
 def test_threads_are_started_where_they_pay():
-    pays = flops_that_pay()
-    assert pays >= LEAST_FLOPS_THAT_PAY
-    assert threads_for(pays / 10, 100) == 1
-    assert threads_for(pays * 1000, 100) == min(available_threads(), 100)
-    assert threads_for(pays * 1000, 1) == 1
+    assert threads_for(LEAST_FLOPS_THAT_PAY, 100) == 1
+    assert threads_for(1e15, 100) == min(available_threads(), 100)
+    assert threads_for(1e15, 1) == 1
     assert threads_for(0, 100, n_threads=3) == 3
     assert threads_for(0, 2, n_threads=1000) == 2
     assert threads_for(0, 10**6, n_threads=10**6) == max(64, available_threads())
+
+
+def test_cost_of_loops_is_measured_again_where_it_speaks_against_threads(monkeypatch):
+    """A busy moment does not leave the process with one thread for ever."""
+    now, step, n_measured = 0.0, 1.0, 0
+
+    def seconds_of_a_step(n_threads, n_steps):
+        nonlocal n_measured
+        n_measured += 1
+        return step
+
+    monkeypatch.setattr(_core, "seconds_of_a_step", seconds_of_a_step)
+    monkeypatch.setattr("fastmlp._threads.time.perf_counter", lambda: now)
+    cost = _CostOfLoops()
+    much = 10 * LEAST_FLOPS_THAT_PAY
+    assert cost.threads_that_pay(LEAST_FLOPS_THAT_PAY, 2) == 1
+    assert n_measured == 0  # for so little there is no need to know
+    assert cost.threads_that_pay(much, 2) == 1
+    before, step = n_measured, 1e-7
+    assert cost.threads_that_pay(much, 2) == 1  # what has just been measured holds for a while
+    assert n_measured == before > 0
+    now = 1.0
+    assert cost.threads_that_pay(much, 2) == 2
+    before, step, now = n_measured, 1.0, 1e6
+    assert cost.threads_that_pay(much, 8) == 8
+    assert cost.threads_that_pay(much, 1000) == 10  # measured in vain: the best so far counts
+    assert n_measured > before
+    assert cost.threads_that_pay(much, 8) == 8
 
 
 def test_environment_limits_threads():
@@ -142,7 +168,7 @@ def test_environment_limits_threads():
 
 def test_fits_at_the_same_time_share_out_the_cpus(monkeypatch):
     monkeypatch.setattr("fastmlp._threads.available_threads", lambda: 4)
-    much = flops_that_pay() * 1000
+    much = 1e15
     inside, leave = threading.Barrier(2), threading.Event()
 
     def stay():
