@@ -17,7 +17,7 @@ BLOCKS_IN_LAYER = 1024
 
 # A larger mini-batch is taken in parts, and what the layers make of one stays in the cache.
 # 200-300-10 of bench/grid.py takes 15% longer without, in batches of 4,096.
-ROWS_IN_PART = 512
+ROWS_IN_PART = 1024
 
 # What a workspace keeps of every layer, from least to most.
 FOR_OUTPUT, FOR_GRADIENT, EVERYTHING = range(3)

@@ -320,8 +320,9 @@ class Descent:
         """
         network = self.network
         self._take_weights()
-        n_threads = network._threads(batch_size)
-        work = self._memory(batch_size, n_threads, dense=data.is_dense)
+        n_rows = min(batch_size, ROWS_IN_PART)  # what threads share out at a time
+        n_threads = network._threads(n_rows)
+        work = self._memory(n_rows, n_threads, whole=n_rows < batch_size, dense=data.is_dense)
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         penalty = np.zeros(len(network._blocks))
         rates = self._rates(-(-len(order) // batch_size))
@@ -373,11 +374,11 @@ class Descent:
             settings["n_epochs"],
         )
 
-    def _memory(self, batch_size, n_threads, dense):
+    def _memory(self, n_rows, n_threads, *, whole, dense):
+        """A workspace for some rows, and the gradient: ``whole``, or a block for each thread."""
         network = self.network
         room = (n_threads, network._largest_block())
-        n_rows = min(batch_size, ROWS_IN_PART)
-        if self._settings["clip_norm"] or batch_size > n_rows:  # which need the whole of it
+        if whole or self._settings["clip_norm"]:
             room = (1, network._flat.size)
         if self._gradient is None or self._gradient.shape != room:
             self._gradient = aligned_zeros(room, network.dtype)
