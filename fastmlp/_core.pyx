@@ -565,7 +565,7 @@ cdef void add_sparse_product(
         z += layer.stride
 
 
-cdef void forward_without_kernels(
+cdef void forward_product(
     const Layer* layer,
     const real* params,
     Matrix x,                   # (rows.n, n_in), if not sparse
@@ -574,8 +574,11 @@ cdef void forward_without_kernels(
     bint sparse,                # whether x is that of the rows
     Rows rows,
 ) noexcept nogil:
-    """(1) z = x W + b, f(z) for sparse x, or by BLAS."""
+    """(1) z = x W + b, f(z)."""
     cdef Py_ssize_t i
+    if not sparse and has_kernels(layer, z):
+        forward_kernel(layer, rows.n, x, params + layer.W, z, f)
+        return
     for i in range(rows.n):
         memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
     if sparse:
@@ -612,21 +615,6 @@ cdef void forward_layer(
         forward_product(layer, params, x, s, f, sparse, rows)
     if layer.dropout > 0 or layer.is_residual:
         finish_rows(l, layers, work, rows)
-
-
-cdef inline void forward_product(
-    const Layer* layer,
-    const real* params,
-    Matrix x,                   # (rows.n, n_in), if not sparse
-    real* z,                    # (rows.n, stride)
-    real* f,                    # (rows.n, stride) may be z
-    bint sparse,                # whether x is that of the rows
-    Rows rows,
-) noexcept nogil:
-    if sparse or not has_kernels(layer, z):
-        forward_without_kernels(layer, params, x, z, f, sparse, rows)
-    else:
-        forward_kernel(layer, rows.n, x, params + layer.W, z, f)
 
 
 cdef void normalize_rows(
