@@ -7,13 +7,14 @@
 #include <stdint.h>
 #include <string.h>
 
-/* How many bytes a vector has, and how many rows of accumulators the registers hold beside two
-   vectors of the right operand: 12 x 2 of 32 registers, 6 x 2 of 16. */
+/* How many bytes a vector has, and how many rows a tile: 8 x 2 vectors of accumulators, and half a
+   vector beside them, of 32 registers, 6 x 2 of 16. The addresses of 12 rows would not fit the
+   general registers of x86: (1) of `mid` in bench/ takes 6% longer so. */
 #if defined(__AVX512F__)
 #define FASTMLP_KERNELS fastmlp_avx512
 #define ISA "avx512"
 #define VECTOR_BYTES 64
-#define TILE_ROWS 12
+#define TILE_ROWS 8
 #elif defined(__AVX2__) && defined(__FMA__)
 #define FASTMLP_KERNELS fastmlp_avx2
 #define ISA "avx2"
@@ -24,11 +25,12 @@
 #define ISA "baseline"
 #define VECTOR_BYTES 16
 #if defined(__aarch64__)
-#define TILE_ROWS 12
+#define TILE_ROWS 8
 #else
 #define TILE_ROWS 6
 #endif
 #endif
+#define HALF_BESIDE (TILE_ROWS == 8)
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))

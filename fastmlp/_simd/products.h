@@ -29,44 +29,35 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
     return x.base + (x.index ? x.index[i] : i) * x.stride;
 }
 
-#define TILE NAME(tile)
-#define VECTOR NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #include "tile.h"
-#undef TILE
-#undef VECTOR
-#undef LANES
 
-#define TILE NAME(half_tile)
-#define VECTOR NAME(half_vector)
-#define LANES ((ptrdiff_t)(VECTOR_BYTES / 2 / sizeof(REAL)))
-#include "tile.h"
-#undef TILE
-#undef VECTOR
-#undef LANES
-
-#define VECTOR NAME(vector)
-#define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
-
-/* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do:
-   `tiny` and `small` in bench/ take 7% and 4% longer without. Fewer rows than a tile has take more
-   vectors instead: a chain waits for the result of its last link, and it takes several to keep the
-   units busy. */
-#define AT_COLUMN(TILE, R, V)                                                                      \
-    NAME(TILE)(R, V, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,          \
+/* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do,
+   in the last tile if there are registers for it: `default` and `small` in bench/ take 4% longer
+   without. Fewer rows than a tile has take more vectors instead: a chain waits for the result of
+   its last link, and it takes several to keep the units busy. */
+#define TILE(R, V, H)                                                                              \
+    NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
                start_stride, C + j, C_stride)
 #define TILE_WHILE(R, V, MORE_THAN)                                                                \
-    for (; n_columns - j > (MORE_THAN)*LANES; j += (V)*LANES)                                      \
-        AT_COLUMN(tile, R, V);
+    for (; n_columns - j > (MORE_THAN); j += (V)*LANES)                                            \
+        TILE(R, V, 0);
 #define CASE(R, V)                                                                                 \
     case R:                                                                                        \
-        TILE_WHILE(R, V, (V)-1)                                                                    \
-        if (V > 4) TILE_WHILE(R, 4, 3)                                                             \
-        if (V > 2) TILE_WHILE(R, 2, 1)                                                             \
+        if (HALF_BESIDE) {                                                                         \
+            TILE_WHILE(R, V, (V)*LANES + LANES / 2)                                                \
+            if (n_columns - j > (V)*LANES) {                                                       \
+                TILE(R, V, 1);                                                                     \
+                break;                                                                             \
+            }                                                                                      \
+        }                                                                                          \
+        TILE_WHILE(R, V, ((V)-1) * LANES)                                                          \
+        if (V > 4) TILE_WHILE(R, 4, 3 * LANES)                                                     \
+        if (V > 2) TILE_WHILE(R, 2, LANES)                                                         \
         if (n_columns - j > LANES / 2)                                                             \
-            AT_COLUMN(tile, R, 1);                                                                 \
+            TILE(R, 1, 0);                                                                         \
         else if (n_columns > j)                                                                    \
-            AT_COLUMN(half_tile, R, 1);                                                            \
+            TILE(R, 0, 1);                                                                         \
         break;
 
 ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns, ptrdiff_t n_terms,
@@ -82,13 +73,9 @@ ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns
         CASE(4, 2)
         CASE(5, 2)
         CASE(6, 2)
-#if TILE_ROWS == 12
+#if TILE_ROWS == 8
         CASE(7, 2)
         CASE(8, 2)
-        CASE(9, 2)
-        CASE(10, 2)
-        CASE(11, 2)
-        CASE(12, 2)
 #endif
     }
 }
@@ -171,11 +158,10 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
                       stride);
 }
 
-#undef VECTOR
 #undef LANES
 #undef CASE
 #undef TILE_WHILE
-#undef AT_COLUMN
+#undef TILE
 #else
 /* A compiler without vectors: BLAS makes the products. */
 #define forward_f32 NULL

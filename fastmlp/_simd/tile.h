@@ -1,39 +1,57 @@
-/* One tile, of vectors of the type VECTOR with LANES numbers; products.h includes this for whole
-   vectors and for halves. */
+/* The one tile of which products.h makes all products. */
 
-/* C (R, V) = start + sum over n_terms of x B; start is (R, V), its rows start_stride apart, or
-   NULL. */
-ALWAYS_INLINE void TILE(const int R, const int V, const int order, ptrdiff_t n_terms,
-                        NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
-                        const REAL *start, ptrdiff_t start_stride, REAL *C, ptrdiff_t C_stride)
+/* C (R, V vectors and H halves of one, H 0 or 1) = start + sum over n_terms of x B; the rows of
+   start are start_stride apart, or it is NULL. */
+ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int order,
+                              ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
+                              ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
+                              REAL *C, ptrdiff_t C_stride)
 {
-    VECTOR sum[TILE_ROWS][8];
+    NAME(vector) sum[TILE_ROWS][8];
+    NAME(half_vector) half_sum[TILE_ROWS];
     const REAL *rows[TILE_ROWS];
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int r = 0; r < R; r++) {
+        const REAL *from = start + r * start_stride;
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            sum[r][v] =
-                start ? *(const VECTOR *)(start + r * start_stride + v * LANES) : (VECTOR){0};
+            sum[r][v] = start ? *(const NAME(vector) *)(from + v * LANES) : (NAME(vector)){0};
+        if (H)
+            half_sum[r] =
+                start ? *(const NAME(half_vector) *)(from + V * LANES) : (NAME(half_vector)){0};
         rows[r] = order == NAME(by_rows) ? NAME(row)(x, first + r) : NULL;
     }
     for (ptrdiff_t p = 0; p < n_terms; p++) {
         const REAL *columns = order == NAME(by_columns) ? NAME(row)(x, p) + first : NULL;
-        VECTOR b[8];
+        const REAL *terms = B + p * B_stride;
+        NAME(vector) b[8];
+        NAME(half_vector) half_b = {0};
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            b[v] = *(const VECTOR *)(B + p * B_stride + v * LANES);
-#pragma GCC unroll 12
+            b[v] = *(const NAME(vector) *)(terms + v * LANES);
+        if (H)
+            half_b = *(const NAME(half_vector) *)(terms + V * LANES);
+#pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
-            REAL left = order == NAME(by_rows) ? rows[r][p] : columns[r];
+            const REAL number = order == NAME(by_rows) ? rows[r][p] : columns[r];
+            const NAME(vector) left = number - (NAME(vector)){0};
 #pragma GCC unroll 8
             for (int v = 0; v < V; v++)
                 sum[r][v] += left * b[v];
+            /* The half of `left`, and not `number` again: gcc would spread it over the lanes in
+               registers, twice, where the units that multiply are busy. `default` and `small` in
+               bench/ take 4% longer so. */
+            if (H)
+                half_sum[r] += *(const NAME(half_vector) *)&left * half_b;
         }
     }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+        REAL *to = C + r * C_stride;
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            *(VECTOR *)(C + r * C_stride + v * LANES) = sum[r][v];
+            *(NAME(vector) *)(to + v * LANES) = sum[r][v];
+        if (H)
+            *(NAME(half_vector) *)(to + V * LANES) = half_sum[r];
+    }
 }
