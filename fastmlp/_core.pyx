@@ -683,6 +683,8 @@ cdef void forward_columns(
                 first = t * share
                 part = layers[l]
                 part.n_out = min(share, part.n_out - first)
+                if part.n_out == 1 and first > 0:
+                    part.n_out = 2      # with the padding: one output is summed in another order
                 part.activation = IDENTITY
                 if part.n_out > 0:
                     x = inputs(l, layers, work, rows)

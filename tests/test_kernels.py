@@ -46,13 +46,17 @@ def test_names():
 
 # Products ----------------------------------------------------------------------------------------
 
-# A dimension goes through all its edges while the others stand at odd places: of a tile of 12 or
-# 6 rows, of vectors of 2 to 16 numbers, of the two blocks of a sum or of columns.
+# A dimension goes through all its edges while the others stand at odd places: of a tile of 8 or
+# 6 rows, of vectors of 2 to 16 numbers, of the two blocks of a sum or of columns. A layer of one
+# output has products of its own.
 EDGES = [
     *[(n, 7, 33, 5) for n in range(1, 41)],
     *[(13, n, 21, 3) for n in range(1, 41)],
     *[(25, 31, n, 9) for n in range(1, 41)],
     *[(10, 3, 17, n) for n in range(1, 41)],
+    *[(n, 5, 19, 1) for n in range(1, 12)],
+    *[(9, n, n, 1) for n in range(1, 41)],
+    (7, 600, 1, 1),
     (3, 257, 300, 259),
     (130, 511, 70, 33),
 ]
@@ -88,10 +92,10 @@ def test_products_at_every_edge(kernels, dtype):
         assert_allclose(network.output(X), z[-1], rtol=0, atol=RTOL[dtype] * scale)
 
 
-def fitted(dtype="float32", **parameters):
+def fitted(dtype="float32", n_classes=4, **parameters):
     """Every number that a fit leaves behind."""
     rng = np.random.RandomState(0)
-    X, y = rng.standard_normal((300, 37)), rng.randint(0, 4, 300)
+    X, y = rng.standard_normal((300, 37)), rng.randint(0, n_classes, 300)
     classifier = MLPClassifier(
         (65, 20), activation="tanh", batch_size=70, max_iter=4, n_iter_no_change=9, dtype=dtype,
         random_state=0, alpha=0.1, **parameters,
@@ -105,10 +109,12 @@ def fitted(dtype="float32", **parameters):
 @pytest.mark.skipif(len(WITH_FUSED_MULTIPLY_ADD) < 2, reason="this CPU has just one of them")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("n_classes", [4, 2])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-def test_bits_do_not_depend_on_the_width_of_vectors(with_kernels, dtype, solver):
+def test_bits_do_not_depend_on_the_width_of_vectors(with_kernels, dtype, solver, n_classes):
     fits = [
-        with_kernels(name, lambda: fitted(dtype, solver=solver)) for name in WITH_FUSED_MULTIPLY_ADD
+        with_kernels(name, lambda: fitted(dtype, n_classes, solver=solver))
+        for name in WITH_FUSED_MULTIPLY_ADD
     ]
     assert fits[0] == fits[1]
 
@@ -134,11 +140,12 @@ def test_nor_do_they_with_all_that_a_layer_can_have(with_kernels, dtype, solver)
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it(kernels, dtype):
+@pytest.mark.parametrize("n_out", [3, 1])
+def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it(kernels, n_out, dtype):
     if kernels == "blas":
         pytest.skip("BLAS promises no such thing")
     rng = np.random.RandomState(0)
-    network = Network([30, 50, 20, 3], dtype=dtype, loss="log_loss", random_state=0)
+    network = Network([30, 50, 20, n_out], dtype=dtype, random_state=0)
     X = rng.standard_normal((5000, 30)).astype(dtype)
     together = network.output(X)
     for rows in (slice(0, 1), slice(17, 18), slice(100, 165), slice(4095, 4097), slice(3, 2000)):

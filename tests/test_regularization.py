@@ -364,19 +364,21 @@ def test_everything_at_once(dtype):
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("n_classes", [10, 2])
 @pytest.mark.parametrize(
     "options", [{}, {"alpha": 0.1}, {"l1": 0.1, "clip_value": 0.1}, EVERYTHING]
 )
-def test_large_batches_come_to_the_same_in_parts(options, n_threads, monkeypatch):
+def test_large_batches_come_to_the_same_in_parts(options, n_classes, n_threads, monkeypatch):
     """Bit for bit: a gradient is the same chain of sums, and random numbers know their row."""
     X, y = load_digits(return_X_y=True)
-    X, settings = X[:900] / 16, {"batch_size": 300, "random_state": 0, "max_iter": 4}
+    X, y = X[:900] / 16, y[:900] % n_classes
+    settings = {"batch_size": 300, "random_state": 0, "max_iter": 4}
 
     def fitted():
-        classifier = MLPClassifier(**options | settings, n_threads=n_threads).fit(X, y[:900])
+        classifier = MLPClassifier(**options | settings, n_threads=n_threads).fit(X, y)
         if not classifier.early_stopping:
-            classifier.set_params(batch_size=40).partial_fit(X, y[:900])
-            classifier.set_params(batch_size=500).partial_fit(X, y[:900])
+            classifier.set_params(batch_size=40).partial_fit(X, y)
+            classifier.set_params(batch_size=500).partial_fit(X, y)
         return classifier
 
     at_once = fitted()

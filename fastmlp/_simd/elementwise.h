@@ -342,3 +342,42 @@ static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
         total += sums[s];
     return total;
 }
+
+/* So many sums whatever the width of a vector, and what is left of a row goes to the first of them,
+   each to its own: so the bits do not depend on the width. */
+#define SUMS 16
+
+/* In pairs, which wait for one another only four times. */
+ALWAYS_INLINE REAL NAME(total)(REAL *sums)
+{
+#pragma GCC unroll 4
+    for (int half = SUMS / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int s = 0; s < half; s++)
+            sums[s] += sums[s + half];
+    return sums[0];
+}
+
+static REAL NAME(sum)(const REAL *x, ptrdiff_t n)
+{
+    REAL sums[SUMS] = {0};
+    ptrdiff_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int s = 0; s < SUMS; s++)
+            sums[s] += x[i + s];
+    for (int s = 0; i + s < n; s++)
+        sums[s] += x[i + s];
+    return NAME(total)(sums);
+}
+
+static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
+{
+    REAL sums[SUMS] = {0};
+    ptrdiff_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int s = 0; s < SUMS; s++)
+            sums[s] += x[i + s] * y[i + s];
+    for (int s = 0; i + s < n; s++)
+        sums[s] += x[i + s] * y[i + s];
+    return NAME(total)(sums);
+}

@@ -4,7 +4,8 @@
    sum, each term of which takes R numbers of the left operand, V vectors of the right one and R V
    fused multiply-adds. Every element of the result is one chain of them in the order of the sum:
    so it has the same bits wherever it stands in the batch, however the work is shared out, and for
-   every width of vectors (where there are fused multiply-adds).
+   every width of vectors (where there are fused multiply-adds). (1) of a layer of one output has
+   several chains, the same wherever the row stands.
 
    The sum is taken SUM_BLOCK terms and COLUMN_BLOCK bytes of columns at a time, so that this part
    of the right operand stays in the cache for all rows: the largest layer of bench/gemm.py takes
@@ -107,14 +108,93 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
         }
 }
 
+/* A layer of one output would leave all lanes of a tile but one empty. So its vectors lie along x,
+   and its weights are taken a piece at a time out of their column: 64-1-10 of bench/grid.py
+   takes 15% longer without, 200-1-1-10 40%. */
+
+enum { NAME(piece) = 256 };
+
+/* z (R, 1) += x (R, n_terms) w (n_terms,), in SUMS chains for each row whatever the width of a
+   vector. */
+ALWAYS_INLINE void NAME(dots)(const int R, ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first,
+                              const REAL *w, REAL *z, ptrdiff_t z_stride)
+{
+    enum { V = SUMS * sizeof(REAL) / VECTOR_BYTES };
+    NAME(vector) sums[4][V];
+    const REAL *rows[4];
+    ptrdiff_t p = 0;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+        rows[r] = NAME(row)(x, first + r);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            sums[r][v] = (NAME(vector)){0};
+    }
+    for (; p + SUMS <= n_terms; p += SUMS)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++)
+                sums[r][v] += *(const NAME(vector) *)(rows[r] + p + v * LANES)
+                              * *(const NAME(vector) *)(w + p + v * LANES);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+        REAL *chains = (REAL *)sums[r];
+        for (ptrdiff_t s = 0; p + s < n_terms; s++)
+            chains[s] += rows[r][p + s] * w[p + s];
+        z[(first + r) * z_stride] += NAME(total)(chains);
+    }
+}
+
+/* (1) z (n, 1) = x (n, n_in) W (n_in, 1) + b */
+static void NAME(forward_to_one)(ptrdiff_t n, ptrdiff_t n_in, NAME(matrix) x, const REAL *W,
+                                 ptrdiff_t stride, REAL *z)
+{
+    REAL w[NAME(piece)] ALIGNED;
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t k = 0; k < stride; k += LANES) /* b, and the padding's zeros */
+            *(NAME(vector) *)(z + i * stride + k) = *(const NAME(vector) *)(W + n_in * stride + k);
+    for (ptrdiff_t j = 0; j < n_in; j += NAME(piece)) {
+        const ptrdiff_t size = least(NAME(piece), n_in - j);
+        ptrdiff_t i = 0;
+        for (ptrdiff_t p = 0; p < size; p++)
+            w[p] = W[(j + p) * stride];
+        for (; i + 4 <= n; i += 4)
+            NAME(dots)(4, size, x, i, w, z, stride);
+        for (; i < n; i++)
+            NAME(dots)(1, size, x, i, w, z, stride);
+        x.base += size;
+    }
+}
+
+/* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights) */
+static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix) x,
+                                  ptrdiff_t first, const REAL *delta, ptrdiff_t stride, REAL *dW,
+                                  int adds_up)
+{
+    REAL sums[NAME(piece)];
+    for (ptrdiff_t j = 0; j < n_weights; j += NAME(piece)) {
+        const ptrdiff_t size = least(NAME(piece), n_weights - j);
+        for (ptrdiff_t p = 0; p < size; p++)
+            sums[p] = adds_up ? dW[(j + p) * stride] : 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            NAME(add_multiple)(delta[i * stride], NAME(row)(x, i) + first + j, sums, size);
+        for (ptrdiff_t p = 0; p < size; p++)
+            dW[(j + p) * stride] = sums[p];
+    }
+}
+
 /* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z) */
 static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
                           REAL *z, REAL *a)
 {
     const ptrdiff_t stride = layer->stride;
     NAME(matrix) left = {x.base, x.stride, x.index};
-    NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W,
-                  stride, W + layer->n_in * stride, 0, z, stride);
+    if (layer->n_out == 1)
+        NAME(forward_to_one)(n, layer->n_in, left, W, stride, z);
+    else
+        NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W, stride,
+                      W + layer->n_in * stride, 0, z, stride);
     NAME(activate)(layer->activation, z, a, n * stride);
 }
 
@@ -150,8 +230,11 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
     const ptrdiff_t n_weights = least(last, layer->n_in) - first;
     const REAL one = 1;
     const NAME(matrix) left = {x.base, x.stride, x.index}, ones = {&one, 0, NULL};
-    NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
-                  adds_up ? dW : NULL, stride, dW, stride);
+    if (n_columns == 1)
+        NAME(gradient_of_one)(n_weights, n, left, first, delta, stride, dW, adds_up);
+    else
+        NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
+                      adds_up ? dW : NULL, stride, dW, stride);
     if (last > layer->n_in)
         NAME(product)(NAME(by_columns), 1, n_columns, n, ones, 0, delta, stride,
                       adds_up ? dW + n_weights * stride : NULL, stride, dW + n_weights * stride,

@@ -1,41 +1,5 @@
 /* What else may be done to the rows of a layer: normalisation, dropout, noise, softmax. */
 
-/* So many sums whatever the width of a vector, and what is left of a row goes to the first of them,
-   each to its own: so the bits do not depend on the width. */
-#define SUMS 16
-
-ALWAYS_INLINE REAL NAME(total)(const REAL *sums)
-{
-    REAL total = 0;
-    for (int i = 0; i < SUMS; i++)
-        total += sums[i];
-    return total;
-}
-
-static REAL NAME(sum)(const REAL *x, ptrdiff_t n)
-{
-    REAL sums[SUMS] = {0};
-    ptrdiff_t i = 0;
-    for (; i + SUMS <= n; i += SUMS)
-        for (int s = 0; s < SUMS; s++)
-            sums[s] += x[i + s];
-    for (int s = 0; i + s < n; s++)
-        sums[s] += x[i + s];
-    return NAME(total)(sums);
-}
-
-static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
-{
-    REAL sums[SUMS] = {0};
-    ptrdiff_t i = 0;
-    for (; i + SUMS <= n; i += SUMS)
-        for (int s = 0; s < SUMS; s++)
-            sums[s] += x[i + s] * y[i + s];
-    for (int s = 0; i + s < n; s++)
-        sums[s] += x[i + s] * y[i + s];
-    return NAME(total)(sums);
-}
-
 /* s = (s - mean) / sqrt(variance + 1e-5), z = gain s + shift; returns the factor.
 
    Ba, Kiros and Hinton, Layer normalization, 2016. */
