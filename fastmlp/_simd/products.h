@@ -13,6 +13,7 @@
 
 #define SUM_BLOCK 256
 #define COLUMN_BLOCK 1024 /* bytes */
+#define CACHE_LINE 64
 
 #ifdef __GNUC__
 /* The left operand of a product: x itself, of which a tile takes rows, or x^T, of which it takes
@@ -81,15 +82,27 @@ ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns
     }
 }
 
-/* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. */
+/* The line at the beginning of every row of B will be needed soon. */
+ALWAYS_INLINE void NAME(fetch)(const REAL *B, ptrdiff_t stride, ptrdiff_t n_rows)
+{
+    for (ptrdiff_t p = 0; p < n_rows; p++)
+        __builtin_prefetch(B + p * stride, 0, 2); /* to read, into the cache of the second level */
+}
+
+/* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. With
+   every R rows of a part comes one line of each row of the next part into the cache: predictions of
+   `large` in bench/ take 5% longer without. */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                                  REAL *C, ptrdiff_t C_stride)
 {
-    const ptrdiff_t column_block = COLUMN_BLOCK / sizeof(REAL);
+    const ptrdiff_t column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL);
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
         for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {
+            const ptrdiff_t next_p = p + SUM_BLOCK < n_terms ? p + SUM_BLOCK : 0;
+            const ptrdiff_t next_j = next_p > 0 ? j : j + column_block;
+            const ptrdiff_t next_end = least(next_j + column_block, n_columns);
             NAME(matrix) part = x;
             if (order == NAME(by_rows))
                 part.base += p;
@@ -100,6 +113,10 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
             for (ptrdiff_t i = 0; i < n_rows; i += TILE_ROWS) {
                 REAL *c = C + i * C_stride + j;
                 const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
+                const ptrdiff_t next = next_j + i / TILE_ROWS * line;
+                if (next < next_end)
+                    NAME(fetch)(B + next_p * B_stride + next, B_stride,
+                                least(SUM_BLOCK, n_terms - next_p));
                 NAME(panel)(least(TILE_ROWS, n_rows - i), order, least(column_block, n_columns - j),
                             least(SUM_BLOCK, n_terms - p), part, first + i,
                             B + p * B_stride + j, B_stride, before, p > 0 ? C_stride : start_stride,
