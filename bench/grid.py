@@ -17,7 +17,11 @@ from workloads import ACTIVATIONS, Workload
 N_ROUNDS = 3
 N_ROWS = 8_192
 
-BASE = Workload("base", (64, 100, 10), 64, n_epochs=4, n_rows=N_ROWS)
+# Of a turn, so that the constant cost of a call of `fit` is a small part of it.
+OPERATIONS_IN_TURN = 1e10
+FEWEST_EPOCHS, MOST_EPOCHS = 4, 20
+
+BASE = Workload("base", (64, 100, 10), 64, n_epochs=FEWEST_EPOCHS, n_rows=N_ROWS)
 
 
 def grid():
@@ -37,6 +41,12 @@ def grid():
         yield "activation", replace(wide, activation=activation)
     yield "solver", replace(BASE, solver="sgd")
     yield "solver", replace(wide, solver="sgd")
+
+
+def epochs_in_turn(workload):
+    """How many: the fewer, the more there is to do."""
+    wanted = OPERATIONS_IN_TURN / (workload.operations_of_row * workload.n_rows)
+    return int(min(MOST_EPOCHS, max(FEWEST_EPOCHS, wanted)))
 
 
 def main():
@@ -61,7 +71,7 @@ def main():
                 for value, usual in ((workload.activation, "relu"), (workload.solver, "adam"))
                 if value != usual
             )
-            workload = replace(workload, name=label)
+            workload = replace(workload, name=label, n_epochs=epochs_in_turn(workload))
             team.prepare(list(team.processes), workload=asdict(workload), mnist_path=None)
             best = best_of_columns(measure_training(team, workload, pace)["peers"])
             ours = best.pop(REFERENCE)
