@@ -258,17 +258,17 @@ def test_fork_beside_a_predicting_thread_does_not_hang():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_rows", [1, 3, 64, 128])
 @pytest.mark.parametrize(
-    "sizes",
+    ("sizes", "loss"),
     [
-        (300, 999, 1500, 5),
-        (300, 1500, 65, 1),  # of 65 columns one is left over
+        ((300, 999, 1500, 5), "log_loss"),
+        ((300, 1500, 65, 1), "binary_log_loss"),  # of 65 columns one is left over
     ],
 )
-def test_bits_of_few_rows_do_not_depend_on_threads(sizes, n_rows, dtype):
+def test_bits_of_few_rows_do_not_depend_on_threads(sizes, loss, n_rows, dtype):
     """One block of rows through wide layers: the threads share out columns."""
     rows = np.random.RandomState(0).standard_normal((n_rows, 300)).astype(dtype)
     outputs = []
     for n_threads in (1, 2, 3, 7):
-        network = Network(sizes, "tanh", dtype=dtype, random_state=0, n_threads=n_threads)
+        network = Network(sizes, "tanh", loss, dtype=dtype, random_state=0, n_threads=n_threads)
         outputs.append(network.output(rows).tobytes())
     assert len(set(outputs)) == 1

@@ -35,9 +35,9 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
 #include "tile.h"
 
 /* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do,
-   in the last tile if there are registers for it: `default` and `small` in bench/ take 4% longer
-   without. Fewer rows than a tile has take more vectors instead: a chain waits for the result of
-   its last link, and it takes several to keep the units busy. */
+   in the last tile if there are registers for it: (1) of `default` and `small` in bench/ takes 4%
+   longer where it is a tile of its own. Fewer rows than a tile has take more vectors instead: a
+   chain waits for the result of its last link, and it takes several to keep the units busy. */
 #define TILE(R, V, H)                                                                              \
     NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
                start_stride, C + j, C_stride)

@@ -39,8 +39,8 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
             for (int v = 0; v < V; v++)
                 sum[r][v] += left * b[v];
             /* The half of `left`, and not `number` again: gcc would spread it over the lanes in
-               registers, twice, where the units that multiply are busy. `default` and `small` in
-               bench/ take 4% longer so. */
+               registers, twice, where the units that multiply are busy. (1) of `default` and `small`
+               in bench/ takes 4% longer so. */
             if (H)
                 half_sum[r] += *(const NAME(half_vector) *)&left * half_b;
         }
