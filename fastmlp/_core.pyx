@@ -342,52 +342,48 @@ cdef double output_deltas(
 
     a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
     """
-    cdef real[ROWS_AT_ONCE] largest, sums
-    cdef double total = 0
-    cdef Py_ssize_t first = 0, i
-    if not is_softmax(loss):
-        for i in range(n):
+    cdef real[ROWS_AT_ONCE] largest, logs
+    cdef double total = 0, log_sum = 0
+    cdef Py_ssize_t i, k, at_once = 0
+    if last.stride == 1 and not is_softmax(loss):       # side by side
+        output_activation(loss, z, delta, n)
+    for i in range(n):
+        at_once = i % ROWS_AT_ONCE
+        if is_softmax(loss):
+            if at_once == 0:
+                softmax(min(ROWS_AT_ONCE, n - i), last.n_out, z + i * last.stride,
+                        delta + i * last.stride, last.stride, largest, logs)
+            log_sum = <double> largest[at_once] + <double> logs[at_once]
+        elif last.stride > 1:
             output_activation(loss, z + i * last.stride, delta + i * last.stride, last.n_out)
-            total += output_delta(loss, last.n_out, z + i * last.stride, 0, y + i * n_targets, w[i],
-                                  delta + i * last.stride)
-        return total
-    while first < n:
-        softmax(min(ROWS_AT_ONCE, n - first), last.n_out, z + first * last.stride,
-                delta + first * last.stride, last.stride, largest, sums)
-        for i in range(first, min(first + ROWS_AT_ONCE, n)):
-            total += output_delta(
-                loss, last.n_out, z + i * last.stride,
-                <double> largest[i - first] + log(<double> sums[i - first]), y + i * n_targets,
-                w[i], delta + i * last.stride,
-            )
-        first += ROWS_AT_ONCE
+        total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, log_sum,
+                                    y + i * n_targets, delta + i * last.stride)
+    for i in range(n):
+        for k in range(i * last.stride, (i + 1) * last.stride):
+            delta[k] *= w[i]
     return total
 
 
-cdef inline double output_delta(
+cdef inline double loss_of_row(
     const Loss* loss,
     Py_ssize_t n_out,
     const real* z,          # (n_out,)
     double log_sum,         # log(sum(exp(z))) for softmax
     const real* y,          # (n_targets,)
-    double w,
     real* delta,            # (n_out,) a^L
 ) noexcept nogil:
-    """The same of one row."""
+    """C of one row, and dC/dz^L in the place of a^L."""
     cdef Py_ssize_t k
-    cdef double row_loss = 0
+    cdef double total = 0
     if loss.kind == LOG_LOSS:
-        row_loss = cross_entropy(loss.params[0], log_sum, z, <Py_ssize_t> y[0], delta, n_out)
-    elif loss.kind == SOFTMAX_SQUARED_ERROR:
-        row_loss = softmax_squared_error(<Py_ssize_t> y[0], delta, n_out)
-    elif loss.kind == QUANTILE and loss.n_params > 1:
-        row_loss = pinballs(loss.params, z, y[0], delta, n_out)
-    else:
-        for k in range(n_out):
-            row_loss += loss_of_output(loss, z[k], y[k], &delta[k])
+        return cross_entropy(loss.params[0], log_sum, z, <Py_ssize_t> y[0], delta, n_out)
+    if loss.kind == SOFTMAX_SQUARED_ERROR:
+        return softmax_squared_error(<Py_ssize_t> y[0], delta, n_out)
+    if loss.kind == QUANTILE and loss.n_params > 1:
+        return pinballs(loss.params, z, y[0], delta, n_out)
     for k in range(n_out):
-        delta[k] *= <real> w
-    return w * row_loss
+        total += loss_of_output(loss, z[k], y[k], &delta[k])
+    return total
 
 
 # The losses of a row: they get its a^L in `delta`, put dC/dz^L there, and return C.
@@ -454,6 +450,9 @@ cdef inline double loss_of_output(
 ) noexcept nogil:
     """C of one output, where it is a sum over the outputs."""
     cdef double a = delta[0], e = z - y
+    if loss.kind == SQUARED_ERROR:
+        delta[0] = <real> e
+        return 0.5 * e * e
     if loss.kind == BINARY_LOG_LOSS:
         y += loss.params[0] * (0.5 - y)
         delta[0] = <real> (a - y)
@@ -473,10 +472,7 @@ cdef inline double loss_of_output(
         return y * ((log(y) if y > 0 else 0) - z) - y + a
     if loss.kind == GAMMA:
         return gamma(within_exp(z, delta), y, delta)
-    if loss.kind == TWEEDIE:
-        return tweedie(loss.params[0], within_exp(z, delta), y, delta)
-    delta[0] = <real> e
-    return 0.5 * e * e
+    return tweedie(loss.params[0], within_exp(z, delta), y, delta)
 
 
 cdef inline double huber(double limit, double e, real* delta) noexcept nogil:
@@ -683,8 +679,6 @@ cdef void forward_columns(
                 first = t * share
                 part = layers[l]
                 part.n_out = min(share, part.n_out - first)
-                if part.n_out == 1 and first > 0:
-                    part.n_out = 2      # with the padding: one output is summed in another order
                 part.activation = IDENTITY
                 if part.n_out > 0:
                     x = inputs(l, layers, work, rows)
@@ -814,7 +808,7 @@ cdef void output_of_rows(
     """a^L of a block of rows from their z^L."""
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
     cdef real* a = at(work, last.delta, last.stride, rows)      # (rows.n, stride) a place for it
-    cdef real[ROWS_AT_ONCE] largest, sums
+    cdef real[ROWS_AT_ONCE] largest, logs
     cdef Py_ssize_t first = 0, i
     out += rows.first * last.n_out
     if not is_softmax(loss):
@@ -823,7 +817,7 @@ cdef void output_of_rows(
         return
     while first < rows.n:
         softmax(min(ROWS_AT_ONCE, rows.n - first), last.n_out, z + first * last.stride,
-                a + first * last.stride, last.stride, largest, sums)
+                a + first * last.stride, last.stride, largest, logs)
         for i in range(first, min(first + ROWS_AT_ONCE, rows.n)):
             memcpy(out + i * last.n_out, a + i * last.stride, last.n_out * sizeof(real))
         first += ROWS_AT_ONCE

@@ -206,13 +206,13 @@ cdef inline void add_noise(uint64_t key, double deviation, real* x, Py_ssize_t n
 
 cdef inline void softmax(
     Py_ssize_t n, Py_ssize_t n_out, const real* z, real* a, Py_ssize_t stride, real* largest,
-    real* sums,
+    real* logs,
 ) noexcept nogil:
     """a = exp(z) / sum(exp(z)), row by row."""
     if real is float:
-        kernels.f32.softmax(n, n_out, z, a, stride, largest, sums)
+        kernels.f32.softmax(n, n_out, z, a, stride, largest, logs)
     else:
-        kernels.f64.softmax(n, n_out, z, a, stride, largest, sums)
+        kernels.f64.softmax(n, n_out, z, a, stride, largest, logs)
 
 
 cdef inline void exponentials(const real* z, real* a, Py_ssize_t n) noexcept nogil:

@@ -32,16 +32,21 @@ def aligned_zeros(shape, dtype):
     return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
-def _padded(n, itemsize):
-    """``n`` numbers rounded up to whole cache lines, and never to a multiple of 1 KiB.
-
-    Rows that far apart compete for the same sets of the cache.
-    """
+def _whole_lines(n, itemsize):
+    """``n`` numbers rounded up to whole cache lines."""
     in_line = CACHE_LINE // itemsize
-    lines = -(-n // in_line)
-    if lines * CACHE_LINE % 1024 == 0:
-        lines += 1
-    return lines * in_line
+    return -(-n // in_line) * in_line
+
+
+def _padded(n, itemsize):
+    """How far apart rows of ``n`` numbers are: whole cache lines, and never a multiple of 1 KiB.
+
+    Rows that far apart compete for the same sets of the cache. Rows of one number are a vector.
+    """
+    if n == 1:
+        return 1
+    size = _whole_lines(n, itemsize)
+    return size if size * itemsize % 1024 else size + CACHE_LINE // itemsize
 
 
 def layer_table(layer_sizes, activations, n_targets, itemsize, *, layer_norm, residual):
@@ -75,8 +80,13 @@ def layer_table(layer_sizes, activations, n_targets, itemsize, *, layer_norm, re
         if layer["is_normalized"]:
             layer["gain"] += stride
             layer["shift"] += 2 * stride
-        n_params = int(layer["shift"]) + stride
+        n_params = n_parameters(layers[: l + 1], itemsize)
     return with_workspace(layers, n_targets, FOR_OUTPUT)
+
+
+def n_parameters(layers, itemsize):
+    """How many numbers the flat buffer of these layers has, padding included."""
+    return _whole_lines(int(layers["shift"][-1] + layers["stride"][-1]), itemsize)
 
 
 def with_workspace(layers, n_targets, kept, dropout=(), input_noise=0.0):

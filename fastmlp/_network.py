@@ -19,6 +19,7 @@ from fastmlp._layout import (
     ROWS_IN_BLOCK,
     aligned_zeros,
     layer_table,
+    n_parameters,
     parameter_blocks,
     rows_in_block,
     with_workspace,
@@ -354,9 +355,7 @@ class Network:
             residual=self.residual,
         )
         self._blocks = parameter_blocks(self._layers)
-        self._flat = aligned_zeros(
-            self._layers["shift"][-1] + self._layers["stride"][-1], self.dtype
-        )
+        self._flat = aligned_zeros(n_parameters(self._layers, self.dtype.itemsize), self.dtype)
         self._mask = self._mask_of_connections()
         self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
         given = [np.ravel(value) for value in self._loss_params.values()]

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from test_core import as_reference
 from test_regularization import EVERYTHING
 
-from fastmlp import MLPClassifier, Network, _core
+from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._core import ACTIVATIONS, SOLVERS
 
 KERNELS = _core.kernel_names()
@@ -117,6 +117,26 @@ def test_bits_do_not_depend_on_the_width_of_vectors(with_kernels, dtype, solver,
         for name in WITH_FUSED_MULTIPLY_ADD
     ]
     assert fits[0] == fits[1]
+
+
+@pytest.mark.skipif(len(WITH_FUSED_MULTIPLY_ADD) < 2, reason="this CPU has just one of them")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_bits_of_vectors_that_end_anywhere(with_kernels, dtype, solver):
+    """The weights of one output lie side by side, and so do its rows."""
+
+    def fits():
+        rng = np.random.RandomState(0)
+        for n_weights in range(1, 41):
+            X, y = rng.standard_normal((50, n_weights)), rng.standard_normal(50)
+            regressor = MLPRegressor(
+                hidden_layer_sizes=(), solver=solver, max_iter=3, random_state=0, dtype=dtype
+            )
+            yield regressor.fit(X, y).coefs_[0].tobytes(), regressor.loss_
+
+    first, *others = (with_kernels(name, lambda: list(fits())) for name in WITH_FUSED_MULTIPLY_ADD)
+    assert all(other == first for other in others)
 
 
 @pytest.mark.skipif(len(WITH_FUSED_MULTIPLY_ADD) < 2, reason="this CPU has just one of them")

@@ -81,10 +81,19 @@ def test_copies_are_equal_and_independent(network, clone):
 
 
 def test_rows_do_not_begin_a_kilobyte_apart():
-    network = Network([1, 256, 512, 1024], dtype="float32")
+    network = Network([1, 256, 512, 1024, 1], dtype="float32")
     strides = network._layers["stride"] * network.dtype.itemsize
-    assert (strides % 64 == 0).all()
+    assert (strides[1:-1] % 64 == 0).all()
     assert (strides % 1024 != 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layers_of_one_unit_are_vectors(dtype):
+    network = Network([5, 1, 1, 3, 1], dtype=dtype)
+    assert network._layers["stride"].tolist()[1:3] == [1, 1]
+    assert all(W.flags.c_contiguous for W in network.W if W.shape[1] == 1)
+    assert all(W.ctypes.data % 64 == 0 for W in network.W)
+    assert network._flat.nbytes % 64 == 0
 
 
 def test_aligned_zeros():

@@ -6,6 +6,19 @@
    Everything is free of branches, so that the compiler turns the loops into vectors of any width,
    and every number gets the same operations in each of them: the bits do not depend on it. */
 
+/* x y + z, rounded once where that is one instruction. For sums of products in a loop: left to
+   itself gcc may turn the products into vectors, and then they are rounded before they are added. */
+ALWAYS_INLINE REAL NAME(multiply_add)(REAL x, REAL y, REAL z)
+{
+#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
+    return x * y + z;
+#elif IS_FLOAT
+    return __builtin_fmaf(x, y, z);
+#else
+    return __builtin_fma(x, y, z);
+#endif
+}
+
 /* 2^i for a whole number i between the exponents of normal numbers. */
 ALWAYS_INLINE REAL NAME(power_of_two)(INTEGER i)
 {
@@ -116,6 +129,23 @@ ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
     for (int k = IS_FLOAT ? 8 : 16; k > 0; k--)
         sum = (sum + (REAL)(2.0 / (2 * k + 1))) * square;
     return s * sum + 2 * s;
+}
+
+/* log(x) for a normal x > 0, which is m 2^e with m in [3/4, 3/2). NaN stays NaN. */
+ALWAYS_INLINE REAL NAME(log)(REAL x)
+{
+#if IS_FLOAT
+    const INTEGER lowest = 0x3f400000, digits = 23;
+#else
+    const INTEGER lowest = 0x3fe8000000000000, digits = 52;
+#endif
+    INTEGER bits, e;
+    REAL m;
+    memcpy(&bits, &x, sizeof x);
+    e = (bits - lowest) >> digits;
+    bits -= e * ((INTEGER)1 << digits);
+    memcpy(&m, &bits, sizeof m);
+    return (REAL)e * (REAL)0.693147180559945309 + NAME(twice_atanh)((m - 1) / (m + 1)) + (x - x);
 }
 
 /* log(1 + e^z) = max(z, 0) + log(1 + u) for u = e^-|z|, where log(1 + u) = 2 atanh(u / (u + 2)) */
@@ -291,13 +321,26 @@ static void NAME(add_multiple)(REAL x, const REAL *__restrict__ b, REAL *__restr
         c[i] += x * b[i];
 }
 
+/* Of 32 numbers, in pairs: they wait for one another only five times. */
+ALWAYS_INLINE double NAME(total_of_32)(const REAL *sums)
+{
+    double pairs[32];
+    for (int s = 0; s < 32; s++)
+        pairs[s] = sums[s];
+#pragma GCC unroll 5
+    for (int half = 16; half > 0; half /= 2)
+#pragma GCC unroll 16
+        for (int s = 0; s < half; s++)
+            pairs[s] += pairs[s + half];
+    return pairs[0];
+}
+
 /* dW += x W; returns the sum of W^2. As add_multiple and sum_of_squares would: `tiny` and `small` in
    bench/ take 3% longer with these. */
 static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restrict__ dW,
                               ptrdiff_t n)
 {
     REAL sums[32] = {0};
-    double total = 0;
     ptrdiff_t i = 0;
     for (; i + 32 <= n; i += 32)
         for (int s = 0; s < 32; s++) {
@@ -308,9 +351,7 @@ static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restri
         dW[i + s] += x * W[i + s];
         sums[s] += W[i + s] * W[i + s];
     }
-    for (int s = 0; s < 32; s++)
-        total += sums[s];
-    return total;
+    return NAME(total_of_32)(sums);
 }
 
 /* Whether all numbers are finite: 0 times any other is NaN. */

@@ -3,7 +3,8 @@
    kernels.c is compiled once for every instruction set and defines such a table each time;
    choose.c picks the one for this CPU. Matrices are row-major. A row begins `stride` numbers after
    the one before; a stride is a whole number of cache lines, what lies between n_out and the stride
-   is padding: it is 0 in parameters and delta, and it may be computed with. */
+   is padding: it is 0 in parameters and delta, and it may be computed with. Rows of one number lie
+   side by side, without padding. */
 
 #ifndef FASTMLP_KERNELS_H
 #define FASTMLP_KERNELS_H
@@ -135,9 +136,9 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         /* x += deviation times normal random numbers that the key chooses */                      \
         void (*add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n);                   \
         /* a (n, n_out) = exp(z) / sum(exp(z)) by rows, `stride` apart; a is 0 beyond n_out, and   \
-           may be z. largest (n,) = max(z), sums (n,) = sum(exp(z - largest)) */                   \
+           may be z. largest (n,) = max(z), logs (n,) = log(sum(exp(z - largest))) */              \
         void (*softmax)(ptrdiff_t n, ptrdiff_t n_out, const REAL *z, REAL *a, ptrdiff_t stride,    \
-                        REAL *largest, REAL *sums);                                                \
+                        REAL *largest, REAL *logs);                                                \
         /* a = exp(z) */                                                                           \
         void (*exponentials)(const REAL *z, REAL *a, ptrdiff_t n);                                 \
         /* c += x b */                                                                             \

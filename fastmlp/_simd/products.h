@@ -4,8 +4,8 @@
    sum, each term of which takes R numbers of the left operand, V vectors of the right one and R V
    fused multiply-adds. Every element of the result is one chain of them in the order of the sum:
    so it has the same bits wherever it stands in the batch, however the work is shared out, and for
-   every width of vectors (where there are fused multiply-adds). (1) of a layer of one output has
-   several chains, the same wherever the row stands.
+   every width of vectors (where there are fused multiply-adds). (1) of a layer of one output and (3)
+   of one input have several chains, the same wherever the row stands.
 
    The sum is taken SUM_BLOCK terms and COLUMN_BLOCK bytes of columns at a time, so that this part
    of the right operand stays in the cache for all rows: the largest layer of bench/gemm.py takes
@@ -125,24 +125,24 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
         }
 }
 
-/* A layer of one output would leave all lanes of a tile but one empty. So its vectors lie along x,
-   and its weights are taken a piece at a time out of their column: 64-1-10 of bench/grid.py
-   takes 15% longer without, 200-1-1-10 40%. */
+/* A layer of one unit would leave all lanes of a tile but one empty. It has no padding, its products
+   are those of a matrix and a vector, and the vectors lie along x: `tiny` in bench/ takes 11% longer
+   with padded rows, and 200-1-1-10 of bench/grid.py 40%. */
 
-enum { NAME(piece) = 256 };
-
-/* z (R, 1) += x (R, n_terms) w (n_terms,), in SUMS chains for each row whatever the width of a
-   vector. */
+/* z (R, 1) = start + x (R, n_terms) w (n_terms,), in SUMS chains and one for the rest of each row
+   whatever the width of a vector. */
 ALWAYS_INLINE void NAME(dots)(const int R, ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first,
-                              const REAL *w, REAL *z, ptrdiff_t z_stride)
+                              const REAL *w, REAL start, REAL *z)
 {
     enum { V = SUMS * sizeof(REAL) / VECTOR_BYTES };
     NAME(vector) sums[4][V];
+    REAL rest[4];
     const REAL *rows[4];
     ptrdiff_t p = 0;
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
         rows[r] = NAME(row)(x, first + r);
+        rest[r] = start;
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             sums[r][v] = (NAME(vector)){0};
@@ -154,50 +154,88 @@ ALWAYS_INLINE void NAME(dots)(const int R, ptrdiff_t n_terms, NAME(matrix) x, pt
             for (int v = 0; v < V; v++)
                 sums[r][v] += *(const NAME(vector) *)(rows[r] + p + v * LANES)
                               * *(const NAME(vector) *)(w + p + v * LANES);
+    for (; p < n_terms; p++)
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) {
-        REAL *chains = (REAL *)sums[r];
-        for (ptrdiff_t s = 0; p + s < n_terms; s++)
-            chains[s] += rows[r][p + s] * w[p + s];
-        z[(first + r) * z_stride] += NAME(total)(chains);
-    }
+        for (int r = 0; r < R; r++)
+            rest[r] = NAME(multiply_add)(rows[r][p], w[p], rest[r]);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+        z[first + r] = n_terms < SUMS ? rest[r] : rest[r] + NAME(total)((REAL *)sums[r]);
 }
 
-/* (1) z (n, 1) = x (n, n_in) W (n_in, 1) + b */
-static void NAME(forward_to_one)(ptrdiff_t n, ptrdiff_t n_in, NAME(matrix) x, const REAL *W,
-                                 ptrdiff_t stride, REAL *z)
+/* z (n, 1) = start + x (n, n_terms) w (n_terms,) */
+ALWAYS_INLINE void NAME(matrix_by_vector)(ptrdiff_t n, ptrdiff_t n_terms, NAME(matrix) x,
+                                          const REAL *w, REAL start, REAL *z)
 {
-    REAL w[NAME(piece)] ALIGNED;
-    for (ptrdiff_t i = 0; i < n; i++)
-        for (ptrdiff_t k = 0; k < stride; k += LANES) /* b, and the padding's zeros */
-            *(NAME(vector) *)(z + i * stride + k) = *(const NAME(vector) *)(W + n_in * stride + k);
-    for (ptrdiff_t j = 0; j < n_in; j += NAME(piece)) {
-        const ptrdiff_t size = least(NAME(piece), n_in - j);
-        ptrdiff_t i = 0;
-        for (ptrdiff_t p = 0; p < size; p++)
-            w[p] = W[(j + p) * stride];
-        for (; i + 4 <= n; i += 4)
-            NAME(dots)(4, size, x, i, w, z, stride);
-        for (; i < n; i++)
-            NAME(dots)(1, size, x, i, w, z, stride);
-        x.base += size;
-    }
+    ptrdiff_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        NAME(dots)(4, n_terms, x, i, w, start, z);
+    for (; i < n; i++)
+        NAME(dots)(1, n_terms, x, i, w, start, z);
 }
 
-/* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights) */
+/* V vectors of sums (1, n_columns) = delta^T (1, n) x (n, n_columns), or that added to them */
+ALWAYS_INLINE void NAME(weighted_rows)(const int V, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
+                                       const REAL *delta, REAL *sums, int adds_up)
+{
+    NAME(vector) sum[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++)
+        sum[v] = adds_up ? *(const NAME(vector) *)(sums + v * LANES) : (NAME(vector)){0};
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const REAL *row = NAME(row)(x, i) + first;
+        const NAME(vector) factor = delta[i] - (NAME(vector)){0};
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++)
+            sum[v] += factor * *(const NAME(vector) *)(row + v * LANES);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++)
+        *(NAME(vector) *)(sums + v * LANES) = sum[v];
+}
+
+/* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights), db = sum of delta unless NULL */
 static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix) x,
-                                  ptrdiff_t first, const REAL *delta, ptrdiff_t stride, REAL *dW,
+                                  ptrdiff_t first, const REAL *delta, REAL *dW, REAL *db,
                                   int adds_up)
 {
-    REAL sums[NAME(piece)];
-    for (ptrdiff_t j = 0; j < n_weights; j += NAME(piece)) {
-        const ptrdiff_t size = least(NAME(piece), n_weights - j);
-        for (ptrdiff_t p = 0; p < size; p++)
-            sums[p] = adds_up ? dW[(j + p) * stride] : 0;
+    ptrdiff_t j = 0;
+#define COLUMNS(V)                                                                                 \
+    for (; j + (V)*LANES <= n_weights; j += (V)*LANES)                                             \
+        NAME(weighted_rows)(V, n, x, first + j, delta, dW + j, adds_up);
+    COLUMNS(8)
+    COLUMNS(4)
+    COLUMNS(2)
+    COLUMNS(1)
+#undef COLUMNS
+    if (!adds_up)
+        memset(dW + j, 0, (n_weights - j) * sizeof(REAL));
+    for (ptrdiff_t i = 0; j < n_weights && i < n; i++) {
+        const REAL *row = NAME(row)(x, i) + first;
+        for (ptrdiff_t k = j; k < n_weights; k++)
+            dW[k] = NAME(multiply_add)(delta[i], row[k], dW[k]);
+    }
+    if (db) {
+        REAL sum = adds_up ? *db : 0;
         for (ptrdiff_t i = 0; i < n; i++)
-            NAME(add_multiple)(delta[i * stride], NAME(row)(x, i) + first + j, sums, size);
-        for (ptrdiff_t p = 0; p < size; p++)
-            dW[(j + p) * stride] = sums[p];
+            sum += delta[i];
+        *db = sum;
+    }
+}
+
+/* (3) delta_a (n, n_in) = delta (n, 1) W^T (1, n_in) */
+static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta, const REAL *W,
+                                  REAL *delta_a, ptrdiff_t a_stride)
+{
+    REAL w[SUM_BLOCK] ALIGNED; /* 0 in the padding of delta_a */
+    for (ptrdiff_t j = 0; j < n_in; j += SUM_BLOCK) {
+        const ptrdiff_t size = least(SUM_BLOCK, n_in - j);
+        memcpy(w, W + j, size * sizeof(REAL));
+        memset(w + size, 0, (SUM_BLOCK - size) * sizeof(REAL));
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (ptrdiff_t k = 0; k < size; k += LANES)
+                *(NAME(vector) *)(delta_a + i * a_stride + j + k) =
+                    delta[i] * *(const NAME(vector) *)(w + k);
     }
 }
 
@@ -206,12 +244,13 @@ static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows 
                           REAL *z, REAL *a)
 {
     const ptrdiff_t stride = layer->stride;
-    NAME(matrix) left = {x.base, x.stride, x.index};
-    if (layer->n_out == 1)
-        NAME(forward_to_one)(n, layer->n_in, left, W, stride, z);
+    const REAL *b = W + layer->n_in * stride;
+    const NAME(matrix) left = {x.base, x.stride, x.index};
+    if (stride == 1)
+        NAME(matrix_by_vector)(n, layer->n_in, left, W, *b, z);
     else
-        NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W, stride,
-                      W + layer->n_in * stride, 0, z, stride);
+        NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W, stride, b, 0, z,
+                      stride);
     NAME(activate)(layer->activation, z, a, n * stride);
 }
 
@@ -223,6 +262,15 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
     enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
     REAL strip[SUM_BLOCK * width] ALIGNED;
     const ptrdiff_t stride = layer->stride, n_columns = layer->n_in;
+    if (a_stride == 1) {
+        const NAME(matrix) left = {delta, stride, NULL};
+        NAME(matrix_by_vector)(n, layer->n_out, left, W, 0, delta_a);
+        return;
+    }
+    if (stride == 1) {
+        NAME(backward_of_one)(n, n_columns, delta, W, delta_a, a_stride);
+        return;
+    }
     for (ptrdiff_t j = 0; j < n_columns; j += width)
         for (ptrdiff_t p = 0; p < layer->n_out; p += SUM_BLOCK) {
             const ptrdiff_t n_terms = least(SUM_BLOCK, layer->n_out - p);
@@ -247,15 +295,16 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
     const ptrdiff_t n_weights = least(last, layer->n_in) - first;
     const REAL one = 1;
     const NAME(matrix) left = {x.base, x.stride, x.index}, ones = {&one, 0, NULL};
-    if (n_columns == 1)
-        NAME(gradient_of_one)(n_weights, n, left, first, delta, stride, dW, adds_up);
-    else
-        NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
-                      adds_up ? dW : NULL, stride, dW, stride);
-    if (last > layer->n_in)
+    REAL *db = last > layer->n_in ? dW + n_weights * stride : NULL;
+    if (stride == 1) {
+        NAME(gradient_of_one)(n_weights, n, left, first, delta, dW, db, adds_up);
+        return;
+    }
+    NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
+                  adds_up ? dW : NULL, stride, dW, stride);
+    if (db)
         NAME(product)(NAME(by_columns), 1, n_columns, n, ones, 0, delta, stride,
-                      adds_up ? dW + n_weights * stride : NULL, stride, dW + n_weights * stride,
-                      stride);
+                      adds_up ? db : NULL, stride, db, stride);
 }
 
 #undef LANES

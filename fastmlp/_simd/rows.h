@@ -50,25 +50,14 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
         const REAL u = ((REAL)(int32_t)(bits >> 41) + (REAL)0.5) * (REAL)(1.0 / (1 << 23));
         const REAL v = (REAL)(int32_t)((uint32_t)bits) * (REAL)(1.0 / 4294967296.0);
         const REAL w = v * (REAL)3.14159265358979324, square = w * w;
-        /* Taylor's series of the sine, and the logarithm by u = m 2^e with m in [3/4, 3/2) */
-        REAL sine = (REAL)(-1 / 39916800.), m, e;
-        INTEGER u_bits, exponent;
+        /* Taylor's series of the sine */
+        REAL sine = (REAL)(-1 / 39916800.);
         sine = sine * square + (REAL)(1 / 362880.);
         sine = sine * square + (REAL)(-1 / 5040.);
         sine = sine * square + (REAL)(1 / 120.);
         sine = sine * square + (REAL)(-1 / 6.);
         sine = w + w * square * sine;
-        memcpy(&u_bits, &u, sizeof u);
-#if IS_FLOAT
-        exponent = (u_bits - 0x3f400000) >> 23;
-        u_bits -= (INTEGER)((uint32_t)exponent << 23);
-#else
-        exponent = (u_bits - 0x3fe8000000000000) >> 52;
-        u_bits -= (INTEGER)((uint64_t)exponent << 52);
-#endif
-        memcpy(&m, &u_bits, sizeof m);
-        e = (REAL)exponent * (REAL)0.693147180559945309 + NAME(twice_atanh)((m - 1) / (m + 1));
-        x[i] += (REAL)deviation * ROOT(-2 * e) * (2 * sine * sine - 1);
+        x[i] += (REAL)deviation * ROOT(-2 * NAME(log)(u)) * (2 * sine * sine - 1);
     }
 }
 
@@ -78,13 +67,20 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
 #define SQUARE ((ptrdiff_t)(64 / sizeof(REAL)))
 
 /* a = exp(z) / sum(exp(z)) for every row of z (n, n_out); largest (n,) = that of each row, and
-   sums (n,) = the sum of exp(z - largest). Rows of a and z are `stride` apart, and a is 0 beyond
+   logs (n,) = log(sum(exp(z - largest))). Rows of a and z are `stride` apart, and a is 0 beyond
    n_out. */
 static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL *a,
-                          ptrdiff_t stride, REAL *largest, REAL *sums)
+                          ptrdiff_t stride, REAL *largest, REAL *logs)
 {
     REAL T[SQUARE * SQUARE] ALIGNED, back[SQUARE * SQUARE] ALIGNED;
-    REAL most[SQUARE] ALIGNED, sum[SQUARE] ALIGNED;
+    REAL most[SQUARE] ALIGNED, sum[SQUARE] ALIGNED, log[SQUARE] ALIGNED;
+    if (stride == 1) { /* one class, and no room to transpose */
+        memcpy(largest, z, n_rows * sizeof(REAL));
+        memset(logs, 0, n_rows * sizeof(REAL));
+        for (ptrdiff_t i = 0; i < n_rows; i++)
+            a[i] = 1;
+        return;
+    }
     for (ptrdiff_t first = 0; first < n_rows; first += SQUARE) {
         const ptrdiff_t n = least(SQUARE, n_rows - first);
         for (ptrdiff_t j = 0; j < n_out; j += SQUARE) {
@@ -111,13 +107,16 @@ static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL
             for (ptrdiff_t i = 0; i < n; i++)
                 memcpy(a + i * stride + j, back + i * SQUARE, SQUARE * sizeof(REAL));
         }
-        for (ptrdiff_t i = 0; i < n; i++) {
+        for (ptrdiff_t r = 0; r < SQUARE; r++) {
+            log[r] = NAME(log)(sum[r]);
+            sum[r] = 1 / sum[r];
+        }
+        memcpy(largest + first, most, n * sizeof(REAL));
+        memcpy(logs + first, log, n * sizeof(REAL));
+        for (ptrdiff_t i = 0; i < n; i++)
             for (ptrdiff_t j = 0; j < n_out; j += SQUARE)
                 for (ptrdiff_t k = 0; k < SQUARE; k++)
-                    a[i * stride + j + k] /= sum[i];
-            largest[first + i] = most[i];
-            sums[first + i] = sum[i];
-        }
+                    a[i * stride + j + k] *= sum[i];
         z += SQUARE * stride;
         a += SQUARE * stride;
     }
