@@ -174,11 +174,14 @@ ALWAYS_INLINE void NAME(matrix_by_vector)(ptrdiff_t n, ptrdiff_t n_terms, NAME(m
         NAME(dots)(1, n_terms, x, i, w, start, z);
 }
 
-/* V vectors of sums (1, n_columns) = delta^T (1, n) x (n, n_columns), or that added to them */
-ALWAYS_INLINE void NAME(weighted_rows)(const int V, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
+/* sums (1, V vectors and H halves of one) = delta^T (1, n) x (n, ...), or that added to them */
+ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
                                        const REAL *delta, REAL *sums, int adds_up)
 {
     NAME(vector) sum[8];
+    NAME(half_vector) half_sum = {0};
+    if (H && adds_up)
+        half_sum = *(const NAME(half_vector) *)(sums + V * LANES);
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++)
         sum[v] = adds_up ? *(const NAME(vector) *)(sums + v * LANES) : (NAME(vector)){0};
@@ -188,10 +191,32 @@ ALWAYS_INLINE void NAME(weighted_rows)(const int V, ptrdiff_t n, NAME(matrix) x,
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             sum[v] += factor * *(const NAME(vector) *)(row + v * LANES);
+        if (H)
+            half_sum += *(const NAME(half_vector) *)&factor
+                        * *(const NAME(half_vector) *)(row + V * LANES);
     }
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++)
         *(NAME(vector) *)(sums + v * LANES) = sum[v];
+    if (H)
+        *(NAME(half_vector) *)(sums + V * LANES) = half_sum;
+}
+
+/* The same for R numbers that do not fill half a vector. */
+ALWAYS_INLINE void NAME(weighted_numbers)(const int R, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
+                                          const REAL *delta, REAL *sums, int adds_up)
+{
+    REAL sum[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+        sum[r] = adds_up ? sums[r] : 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++)
+            sum[r] = NAME(multiply_add)(delta[i], NAME(row)(x, i)[first + r], sum[r]);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+        sums[r] = sum[r];
 }
 
 /* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights), db = sum of delta unless NULL */
@@ -200,21 +225,25 @@ static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix)
                                   int adds_up)
 {
     ptrdiff_t j = 0;
-#define COLUMNS(V)                                                                                 \
-    for (; j + (V)*LANES <= n_weights; j += (V)*LANES)                                             \
-        NAME(weighted_rows)(V, n, x, first + j, delta, dW + j, adds_up);
-    COLUMNS(8)
+#define COLUMNS(V, H)                                                                              \
+    for (; j + (V)*LANES + (H)*LANES / 2 <= n_weights; j += (V)*LANES + (H)*LANES / 2)             \
+        NAME(weighted_rows)(V, H, n, x, first + j, delta, dW + j, adds_up);
+    COLUMNS(8, 0)
+    COLUMNS(4, 1)
+    COLUMNS(4, 0)
+    COLUMNS(2, 1)
+    COLUMNS(2, 0)
+    COLUMNS(1, 1)
+    COLUMNS(1, 0)
+    COLUMNS(0, 1)
+#undef COLUMNS
+#define COLUMNS(R)                                                                                 \
+    for (; j + (R) <= n_weights; j += (R))                                                         \
+        NAME(weighted_numbers)(R, n, x, first + j, delta, dW + j, adds_up);
     COLUMNS(4)
     COLUMNS(2)
     COLUMNS(1)
 #undef COLUMNS
-    if (!adds_up)
-        memset(dW + j, 0, (n_weights - j) * sizeof(REAL));
-    for (ptrdiff_t i = 0; j < n_weights && i < n; i++) {
-        const REAL *row = NAME(row)(x, i) + first;
-        for (ptrdiff_t k = j; k < n_weights; k++)
-            dW[k] = NAME(multiply_add)(delta[i], row[k], dW[k]);
-    }
     if (db) {
         REAL sum = adds_up ? *db : 0;
         for (ptrdiff_t i = 0; i < n; i++)
