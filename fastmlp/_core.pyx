@@ -704,8 +704,13 @@ cdef void backward_layer(
     cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
     cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # those of layer
     cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # l - 1
+    cdef const real* f = at(work, before.f, before.stride, rows)                # those of layer
+    # The kernel makes the derivative of relu, too, where nothing stands between.
+    cdef bint is_gated = (before.activation == RELU and has_kernels(layer, work)
+                          and not layer.is_residual and before.dropout == 0 and delta_z == delta_a)
     if has_kernels(layer, work):
-        backward_kernel(layer, rows.n, delta, params + layer.W, delta_a, before.stride)
+        backward_kernel(layer, rows.n, delta, params + layer.W, delta_a, before.stride,
+                        f if is_gated else NULL)
     else:
         # (3) delta_a (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
         gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
@@ -715,8 +720,9 @@ cdef void backward_layer(
                      rows.n * before.stride)
     if before.dropout > 0 or delta_z != delta_a:
         delta_behind_dropout(l - 1, before, delta_a, delta_z, rows)
-    times_derivative(before.activation, at(work, before.z, before.stride, rows),
-                     at(work, before.f, before.stride, rows), delta_z, rows.n * before.stride)
+    if not is_gated:
+        times_derivative(before.activation, at(work, before.z, before.stride, rows), f, delta_z,
+                         rows.n * before.stride)
     if before.is_normalized:
         normalize_rows_back(before, params, work, rows)
 

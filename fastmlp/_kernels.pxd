@@ -50,7 +50,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*,
                         float*) noexcept nogil
         void (*backward)(const Layer*, Py_ssize_t, const float*, const float*, float*,
-                         Py_ssize_t) noexcept nogil
+                         Py_ssize_t, const float*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
                          float*, bint) noexcept nogil
         void (*activate)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
@@ -76,7 +76,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*,
                         double*) noexcept nogil
         void (*backward)(const Layer*, Py_ssize_t, const double*, const double*, double*,
-                         Py_ssize_t) noexcept nogil
+                         Py_ssize_t, const double*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
                          double*, bint) noexcept nogil
         void (*activate)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
@@ -130,12 +130,12 @@ cdef inline void forward_kernel(
 
 cdef inline void backward_kernel(
     const Layer* layer, Py_ssize_t n, const real* delta, const real* W, real* delta_a,
-    Py_ssize_t stride,
+    Py_ssize_t stride, const real* gate,
 ) noexcept nogil:
     if real is float:
-        kernels.f32.backward(layer, n, delta, W, delta_a, stride)
+        kernels.f32.backward(layer, n, delta, W, delta_a, stride, gate)
     else:
-        kernels.f64.backward(layer, n, delta, W, delta_a, stride)
+        kernels.f64.backward(layer, n, delta, W, delta_a, stride, gate)
 
 
 cdef inline void gradient_kernel(

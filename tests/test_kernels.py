@@ -63,18 +63,19 @@ EDGES = [
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-def test_products_at_every_edge(kernels, dtype):
-    """Equations (1), (3) and (4) for n rows through m_0, m_1, m_2 nodes."""
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_products_at_every_edge(kernels, activation, dtype):
+    """Equations (1), (3) and (4) for n rows through m_0, m_1, m_2 nodes; relu is a part of them."""
     rng = np.random.RandomState(0)
     for n_rows, *sizes in EDGES:
-        network = Network(sizes, "tanh", dtype=dtype, random_state=rng, n_threads=1)
+        network = Network(sizes, activation, dtype=dtype, random_state=rng, n_threads=1)
         X = rng.standard_normal((n_rows, sizes[0])).astype(dtype)
         y = rng.standard_normal((n_rows, sizes[-1])).astype(dtype)
         params = as_reference(network)
         arguments = (
             X.astype(float),
             y.astype(float),
-            "tanh",
+            activation,
             "squared_error",
             np.ones(n_rows),
             0.1,
@@ -87,7 +88,7 @@ def test_products_at_every_edge(kernels, dtype):
                 assert_allclose(
                     a, b, rtol=0, atol=RTOL[dtype] * scale, err_msg=f"{n_rows}, {sizes}"
                 )
-        z, _ = reference.forward(params, X.astype(float), "tanh", "squared_error")
+        z, _ = reference.forward(params, X.astype(float), activation, "squared_error")
         scale = np.abs(z[-1]).max()
         assert_allclose(network.output(X), z[-1], rtol=0, atol=RTOL[dtype] * scale)
 

@@ -115,9 +115,10 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         /* (1) z (n, n_out) = x (n, n_in) W + b, a = f(z); a may be z */                           \
         void (*forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x,                   \
                         const REAL *W, REAL *z, REAL *a);                                          \
-        /* (3) delta_a (n, n_in), its rows a stride apart, = delta (n, n_out) W^T */               \
+        /* (3) delta_a (n, n_in), its rows a stride apart, = delta (n, n_out) W^T; 0 where the     \
+           gate (n, n_in) is, unless that is NULL */                                               \
         void (*backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,               \
-                         const REAL *W, REAL *delta_a, ptrdiff_t stride);                          \
+                         const REAL *W, REAL *delta_a, ptrdiff_t stride, const REAL *gate);        \
         /* (4) rows first to last of [dW; db] (last - first, n_out) = [x, 1]^T delta, plus what    \
            is there if adds_up */                                                                  \
         void (*gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, \

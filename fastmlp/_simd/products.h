@@ -40,7 +40,7 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
    chain waits for the result of its last link, and it takes several to keep the units busy. */
 #define TILE(R, V, H)                                                                              \
     NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
-               start_stride, C + j, C_stride)
+               start_stride, C + j, C_stride, relu, gate ? gate + j : NULL)
 #define TILE_WHILE(R, V, MORE_THAN)                                                                \
     for (; n_columns - j > (MORE_THAN); j += (V)*LANES)                                            \
         TILE(R, V, 0);
@@ -65,7 +65,7 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
 ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns, ptrdiff_t n_terms,
                                NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
                                const REAL *start, ptrdiff_t start_stride, REAL *C,
-                               ptrdiff_t C_stride)
+                               ptrdiff_t C_stride, int relu, const REAL *gate)
 {
     ptrdiff_t j = 0;
     switch (R) {
@@ -95,7 +95,7 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *B, ptrdiff_t stride, ptrdiff_t n_rows
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
-                                 REAL *C, ptrdiff_t C_stride)
+                                 REAL *C, ptrdiff_t C_stride, int relu)
 {
     const ptrdiff_t column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL);
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
@@ -120,7 +120,7 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
                 NAME(panel)(least(TILE_ROWS, n_rows - i), order, least(column_block, n_columns - j),
                             least(SUM_BLOCK, n_terms - p), part, first + i,
                             B + p * B_stride + j, B_stride, before, p > 0 ? C_stride : start_stride,
-                            c, C_stride);
+                            c, C_stride, relu && p + SUM_BLOCK >= n_terms, NULL);
             }
         }
 }
@@ -175,8 +175,9 @@ ALWAYS_INLINE void NAME(matrix_by_vector)(ptrdiff_t n, ptrdiff_t n_terms, NAME(m
 }
 
 /* sums (1, V vectors and H halves of one) = delta^T (1, n) x (n, ...), or that added to them */
-ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
-                                       const REAL *delta, REAL *sums, int adds_up)
+ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NAME(matrix) x,
+                                       ptrdiff_t first, const REAL *delta, REAL *sums,
+                                       int adds_up)
 {
     NAME(vector) sum[8];
     NAME(half_vector) half_sum = {0};
@@ -252,9 +253,9 @@ static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix)
     }
 }
 
-/* (3) delta_a (n, n_in) = delta (n, 1) W^T (1, n_in) */
+/* (3) delta_a (n, n_in) = delta (n, 1) W^T (1, n_in), through the gate */
 static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta, const REAL *W,
-                                  REAL *delta_a, ptrdiff_t a_stride)
+                                  REAL *delta_a, ptrdiff_t a_stride, const REAL *gate)
 {
     REAL w[SUM_BLOCK] ALIGNED; /* 0 in the padding of delta_a */
     for (ptrdiff_t j = 0; j < n_in; j += SUM_BLOCK) {
@@ -262,9 +263,11 @@ static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta
         memcpy(w, W + j, size * sizeof(REAL));
         memset(w + size, 0, (SUM_BLOCK - size) * sizeof(REAL));
         for (ptrdiff_t i = 0; i < n; i++)
-            for (ptrdiff_t k = 0; k < size; k += LANES)
-                *(NAME(vector) *)(delta_a + i * a_stride + j + k) =
-                    delta[i] * *(const NAME(vector) *)(w + k);
+            for (ptrdiff_t k = 0; k < size; k += LANES) {
+                const ptrdiff_t at = i * a_stride + j + k;
+                *(NAME(vector) *)(delta_a + at) = NAME(finish)(
+                    delta[i] * *(const NAME(vector) *)(w + k), 0, gate ? gate + at : NULL);
+            }
     }
 }
 
@@ -275,18 +278,20 @@ static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows 
     const ptrdiff_t stride = layer->stride;
     const REAL *b = W + layer->n_in * stride;
     const NAME(matrix) left = {x.base, x.stride, x.index};
+    const int relu = layer->activation == FASTMLP_RELU && a == z;
     if (stride == 1)
         NAME(matrix_by_vector)(n, layer->n_in, left, W, *b, z);
     else
         NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W, stride, b, 0, z,
-                      stride);
-    NAME(activate)(layer->activation, z, a, n * stride);
+                      stride, relu);
+    if (!relu || stride == 1)
+        NAME(activate)(layer->activation, z, a, n * stride);
 }
 
-/* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in). A strip of W is transposed at a time,
-   as wide as a tile. */
+/* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in), and 0 where the gate (n, n_in) is,
+   unless that is NULL. A strip of W is transposed at a time, as wide as a tile. */
 static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,
-                           const REAL *W, REAL *delta_a, ptrdiff_t a_stride)
+                           const REAL *W, REAL *delta_a, ptrdiff_t a_stride, const REAL *gate)
 {
     enum { width = 2 * VECTOR_BYTES / sizeof(REAL) };
     REAL strip[SUM_BLOCK * width] ALIGNED;
@@ -294,10 +299,12 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
     if (a_stride == 1) {
         const NAME(matrix) left = {delta, stride, NULL};
         NAME(matrix_by_vector)(n, layer->n_out, left, W, 0, delta_a);
+        for (ptrdiff_t i = 0; gate && i < n; i++)
+            delta_a[i] = gate[i] == 0 ? 0 : delta_a[i];
         return;
     }
     if (stride == 1) {
-        NAME(backward_of_one)(n, n_columns, delta, W, delta_a, a_stride);
+        NAME(backward_of_one)(n, n_columns, delta, W, delta_a, a_stride, gate);
         return;
     }
     for (ptrdiff_t j = 0; j < n_columns; j += width)
@@ -308,9 +315,10 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
                             strip, width);
             for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
                 REAL *c = delta_a + i * a_stride + j;
+                const int is_last = p + SUM_BLOCK >= layer->n_out;
                 NAME(panel)(least(TILE_ROWS, n - i), NAME(by_rows), least(width, n_columns - j),
                             n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
-                            a_stride);
+                            a_stride, 0, gate && is_last ? gate + i * a_stride + j : NULL);
             }
         }
 }
@@ -330,10 +338,10 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
         return;
     }
     NAME(product)(NAME(by_columns), n_weights, n_columns, n, left, first, delta, stride,
-                  adds_up ? dW : NULL, stride, dW, stride);
+                  adds_up ? dW : NULL, stride, dW, stride, 0);
     if (db)
         NAME(product)(NAME(by_columns), 1, n_columns, n, ones, 0, delta, stride,
-                      adds_up ? db : NULL, stride, db, stride);
+                      adds_up ? db : NULL, stride, db, stride, 0);
 }
 
 #undef LANES

@@ -5,6 +5,8 @@
 #define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
 typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);
 typedef REAL NAME(half_vector) VECTOR_OF(VECTOR_BYTES / 2);
+typedef INTEGER NAME(mask) __attribute__((vector_size(VECTOR_BYTES)));
+typedef INTEGER NAME(half_mask) __attribute__((vector_size(VECTOR_BYTES / 2)));
 #undef VECTOR_OF
 #endif
 

@@ -27,8 +27,8 @@
     _Pragma("GCC unroll 16") for (int i = 0; (s) < LANES && i < LANES; i++) if (!(i & (s)))        \
     {                                                                                              \
         const VECTOR a = row[i], b = row[i + (s)];                                                 \
-        row[i] = __builtin_shuffle(a, b, (mask){ALL(OF_UPPER, s)});                                \
-        row[i + (s)] = __builtin_shuffle(a, b, (mask){ALL(OF_LOWER, s)});                          \
+        row[i] = __builtin_shuffle(a, b, (NAME(mask)){ALL(OF_UPPER, s)});                          \
+        row[i + (s)] = __builtin_shuffle(a, b, (NAME(mask)){ALL(OF_LOWER, s)});                    \
     }
 #endif
 
@@ -39,7 +39,6 @@ ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REA
                                           ptrdiff_t T_stride)
 {
 #ifdef CAN_SHUFFLE
-    typedef INTEGER mask __attribute__((vector_size(VECTOR_BYTES)));
     VECTOR row[2 * LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
