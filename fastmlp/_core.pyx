@@ -913,6 +913,8 @@ cdef double gradient_of_block(
     double l1,                  # both over the batch's sum of sample weights
     double l2,
     bint adds_up,               # to the gradient of other rows
+    real* shared,               # params where the solver moves them next and others have read
+                                # them, or NULL
 ) noexcept nogil:
     """(4) dW^l = (a^{l-1})^T delta^l + l1 sign(W^l) + l2 W^l, db^l = sum of the rows of delta^l.
 
@@ -932,7 +934,7 @@ cdef double gradient_of_block(
         gradient_without_kernels(block, layer[0], x, delta, dW, sparse, adds_up, rows)
     else:
         gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
-                        adds_up)
+                        adds_up, shared + of_W if shared != NULL else NULL)
     for j in range(max(block.first, layer.n_in + 1), block.last):
         gradient_of_normalization(j, layer[0], dW + (j - block.first) * layer.stride, work, adds_up,
                                   rows)
@@ -1360,7 +1362,7 @@ def train(
                     penalty[i] += n * gradient_of_block(
                         blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows,
                         rules.l1 * scale if is_last else 0, rules.l2 * scale if is_last else 0,
-                        done > 0,
+                        done > 0, &params[0] if is_last and n_team > 1 else NULL,
                     )
                     if is_last and rules.clip_value > 0:
                         clip(<real> rules.clip_value, dW, size_of(blocks[i], &layers[0]))
@@ -1462,6 +1464,7 @@ def add_gradient(
             penalty[i] += gradient_of_block(
                 blocks[i], &layers[0], &params[0], mask,
                 &gradient[start_of(blocks[i], &layers[0])], &work[0], rows, l1, l2, adds_up,
+                NULL,
             )
         restore_denormals(denormals)
 
@@ -1719,7 +1722,7 @@ def seconds_of_product(
                 backward_layer(2, &layers[0], &params[0], &work[0], rows)
             else:
                 gradient_of_block(block, &layers[0], &params[0], NULL, &gradient[layers[2].W],
-                                  &work[0], rows, 0, 0, False)
+                                  &work[0], rows, 0, 0, False, NULL)
     return (perf_counter() - began) / n_times
 
 

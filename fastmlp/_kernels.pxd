@@ -52,7 +52,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*backward)(const Layer*, Py_ssize_t, const float*, const float*, float*,
                          Py_ssize_t, const float*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
-                         float*, bint) noexcept nogil
+                         float*, bint, float*) noexcept nogil
         void (*activate)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
         void (*times_derivative)(Py_ssize_t, const float*, const float*, float*,
                                  Py_ssize_t) noexcept nogil
@@ -78,7 +78,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*backward)(const Layer*, Py_ssize_t, const double*, const double*, double*,
                          Py_ssize_t, const double*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
-                         double*, bint) noexcept nogil
+                         double*, bint, double*) noexcept nogil
         void (*activate)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
         void (*times_derivative)(Py_ssize_t, const double*, const double*, double*,
                                  Py_ssize_t) noexcept nogil
@@ -140,12 +140,12 @@ cdef inline void backward_kernel(
 
 cdef inline void gradient_kernel(
     const Layer* layer, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, Matrix x,
-    const real* delta, real* dW, bint adds_up,
+    const real* delta, real* dW, bint adds_up, real* W,
 ) noexcept nogil:
     if real is float:
-        kernels.f32.gradient(layer, first, last, n, x, delta, dW, adds_up)
+        kernels.f32.gradient(layer, first, last, n, x, delta, dW, adds_up, W)
     else:
-        kernels.f64.gradient(layer, first, last, n, x, delta, dW, adds_up)
+        kernels.f64.gradient(layer, first, last, n, x, delta, dW, adds_up, W)
 
 
 cdef inline void activate(

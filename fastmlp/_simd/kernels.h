@@ -120,9 +120,10 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,               \
                          const REAL *W, REAL *delta_a, ptrdiff_t stride, const REAL *gate);        \
         /* (4) rows first to last of [dW; db] (last - first, n_out) = [x, 1]^T delta, plus what    \
-           is there if adds_up */                                                                  \
+           is there if adds_up. Unless it is NULL, these rows of W are taken from the caches of    \
+           other cores, for the solver. */                                                         \
         void (*gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, \
-                         fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up);                \
+                         fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up, REAL *W);       \
         /* a = f(z) and delta *= f'(z), n numbers each */                                          \
         void (*activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff_t n);               \
         void (*times_derivative)(ptrdiff_t activation, const REAL *z, const REAL *f, REAL *delta,  \
