@@ -8,12 +8,17 @@ from fastmlp._core import ACTIVATIONS, BLOCK, LAYER
 
 CACHE_LINE = 64  # bytes
 
-# Rows are taken in blocks of at most so many, parameters in blocks of about so many, and a layer is
-# not cut into more blocks than this: large enough for BLAS, small enough to keep threads busy.
+# Rows are taken in blocks of at most so many, parameters in at most so many blocks of about so
+# many: large enough for BLAS, small enough to keep threads busy.
 ROWS_IN_BLOCK = 128
-ROWS_FOR_TWO_BLOCKS = 64
+ROWS_OF_TILE = 8
 PARAMETERS_IN_BLOCK = 32_768
-BLOCKS_IN_LAYER = 1024
+MOST_BLOCKS = 1024
+
+# Less than this is not cut in two: it is done before another thread has heard of it. `small` in
+# bench/ takes 11 us a step on two threads, and 16 where there is just one block of rows.
+PARAMETERS_FOR_TWO_BLOCKS = 2_048
+PRODUCTS_FOR_TWO_BLOCKS = 100_000
 
 # A larger mini-batch is taken in parts, and what the layers make of one stays in the cache.
 # 200-300-10 of bench/grid.py takes 15% longer without, in batches of 4,096.
@@ -132,15 +137,24 @@ def with_workspace(layers, n_targets, kept, dropout=(), input_noise=0.0):
 
 
 def parameter_blocks(layers):
-    """Cut each layer's matrix of parameters into a power of two of blocks of rows."""
+    """Cut all parameters into a power of two of about equal parts, and these where layers end.
+
+    A block is some rows of a layer's matrix of parameters, and whole tiles of the kernels but for
+    the last ones.
+    """
+    n_rows = (layers["shift"] - layers["W"]) // layers["stride"] + 1
+    ends = np.cumsum((n_rows * layers["stride"])[1:])
+    n_parts = _power_of_two(min(ends[-1] / PARAMETERS_IN_BLOCK, MOST_BLOCKS))
+    if ends[-1] >= PARAMETERS_FOR_TWO_BLOCKS:
+        n_parts = max(n_parts, 2)
+    marks = ends[-1] * np.arange(1, n_parts) / n_parts
     blocks = []
     for l in range(1, len(layers)):
-        stride = int(layers["stride"][l])
-        n_rows = (int(layers["shift"][l]) - int(layers["W"][l])) // stride + 1
-        wanted = min(n_rows * stride / PARAMETERS_IN_BLOCK, BLOCKS_IN_LAYER)
-        n_blocks = min(n_rows, _power_of_two(wanted))
-        cuts = [n_rows * i // n_blocks for i in range(n_blocks + 1)]
-        blocks += [(l, first, last) for first, last in itertools.pairwise(cuts)]
+        begin = ends[l - 1] - n_rows[l] * layers["stride"][l]
+        cuts = np.round((marks - begin) / layers["stride"][l] / ROWS_OF_TILE) * ROWS_OF_TILE
+        inner = np.unique(cuts[(cuts > 0) & (cuts < n_rows[l])])
+        places = [0, *inner.astype(int).tolist(), int(n_rows[l])]
+        blocks += [(l, first, last) for first, last in itertools.pairwise(places)]
     return np.array(blocks, dtype=BLOCK)
 
 
@@ -149,9 +163,9 @@ def _power_of_two(x):
     return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
 
 
-def rows_in_block(n_rows):
+def rows_in_block(n_rows, n_weights):
     """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks."""
     n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
-    if n_rows >= ROWS_FOR_TWO_BLOCKS:
-        n_blocks = max(n_blocks, 2)
+    if n_rows * n_weights >= PRODUCTS_FOR_TWO_BLOCKS:
+        n_blocks = min(max(n_blocks, 2), n_rows)
     return -(-n_rows // n_blocks)

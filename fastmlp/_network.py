@@ -25,7 +25,7 @@ from fastmlp._layout import (
     with_workspace,
 )
 from fastmlp._options import LOSS_PARAMS, filled
-from fastmlp._threads import check_n_threads, core_in_use, threads_for
+from fastmlp._threads import candidates_for, check_n_threads, core_in_use, threads_for
 
 # A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
 # and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
@@ -670,10 +670,11 @@ class Network:
         """Operations of a training step: three products of 2 m n k each for every layer."""
         return 6 * n_rows * self._weights
 
-    def _threads(self, n_rows):
-        n_row_blocks = -(-n_rows // rows_in_block(n_rows))
+    def _candidates(self, n_rows):
+        """Numbers of threads for a step of training."""
+        n_row_blocks = -(-n_rows // rows_in_block(n_rows, self._weights))
         n_blocks = max(n_row_blocks, len(self._blocks))
-        return threads_for(self._flops(n_rows), n_blocks, self.n_threads)
+        return candidates_for(self._flops(n_rows), n_blocks, self.n_threads)
 
     def _largest_block(self):
         """How many numbers the largest block of parameters has."""
@@ -691,7 +692,9 @@ class Network:
         layers = self._layers if layers is None else layers
         row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
         memory = aligned_zeros(capacity * row_size, self.dtype)
-        return Workspace(layers, memory, capacity, block_rows or rows_in_block(n_rows))
+        return Workspace(
+            layers, memory, capacity, block_rows or rows_in_block(n_rows, self._weights)
+        )
 
     def _in_workspace(self, work, name, n_rows):
         """Views onto z, a or delta of every layer but the input."""

@@ -11,10 +11,9 @@ from threadpoolctl import ThreadpoolController
 
 from fastmlp import _core
 
-# Below this much arithmetic for each thread, waiting for one another, and for what the other has
-# in its cache, costs more than it saves. Measured with bench/: `small` (1.4e6 a step) gains nothing
-# from a second thread, `default` (9e7) nearly doubles. That is where a step's two parallel loops
-# cost a microsecond; where they cost more, more work must be there.
+# Of a pass over rows: below this much arithmetic for each thread, waiting for one another, and for
+# what the other has in its cache, costs more than it saves. That is where two parallel loops cost a
+# microsecond; where they cost more, more work must be there.
 LEAST_FLOPS_THAT_PAY = 4e6
 FLOPS_FOR_A_SECOND_OF_LOOPS = 4e12
 
@@ -22,6 +21,12 @@ FLOPS_FOR_A_SECOND_OF_LOOPS = 4e12
 # measurement holds that speaks against threads, the first time.
 FEWEST_ROUNDS, MOST_ROUNDS, STEPS_IN_ROUND, SECONDS_TO_MEASURE = 4, 50, 5, 0.01
 SECONDS_TO_WAIT = 0.1
+
+# Of a step of training, which comes again and again: with less arithmetic than the first for each
+# thread, others never pay; with more than the second they always do; and between them it is tried
+# out, for so long, and again after a while. `small` in bench/ has 1.4e6, `default` 9e7.
+LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
+SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.002, 0.3
 
 # More threads than this, unless there are more CPUs, are never started: OpenMP ends the process
 # where the system refuses one.
@@ -118,6 +123,67 @@ def threads_for(flops, n_blocks, n_threads=None):
             n_threads = cost_of_loops.threads_that_pay(flops, n_threads)
     most = 1 if core_in_use.was_forked else max(available, MOST_THREADS)
     return int(max(1, min(n_threads, n_blocks, most)))
+
+
+def candidates_for(flops, n_blocks, n_threads=None):
+    """Numbers of threads that may be the best for a step of training, the largest first.
+
+    Parameters
+    ----------
+    flops : float
+        Of the step.
+    n_blocks : int
+        What there is to share out.
+    n_threads : int or None
+        What the user asked for.
+    """
+    if n_threads is not None:
+        return (threads_for(flops, n_blocks, n_threads),)
+    most = min(available_threads() // max(1, core_in_use.n_users), n_blocks)
+    if flops >= most * FLOPS_WITHOUT_DOUBT:
+        return (max(1, most),)
+    numbers = [max(1, min(most, int(flops / LEAST_FLOPS_WORTH_A_TRIAL)))]
+    while numbers[-1] > 1:
+        numbers.append(numbers[-1] // 2)
+    return tuple(numbers)
+
+
+class Trial:
+    """Which of some numbers of threads makes steps of training fastest, by the clock.
+
+    What a second thread costs depends on how far its CPU is from the first and on who else uses it,
+    and that changes: `small` in bench/ takes 16 us a step on one thread, and on two 11 or 27.
+
+    Parameters
+    ----------
+    candidates : sequence of int
+    guess : float
+        How many seconds a step may take, until that is known.
+    """
+
+    def __init__(self, candidates, guess):
+        self.candidates = candidates
+        self._seconds = dict.fromkeys(candidates, guess)
+        # twice, for the first time wakes the threads
+        self._to_try = [*candidates, *candidates] if len(candidates) > 1 else []
+        self._rests_until = 0.0
+
+    def next(self, seconds):
+        """The number of threads for the steps that come, and how many steps take these seconds."""
+        best = min(self._seconds, key=self._seconds.get)
+        n_threads = self._to_try[0] if self._to_try else best
+        if self._to_try:
+            seconds = min(seconds, SECONDS_OF_TRIAL)
+        return n_threads, max(1, int(seconds / self._seconds[n_threads]))
+
+    def saw(self, n_threads, seconds, now):
+        """Take in how many seconds a step has taken, and the time."""
+        self._seconds[n_threads] = seconds
+        if self._to_try:
+            del self._to_try[0]
+            self._rests_until = now + SECONDS_BETWEEN_TRIALS
+        elif now >= self._rests_until:
+            self._to_try = [number for number in self.candidates if number != n_threads]
 
 
 @cache

@@ -13,7 +13,7 @@ from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
 from fastmlp._layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros
 from fastmlp._schedules import factors
-from fastmlp._threads import blas_in_one_thread, core_in_use
+from fastmlp._threads import Trial, blas_in_one_thread, core_in_use
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
 SECONDS_IN_CORE = 0.05
@@ -258,12 +258,11 @@ class Descent:
         )
 
     def _forget_memory(self):
-        self._gradient = self._work = None
-        self._seconds_a_step = None
+        self._gradient = self._work = self._trial = None
 
     def __getstate__(self):
         state = vars(self).copy()
-        del state["_gradient"], state["_work"], state["_seconds_a_step"]
+        del state["_gradient"], state["_work"], state["_trial"]
         return state
 
     def __setstate__(self, state):
@@ -321,19 +320,18 @@ class Descent:
         network = self.network
         self._take_weights()
         n_rows = min(batch_size, ROWS_IN_PART)  # what threads share out at a time
-        n_threads = network._threads(n_rows)
-        work = self._memory(n_rows, n_threads, whole=n_rows < batch_size, dense=data.is_dense)
+        trial = self._trial_of(network._candidates(n_rows), network._flops(batch_size))
+        most_threads = trial.candidates[0]
+        work = self._memory(n_rows, most_threads, whole=n_rows < batch_size, dense=data.is_dense)
         row_loss = np.zeros(-(-work.capacity // work.block_rows))
         penalty = np.zeros(len(network._blocks))
         rates = self._rates(-(-len(order) // batch_size))
         params, average = network._flat, network._flat[:0]
         if self._settings["averaging"]:
             params, average = self._own, network._flat
-        if self._seconds_a_step is None:
-            self._seconds_a_step = network._flops(batch_size) / 1e9  # a slow guess, to begin with
         start = 0
         while start < len(order):
-            n_steps = max(1, int(SECONDS_IN_CORE / self._seconds_a_step))
+            n_threads, n_steps = trial.next(SECONDS_IN_CORE)
             rows = order[start : start + n_steps * batch_size]
             first = start // batch_size
             began = time.perf_counter()
@@ -345,7 +343,7 @@ class Descent:
                 row_loss, penalty, np.zeros_like(penalty), n_threads,
             )  # fmt: skip
             now = time.perf_counter()
-            self._seconds_a_step = (now - began) / -(-len(rows) // batch_size)
+            trial.saw(n_threads, (now - began) / -(-len(rows) // batch_size), now)
             start += len(rows)
             loss = float(row_loss.sum() + penalty.sum()) / start
             if not np.isfinite(loss) or now >= deadline:
@@ -373,6 +371,12 @@ class Descent:
             n_steps,
             settings["n_epochs"],
         )
+
+    def _trial_of(self, candidates, flops):
+        """What is known about these numbers of threads, for steps of so many operations."""
+        if self._trial is None or self._trial.candidates != candidates:
+            self._trial = Trial(candidates, guess=flops / 1e9)  # slow, to begin with
+        return self._trial
 
     def _memory(self, n_rows, n_threads, *, whole, dense):
         """A workspace for some rows, and the gradient: ``whole``, or a block for each thread."""

@@ -13,9 +13,15 @@ from threadpoolctl import threadpool_info
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._threads import (
+    FLOPS_WITHOUT_DOUBT,
     LEAST_FLOPS_THAT_PAY,
+    LEAST_FLOPS_WORTH_A_TRIAL,
+    SECONDS_BETWEEN_TRIALS,
+    SECONDS_OF_TRIAL,
+    Trial,
     _CostOfLoops,
     available_threads,
+    candidates_for,
     core_in_use,
     cpus_of_cgroup,
     threads_for,
@@ -127,6 +133,45 @@ def test_threads_are_started_where_they_pay():
     assert threads_for(0, 100, n_threads=3) == 3
     assert threads_for(0, 2, n_threads=1000) == 2
     assert threads_for(0, 10**6, n_threads=10**6) == max(64, available_threads())
+
+
+def test_candidates_for_a_step(monkeypatch):
+    monkeypatch.setattr("fastmlp._threads.available_threads", lambda: 6)
+    assert candidates_for(LEAST_FLOPS_WORTH_A_TRIAL, 100) == (1,)
+    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 100) == (6, 3, 1)
+    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 2) == (2, 1)
+    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100) == (6,)
+    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100, n_threads=1) == (1,)
+
+    def beside_another_fit():
+        with core_in_use:
+            return candidates_for(1e15, 100)
+
+    with core_in_use, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(beside_another_fit).result() == (3,)
+
+
+def test_trial_takes_the_fastest_and_notices_when_that_changes():
+    """A machine on which a step takes a time that changes after a while."""
+    now, change = 0.0, 10 * SECONDS_BETWEEN_TRIALS
+    spent_on = {4: 0.0, 2: 0.0, 1: 0.0}
+    trial = Trial((4, 2, 1), guess=1e-3)
+    while now < 2 * change:
+        seconds = {4: 3e-5, 2: 1e-5 if now < change else 5e-5, 1: 2e-5}
+        n_threads, n_steps = trial.next(seconds=0.01)
+        now += n_steps * seconds[n_threads]
+        trial.saw(n_threads, seconds[n_threads], now)
+        spent_on[n_threads] += n_steps * seconds[n_threads]
+    assert spent_on[2] == pytest.approx(change, rel=0.1)
+    assert spent_on[1] == pytest.approx(change, rel=0.1)
+    assert spent_on[4] < 30 * SECONDS_OF_TRIAL
+
+
+def test_a_single_candidate_is_not_tried():
+    trial = Trial((3,), guess=0.1)
+    assert trial.next(seconds=0.01) == (3, 1)
+    trial.saw(3, 1e-3, now=10.0)
+    assert trial.next(seconds=0.01) == (3, 10)
 
 
 def test_cost_of_loops_is_measured_again_where_it_speaks_against_threads(monkeypatch):
