@@ -170,12 +170,13 @@ cdef struct Rows:
     Source source
     uint64_t key                # of the random numbers of this mini-batch
     Py_ssize_t before           # how many rows of the mini-batch came before those in the workspace
+    bint are_shared             # whether other threads read what is made of them
 
 
 cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
-    rows.key = rows.before = 0
+    rows.key = rows.before = rows.are_shared = 0
     return rows
 
 
@@ -567,13 +568,14 @@ cdef void forward_product(
     Matrix x,                   # (rows.n, n_in), if not sparse
     real* z,                    # (rows.n, stride)
     real* f,                    # (rows.n, stride) may be z
+    real* delta,                # (rows.n, stride) where others have read it, or NULL
     bint sparse,                # whether x is that of the rows
     Rows rows,
 ) noexcept nogil:
     """(1) z = x W + b, f(z)."""
     cdef Py_ssize_t i
     if not sparse and has_kernels(layer, z):
-        forward_kernel(layer, rows.n, x, params + layer.W, z, f)
+        forward_kernel(layer, rows.n, x, params + layer.W, z, f, delta)
         return
     for i in range(rows.n):
         memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
@@ -598,17 +600,18 @@ cdef void forward_layer(
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
     cdef real* f = at(work, layer.f, layer.stride, rows)        # (rows.n, stride)
+    cdef real* delta = at(work, layer.delta, layer.stride, rows) if rows.are_shared else NULL
     cdef bint sparse = l == 1 and is_sparse(rows)
     cdef Layer product
     if layer.is_normalized:
         product = layer[0]
         product.activation = IDENTITY
-        forward_product(&product, params, x, s, s, sparse, rows)
+        forward_product(&product, params, x, s, s, delta, sparse, rows)
         normalize_rows(layer, params, work, rows)
         activate(layer.activation, at(work, layer.z, layer.stride, rows), f,
                  rows.n * layer.stride)
     else:
-        forward_product(layer, params, x, s, f, sparse, rows)
+        forward_product(layer, params, x, s, f, delta, sparse, rows)
     if layer.dropout > 0 or layer.is_residual:
         finish_rows(l, layers, work, rows)
 
@@ -684,7 +687,8 @@ cdef void forward_columns(
                     x = inputs(l, layers, work, rows)
                     z = at(work, part.z, part.stride, rows) + first
                     a = at(work, part.a, part.stride, rows) + first
-                    forward_kernel(&part, rows.n, x, params + part.W + first, z, z)
+                    forward_kernel(&part, rows.n, x, params + part.W + first, z, z,
+                                   <real*> NULL)
                     for i in range(rows.n):
                         activate(layers[l].activation, z + i * part.stride, a + i * part.stride,
                                  part.n_out)
@@ -1364,6 +1368,7 @@ def train(
                 rows = all_rows(min(capacity, n - done), capacity,
                                 ordered(source, &order[start + done]))
                 rows.key, rows.before = random_bits(rules.seed, now.t), done
+                rows.are_shared = n_team > 1
                 is_last = done + rows.n == n
                 i = me
                 while i < how_many(rows.n, block_rows):

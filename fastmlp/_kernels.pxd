@@ -48,7 +48,7 @@ cdef extern from "_simd/kernels.h" nogil:
     ctypedef struct Table32 "fastmlp_table_f32":
         Py_ssize_t largest
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const float*, float*,
-                        float*) noexcept nogil
+                        float*, float*) noexcept nogil
         void (*backward)(const Layer*, Py_ssize_t, const float*, const float*, float*,
                          Py_ssize_t, const float*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const float*,
@@ -74,7 +74,7 @@ cdef extern from "_simd/kernels.h" nogil:
     ctypedef struct Table64 "fastmlp_table_f64":
         Py_ssize_t largest
         void (*forward)(const Layer*, Py_ssize_t, Matrix, const double*, double*,
-                        double*) noexcept nogil
+                        double*, double*) noexcept nogil
         void (*backward)(const Layer*, Py_ssize_t, const double*, const double*, double*,
                          Py_ssize_t, const double*) noexcept nogil
         void (*gradient)(const Layer*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Matrix, const double*,
@@ -121,11 +121,12 @@ cdef inline bint has_kernels(const Layer* layer, const real* any) noexcept nogil
 
 cdef inline void forward_kernel(
     const Layer* layer, Py_ssize_t n, Matrix x, const real* W, real* z, real* a,
+    real* delta,
 ) noexcept nogil:
     if real is float:
-        kernels.f32.forward(layer, n, x, W, z, a)
+        kernels.f32.forward(layer, n, x, W, z, a, delta)
     else:
-        kernels.f64.forward(layer, n, x, W, z, a)
+        kernels.f64.forward(layer, n, x, W, z, a, delta)
 
 
 cdef inline void backward_kernel(

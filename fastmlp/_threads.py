@@ -26,7 +26,7 @@ SECONDS_TO_WAIT = 0.1
 # thread, others never pay; with more than the second they always do; and between them it is tried
 # out, for so long, and again after a while. `small` in bench/ has 1.4e6, `default` 9e7.
 LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
-SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.002, 0.3
+SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, 0.3
 
 # More threads than this, unless there are more CPUs, are never started: OpenMP ends the process
 # where the system refuses one.

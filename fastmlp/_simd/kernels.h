@@ -112,9 +112,10 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
     struct {                                                                                       \
         /* up to how many weights a layer's products are made here, and by BLAS beyond */          \
         ptrdiff_t largest;                                                                         \
-        /* (1) z (n, n_out) = x (n, n_in) W + b, a = f(z); a may be z */                           \
+        /* (1) z (n, n_out) = x (n, n_in) W + b, a = f(z); a may be z. Unless it is NULL, delta is \
+           taken from the caches of other cores, for (3). */                                       \
         void (*forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x,                   \
-                        const REAL *W, REAL *z, REAL *a);                                          \
+                        const REAL *W, REAL *z, REAL *a, REAL *delta);                             \
         /* (3) delta_a (n, n_in), its rows a stride apart, = delta (n, n_out) W^T; 0 where the     \
            gate (n, n_in) is, unless that is NULL */                                               \
         void (*backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,               \
