@@ -32,6 +32,11 @@ from fastmlp._threads import candidates_for, check_n_threads, core_in_use, threa
 ROWS_IN_PASS = 4096
 FLOPS_IN_PASS = 1e10
 
+# What is done in training for a node beside the products takes as long as they do for so many
+# weights: reading a row, activations, the loss. 200-1-1-10 of bench/grid.py has little else, and
+# takes 25% longer without a second thread.
+WEIGHTS_FOR_A_NODE = 6
+
 # Reading the weights takes as long as the arithmetic of so many rows; a thread gets no fewer
 # columns than this of the widest layer, and none where there is as good as nothing to do.
 ROWS_THAT_OUTWEIGH_READING = 8
@@ -672,9 +677,10 @@ class Network:
 
     def _candidates(self, n_rows):
         """Numbers of threads for a step of training."""
+        beside = 6 * n_rows * WEIGHTS_FOR_A_NODE * sum(self.layer_sizes)
         n_row_blocks = -(-n_rows // rows_in_block(n_rows, self._weights))
         n_blocks = max(n_row_blocks, len(self._blocks))
-        return candidates_for(self._flops(n_rows), n_blocks, self.n_threads)
+        return candidates_for(self._flops(n_rows) + beside, n_blocks, self.n_threads)
 
     def _largest_block(self):
         """How many numbers the largest block of parameters has."""
