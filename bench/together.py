@@ -1,4 +1,4 @@
-"""Many fits at once, in threads: how much two cores gain where a network is too small for both.
+"""Many fits at once, in threads: how much two cores gain where each takes one.
 
 python bench/together.py
 """
