@@ -223,7 +223,7 @@ def test_elementwise_functions(kernels, name, dtype):
 def test_softmax_at_every_edge(kernels, dtype):
     """Of rows that differ in size; each the same alone and among others."""
     rng = np.random.RandomState(0)
-    for n_rows, n_out in [*[(n, 10) for n in range(1, 41)], *[(19, n) for n in range(2, 41)]]:
+    for n_rows, n_out in [*[(n, 10) for n in range(1, 41)], *[(19, n) for n in range(1, 41)]]:
         network = Network([n_out, n_out], dtype=dtype, loss="log_loss")
         network.params = [(np.eye(n_out), np.zeros(n_out))]
         z = (rng.standard_normal((n_rows, n_out)) * rng.choice([1, 30, 1000], (n_rows, 1))).astype(

@@ -287,8 +287,8 @@ static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta
     }
 }
 
-/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z). Unless it is NULL, delta (n, n_out) is
-   claimed where the sum has one part. */
+/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z). Unless it is NULL, delta (n, n_out)
+   is claimed where the sum has one part. */
 static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
                           REAL *z, REAL *a, REAL *delta)
 {
