@@ -152,31 +152,44 @@ SOLVERS = {
 }
 
 # Where the rows of a mini-batch come from: `order` says which rows of the data (NULL: as they are).
-# Sparse rows have an `indptr`; dense ones lie `stride` numbers apart.
+# Sparse rows have an `indptr`; dense ones lie `stride` numbers apart. For an output alone there are
+# no targets and no weights.
 cdef struct Source:
     const Py_ssize_t* order     # (batch,)
     const Py_ssize_t* indptr    # (any + 1,) where a row's numbers begin
     const Py_ssize_t* indices   # (n_nonzero,) their columns
     const void* values          # (n_nonzero,) the numbers, of the core's type; or (any, stride)
     Py_ssize_t stride
+    const void* y               # (any, n_targets)
+    Py_ssize_t n_targets
+    const void* sample_weight   # (any,)
 
-# A block of rows of a workspace with room for `capacity` rows. The workspace begins with the rows'
-# weights (capacity,) and targets (capacity, n_targets), then comes what the table of layers says;
+# A block of rows of a workspace with room for `capacity` rows, of what the table of layers says;
 # a^0, a copy of the inputs where they cannot be read in place, is its end.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
     Py_ssize_t capacity
     Source source
+    double scale                # 1 / the mini-batch's sum of sample weights
     uint64_t key                # of the random numbers of this mini-batch
     Py_ssize_t before           # how many rows of the mini-batch came before those in the workspace
     bint are_shared             # whether other threads read what is made of them
 
 
+cdef inline Source dense_rows(const void* values, Py_ssize_t stride) noexcept nogil:
+    cdef Source source
+    source.order = source.indptr = source.indices = NULL
+    source.values, source.stride = values, stride
+    source.y = source.sample_weight = NULL
+    source.n_targets = 0
+    return source
+
+
 cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
-    rows.key = rows.before = rows.are_shared = 0
+    rows.scale, rows.key, rows.before, rows.are_shared = 1, 0, 0, False
     return rows
 
 
@@ -332,36 +345,40 @@ cdef inline void output_activation(
 cdef double output_deltas(
     const Loss* loss,
     Layer last,
-    const real* z,          # (n, stride)
-    const real* y,          # (n, n_targets)
-    const real* w,          # (n,) sample weights over the batch's sum of them
-    real* delta,            # (n, stride)
-    Py_ssize_t n,
-    Py_ssize_t n_targets,
+    const real* z,          # (rows.n, stride)
+    real* delta,            # (rows.n, stride)
+    Rows rows,
 ) noexcept nogil:
     """(2) delta^L = w dC/da^L f'(z^L) of some rows; returns the sum of their weighted losses.
 
     a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
     """
-    cdef real[ROWS_AT_ONCE] largest, logs
+    cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
+    cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
+    cdef real[ROWS_AT_ONCE] largest, logs, w
     cdef double total = 0, log_sum = 0
-    cdef Py_ssize_t i, k, at_once = 0
-    if last.stride == 1 and not is_softmax(loss):       # side by side
-        output_activation(loss, z, delta, n)
-    for i in range(n):
-        at_once = i % ROWS_AT_ONCE
+    cdef Py_ssize_t first = 0, n = 0, i, j, k
+    while first < rows.n:
+        n = min(ROWS_AT_ONCE, rows.n - first)
         if is_softmax(loss):
-            if at_once == 0:
-                softmax(min(ROWS_AT_ONCE, n - i), last.n_out, z + i * last.stride,
-                        delta + i * last.stride, last.stride, largest, logs)
-            log_sum = <double> largest[at_once] + <double> logs[at_once]
-        elif last.stride > 1:
-            output_activation(loss, z + i * last.stride, delta + i * last.stride, last.n_out)
-        total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, log_sum,
-                                    y + i * n_targets, delta + i * last.stride)
-    for i in range(n):
-        for k in range(i * last.stride, (i + 1) * last.stride):
-            delta[k] *= w[i]
+            softmax(n, last.n_out, z, delta, last.stride, largest, logs)
+        elif last.stride == 1:      # side by side
+            output_activation(loss, z, delta, n)
+        for i in range(n):
+            if is_softmax(loss):
+                log_sum = <double> largest[i] + <double> logs[i]
+            elif last.stride > 1:
+                output_activation(loss, z + i * last.stride, delta + i * last.stride, last.n_out)
+            j = in_data(rows, first + i)
+            w[i] = <real> (rows.scale * sample_weight[j])
+            total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, log_sum,
+                                        y + j * rows.source.n_targets, delta + i * last.stride)
+        for i in range(n):          # by itself: a whole row waits for numbers just written in it
+            for k in range(i * last.stride, (i + 1) * last.stride):
+                delta[k] *= w[i]
+        first += n
+        z += n * last.stride
+        delta += n * last.stride
     return total
 
 
@@ -513,29 +530,23 @@ cdef inline double tweedie(double power, double z, double y, real* delta) noexce
 # C  Stage 1: rows. A block touches only its own rows and only reads parameters.
 # ================================================================================================
 
-cdef void gather_rows(
-    const real[:, ::1] y,           # (any, n_targets)
-    const real[::1] sample_weight,  # (any,)
-    double scale,                   # 1 / the mini-batch's sum of sample weights
+cdef void copy_inputs(
     const Layer* layers,            # (n_layers + 1,)
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """Copy the block's targets and scaled weights into the workspace, and inputs if need be."""
-    cdef Py_ssize_t i, j, n_targets = y.shape[1]
+    """Copy the block's inputs into the workspace, with noise and dropout, if need be."""
+    cdef Py_ssize_t i
     cdef Layer layer = layers[0]
-    cdef bint with_inputs = is_copied(layers, work, rows)
     cdef const real* X = <const real*> rows.source.values       # (any, m_0)
-    cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
-    cdef real* targets = at(work, 1, n_targets, rows)           # (rows.n, n_targets)
-    cdef real* x = at(work, layer.a, layer.stride, rows)        # (rows.n, stride)
+    cdef real* x                                                # (rows.n, stride)
+    if not is_copied(layers, work, rows):
+        return
+    x = at(work, layer.a, layer.stride, rows)
     for i in range(rows.n):
-        j = in_data(rows, i)
-        w[i] = <real> (scale * sample_weight[j])
-        memcpy(targets + i * n_targets, &y[j, 0], n_targets * sizeof(real))
-        if with_inputs:
-            memcpy(x + i * layer.stride, X + j * layer.n_out, layer.n_out * sizeof(real))
-            perturb(layer, x + i * layer.stride, key_of_row(rows, 0, i))
+        memcpy(x + i * layer.stride, X + in_data(rows, i) * layer.n_out,
+               layer.n_out * sizeof(real))
+        perturb(layer, x + i * layer.stride, key_of_row(rows, 0, i))
 
 
 cdef inline void perturb(Layer layer, real* x, uint64_t key) noexcept nogil:
@@ -794,18 +805,16 @@ cdef double loss_of_rows(
     Py_ssize_t n_layers,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
-    Py_ssize_t n_targets,
     real* work,
     Rows rows,
 ) noexcept nogil:
-    """(1), (2) for a block of rows that has been gathered; returns its weighted loss."""
+    """(1), (2) for a block of rows; returns its weighted loss."""
     cdef Layer last = layers[n_layers]
     cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
     cdef real* delta = at(work, last.delta, last.stride, rows)  # (rows.n, stride)
-    cdef real* y = at(work, 1, n_targets, rows)                 # (rows.n, n_targets)
-    cdef real* w = at(work, 0, 1, rows)                         # (rows.n,)
+    copy_inputs(layers, work, rows)
     forward_rows(n_layers, layers, params, work, rows)
-    return output_deltas(loss, last, z, y, w, delta, rows.n, n_targets)
+    return output_deltas(loss, last, z, delta, rows)
 
 
 cdef void output_of_rows(
@@ -1132,16 +1141,20 @@ cdef inline const real* or_null(const real[::1] array) noexcept nogil:
 cdef Source source_of(
     const real[:, ::1] X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr,
 ) noexcept nogil:
-    cdef Source source
-    source.order = source.indptr = source.indices = NULL
-    source.values, source.stride = &X[0, 0], X.shape[1]
+    cdef Source source = dense_rows(&X[0, 0], X.shape[1])
     if indptr.shape[0] > 0:
         source.indptr, source.indices = &indptr[0], &indices[0]
     return source
 
 
-cdef inline Source ordered(Source source, const Py_ssize_t* order) noexcept nogil:
-    source.order = order
+cdef inline Source with_targets(
+    Source source,
+    const Py_ssize_t* order,            # (any,)
+    const real[:, ::1] y,               # (any, n_targets)
+    const real[::1] sample_weight,      # (any,)
+) noexcept nogil:
+    source.order, source.sample_weight = order, &sample_weight[0]
+    source.y, source.n_targets = &y[0, 0], y.shape[1]
     return source
 
 
@@ -1313,13 +1326,12 @@ def train(
     ``row_loss`` and ``penalty`` add up (loss of a mini-batch before its step) * (its rows).
     """
     cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
-    cdef Py_ssize_t n_targets = y.shape[1]
     cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
     cdef Py_ssize_t step = 0, start = 0, n = 0, done = 0, l = 0, i = 0
     cdef Py_ssize_t mine = 0, end = 0
     cdef int me = 0, n_team = 1
     cdef double scale = 0, factor = 1
-    cdef Source source = source_of(X, indices, indptr)
+    cdef Source source
     cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef Regularizer rules = regularizer[0]
     cdef bint clips_norm = rules.clip_norm > 0  # then the whole gradient comes before any move
@@ -1348,6 +1360,7 @@ def train(
         raise ValueError("learning_rates must have a number for each step")
     if n_rows == 0:
         return
+    source = with_targets(source_of(X, indices, indptr), &order[0], y, sample_weight)
 
     # A thread takes the same blocks in each step, and its caches hold their parameters. Loops by
     # hand: a prange here would wait twice, at its beginning by gcc's doing and at our barrier,
@@ -1365,17 +1378,16 @@ def train(
             now = next_step(now, learning_rates[step])
             done = 0
             while done < n:
-                rows = all_rows(min(capacity, n - done), capacity,
-                                ordered(source, &order[start + done]))
+                rows = all_rows(min(capacity, n - done), capacity, source)
+                rows.source.order += start + done
+                rows.scale, rows.are_shared = scale, n_team > 1
                 rows.key, rows.before = random_bits(rules.seed, now.t), done
-                rows.are_shared = n_team > 1
                 is_last = done + rows.n == n
                 i = me
                 while i < how_many(rows.n, block_rows):
                     block = block_of_rows(i, block_rows, rows)
-                    gather_rows(y, sample_weight, scale, &layers[0], &work[0], block)
                     row_loss[i] += n * loss_of_rows(&loss, n_layers, &layers[0], &params[0],
-                                                    n_targets, &work[0], block)
+                                                    &work[0], block)
                     backward_rows(n_layers, &layers[0], &params[0], &work[0], block)
                     i = i + n_team
                 wait_for_all(n_team)
@@ -1451,12 +1463,14 @@ def add_gradient(
 
     After the call ``work`` holds z, a and delta of these rows.
     """
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
+    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(order.shape[0], capacity,
-                              ordered(source_of(X, indices, indptr), &order[0]))
+                              with_targets(source_of(X, indices, indptr), &order[0], y,
+                                           sample_weight))
     cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef const real* mask = or_null(connections)
     cdef unsigned long long denormals = 0
+    rows.scale = scale
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
@@ -1471,10 +1485,8 @@ def add_gradient(
     with nogil, parallel(num_threads=n_threads):
         denormals = flush_denormals()
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            gather_rows(y, sample_weight, scale, &layers[0], &work[0],
-                        block_of_rows(i, block_rows, rows))
-            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
-                                        &work[0], block_of_rows(i, block_rows, rows))
+            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
+                                        block_of_rows(i, block_rows, rows))
             backward_rows(n_layers, &layers[0], &params[0], &work[0],
                           block_of_rows(i, block_rows, rows))
         wait_for_all(n_threads)
@@ -1507,11 +1519,13 @@ def evaluate(
     int n_threads,
 ):
     """a^L and the loss (without penalty) of the rows ``order``."""
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_targets = y.shape[1], i
+    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
     cdef Rows rows = all_rows(order.shape[0], capacity,
-                              ordered(source_of(X, indices, indptr), &order[0]))
+                              with_targets(source_of(X, indices, indptr), &order[0], y,
+                                           sample_weight))
     cdef Loss loss = loss_of(loss_kind, loss_params, layers)
     cdef unsigned long long denormals = 0
+    rows.scale = scale
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
                capacity)
@@ -1522,10 +1536,8 @@ def evaluate(
     with nogil, parallel(num_threads=n_threads):
         denormals = flush_denormals()
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            gather_rows(y, sample_weight, scale, &layers[0], &work[0],
-                        block_of_rows(i, block_rows, rows))
-            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], n_targets,
-                                        &work[0], block_of_rows(i, block_rows, rows))
+            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
+                                        block_of_rows(i, block_rows, rows))
             output_of_rows(&loss, layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
         restore_denormals(denormals)
@@ -1682,15 +1694,12 @@ cdef Py_ssize_t predict_block(
     int n_threads,
 ) noexcept nogil:
     """a^L of n rows; returns 1, and leaves `out` as it is, if they are not finite."""
-    cdef Source source
     cdef Rows rows
     cdef unsigned long long denormals
     if not all_finite(X, n * layers[0].n_out):
         return 1
     denormals = flush_denormals()
-    source.order = source.indptr = source.indices = NULL
-    source.values, source.stride = X, layers[0].n_out
-    rows = all_rows(n, capacity, source)
+    rows = all_rows(n, capacity, dense_rows(X, layers[0].n_out))
     if n_threads > 1:
         forward_columns(n_layers, layers, params, work, rows, n_threads)
     else:
@@ -1720,16 +1729,13 @@ def seconds_of_product(
     int n_times,
 ):
     """What the product of equation (1), (3) or (4) takes in the second layer, for bench/gemm.py."""
-    cdef Source source
     cdef Rows rows
     cdef Block block
     cdef int _i
     check_table(layers, params, work, n)
     if layers.shape[0] != 3 or gradient.shape[0] != params.shape[0]:
         raise ValueError("there must be one hidden layer, and gradient must be like params")
-    source.order = source.indptr = source.indices = NULL
-    source.values, source.stride = &work[0], 1
-    rows = all_rows(n, n, source)
+    rows = all_rows(n, n, dense_rows(&work[0], 1))
     block.layer, block.first, block.last = 2, 0, layers[2].n_in
     began = perf_counter()
     with nogil:

@@ -54,15 +54,13 @@ def _padded(n, itemsize):
     return size if size * itemsize % 1024 else size + CACHE_LINE // itemsize
 
 
-def layer_table(layer_sizes, activations, n_targets, itemsize, *, layer_norm, residual):
+def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
     """The core's table of layers without what a workspace holds; see `with_workspace`.
 
     Parameters
     ----------
     activations : sequence of str
         Of the hidden layers.
-    n_targets : int
-        Columns of y.
     layer_norm, residual : bool
         Of hidden layers; the latter only for those that are as wide as the hidden layer before.
     """
@@ -86,7 +84,7 @@ def layer_table(layer_sizes, activations, n_targets, itemsize, *, layer_norm, re
             layer["gain"] += stride
             layer["shift"] += 2 * stride
         n_params = n_parameters(layers[: l + 1], itemsize)
-    return with_workspace(layers, n_targets, FOR_OUTPUT)
+    return with_workspace(layers, FOR_OUTPUT)
 
 
 def n_parameters(layers, itemsize):
@@ -94,7 +92,7 @@ def n_parameters(layers, itemsize):
     return _whole_lines(int(layers["shift"][-1] + layers["stride"][-1]), itemsize)
 
 
-def with_workspace(layers, n_targets, kept, dropout=(), input_noise=0.0):
+def with_workspace(layers, kept, dropout=(), input_noise=0.0):
     """A copy of the table with the places of z, a, delta, ... in a workspace.
 
     Parameters
@@ -111,7 +109,7 @@ def with_workspace(layers, n_targets, kept, dropout=(), input_noise=0.0):
     layers["dropout"][: len(dropout)] = dropout
     layers["noise"][0] = input_noise
     needs_z = [number for number, needs in ACTIVATIONS.values() if needs]
-    n_row = 1 + n_targets
+    n_row = 0
 
     def place(is_own, shared_with, size):
         nonlocal n_row

@@ -354,7 +354,6 @@ class Network:
         self._layers = layer_table(
             self.layer_sizes,
             self._activations_of_hidden,
-            self._n_targets,
             self.dtype.itemsize,
             layer_norm=self.layer_norm,
             residual=self.residual,
@@ -669,7 +668,7 @@ class Network:
         return self._add_gradient(data, gradient, work, alpha, l1), gradient, work
 
     def _table(self, kept, *perturbation):
-        return with_workspace(self._layers, self._n_targets, kept, *perturbation)
+        return with_workspace(self._layers, kept, *perturbation)
 
     def _flops(self, n_rows):
         """Operations of a training step: three products of 2 m n k each for every layer."""
