@@ -199,23 +199,23 @@ cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) n
     return rows
 
 
-cdef inline Py_ssize_t in_data(Rows rows, Py_ssize_t i) noexcept nogil:
+cdef inline Py_ssize_t in_data(const Rows* rows, Py_ssize_t i) noexcept nogil:
     """Which row of the data the i-th row of the block is."""
     return rows.first + i if rows.source.order == NULL else rows.source.order[rows.first + i]
 
 
 cdef inline real* at(
-    real* work, Py_ssize_t offset, Py_ssize_t stride, Rows rows,
+    real* work, Py_ssize_t offset, Py_ssize_t stride, const Rows* rows,
 ) noexcept nogil:
     """Where the block's rows of one of the workspace's matrices begin."""
     return work + rows.capacity * offset + rows.first * stride
 
 
-cdef inline bint is_sparse(Rows rows) noexcept nogil:
+cdef inline bint is_sparse(const Rows* rows) noexcept nogil:
     return rows.source.indptr != NULL
 
 
-cdef inline uint64_t key_of_row(Rows rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
+cdef inline uint64_t key_of_row(const Rows* rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
     """Where the random numbers of a layer and of the i-th row of the block begin."""
     return random_bits(random_bits(rows.key, l), rows.before + rows.first + i)
 
@@ -224,7 +224,7 @@ cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
     return layer.dropout > 0 or layer.noise > 0
 
 
-cdef inline bint is_copied(const Layer* layers, const real* any, Rows rows) noexcept nogil:
+cdef inline bint is_copied(const Layer* layers, const real* any, const Rows* rows) noexcept nogil:
     """Whether the inputs cannot be read where they are.
 
     BLAS wants them side by side, noise and dropout change them.
@@ -238,7 +238,7 @@ cdef inline Matrix inputs(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
     const real* work,
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """a^{l-1} of the block's rows, (rows.n, n_in) of layer l, if not sparse."""
     cdef Matrix x
@@ -344,10 +344,10 @@ cdef inline void output_activation(
 
 cdef double output_deltas(
     const Loss* loss,
-    Layer last,
+    const Layer* last,
     const real* z,          # (rows.n, stride)
     real* delta,            # (rows.n, stride)
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """(2) delta^L = w dC/da^L f'(z^L) of some rows; returns the sum of their weighted losses.
 
@@ -533,11 +533,11 @@ cdef inline double tweedie(double power, double z, double y, real* delta) noexce
 cdef void copy_inputs(
     const Layer* layers,            # (n_layers + 1,)
     real* work,
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """Copy the block's inputs into the workspace, with noise and dropout, if need be."""
     cdef Py_ssize_t i
-    cdef Layer layer = layers[0]
+    cdef const Layer* layer = &layers[0]
     cdef const real* X = <const real*> rows.source.values       # (any, m_0)
     cdef real* x                                                # (rows.n, stride)
     if not is_copied(layers, work, rows):
@@ -549,7 +549,7 @@ cdef void copy_inputs(
         perturb(layer, x + i * layer.stride, key_of_row(rows, 0, i))
 
 
-cdef inline void perturb(Layer layer, real* x, uint64_t key) noexcept nogil:
+cdef inline void perturb(const Layer* layer, real* x, uint64_t key) noexcept nogil:
     """Noise and dropout on a row of inputs."""
     if layer.noise > 0:
         add_noise(key, layer.noise, x, layer.n_out)
@@ -558,10 +558,10 @@ cdef inline void perturb(Layer layer, real* x, uint64_t key) noexcept nogil:
 
 
 cdef void add_sparse_product(
-    Layer layer,                # the first with weights
+    const Layer* layer,         # the first with weights
     const real* W,              # (n_in, stride)
     real* z,                    # (rows.n, stride)
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """(1) z += x W for sparse x: one row of W for every number that is not 0."""
     cdef const real* values = <const real*> rows.source.values
@@ -581,7 +581,7 @@ cdef void forward_product(
     real* f,                    # (rows.n, stride) may be z
     real* delta,                # (rows.n, stride) where others have read it, or NULL
     bint sparse,                # whether x is that of the rows
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """(1) z = x W + b, f(z)."""
     cdef Py_ssize_t i
@@ -591,7 +591,7 @@ cdef void forward_product(
     for i in range(rows.n):
         memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
     if sparse:
-        add_sparse_product(layer[0], params + layer.W, z, rows)
+        add_sparse_product(layer, params + layer.W, z, rows)
     else:
         # (1) z (rows.n, n_out) += x (rows.n, n_in) W (n_in, n_out)
         gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, <const real*> x.base,
@@ -604,7 +604,7 @@ cdef void forward_layer(
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
     real* work,
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), with what may stand between and after them."""
     cdef const Layer* layer = &layers[l]
@@ -628,7 +628,7 @@ cdef void forward_layer(
 
 
 cdef void normalize_rows(
-    const Layer* layer, const real* params, real* work, Rows rows,
+    const Layer* layer, const real* params, real* work, const Rows* rows,
 ) noexcept nogil:
     """s = (s - mean) / spread, z = gain s + shift, and 1 / spread, row by row."""
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
@@ -644,10 +644,11 @@ cdef void finish_rows(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
     real* work,
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """a^l = dropout(f(z^l)) + a^{l-1}, or one of both."""
-    cdef Layer layer = layers[l], before = layers[l - 1]
+    cdef const Layer* layer = &layers[l]
+    cdef const Layer* before = &layers[l - 1]
     cdef real* f = at(work, layer.f, layer.stride, rows)                # (rows.n, stride)
     cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
     cdef real* a_before = at(work, before.a, before.stride, rows)       # (rows.n, stride)
@@ -670,7 +671,7 @@ cdef void forward_columns(
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
     real* work,
-    Rows rows,
+    const Rows* rows,
     int n_threads,
 ) noexcept nogil:
     """(1) up to z^L for few dense rows: each thread takes some columns of W, and its cache them.
@@ -711,7 +712,7 @@ cdef void backward_layer(
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
     real* work,
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), with what stands between."""
     cdef const Layer* layer = &layers[l]
@@ -747,7 +748,7 @@ cdef void delta_behind_dropout(
     const Layer* layer,
     const real* delta_a,        # (rows.n, stride)
     real* delta_z,              # (rows.n, stride) may be delta_a
-    Rows rows,
+    const Rows* rows,
 ) noexcept nogil:
     """What was dropped on the way forward has no slope."""
     cdef Py_ssize_t i
@@ -761,7 +762,7 @@ cdef void delta_behind_dropout(
 
 
 cdef void normalize_rows_back(
-    const Layer* layer, const real* params, real* work, Rows rows,
+    const Layer* layer, const real* params, real* work, const Rows* rows,
 ) noexcept nogil:
     """delta from delta_z, row by row."""
     cdef const real* s = at(work, layer.s, layer.stride, rows)                  # (rows.n, stride)
@@ -784,7 +785,7 @@ cdef void forward_rows(
     """(1) up to z^L."""
     cdef Py_ssize_t l
     for l in range(1, n_layers + 1):
-        forward_layer(l, layers, params, work, rows)
+        forward_layer(l, layers, params, work, &rows)
 
 
 cdef void backward_rows(
@@ -797,7 +798,7 @@ cdef void backward_rows(
     """(3) for each hidden layer."""
     cdef Py_ssize_t l
     for l in range(n_layers, 1, -1):
-        backward_layer(l, layers, params, work, rows)
+        backward_layer(l, layers, params, work, &rows)
 
 
 cdef double loss_of_rows(
@@ -809,24 +810,24 @@ cdef double loss_of_rows(
     Rows rows,
 ) noexcept nogil:
     """(1), (2) for a block of rows; returns its weighted loss."""
-    cdef Layer last = layers[n_layers]
-    cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    cdef real* delta = at(work, last.delta, last.stride, rows)  # (rows.n, stride)
-    copy_inputs(layers, work, rows)
+    cdef const Layer* last = &layers[n_layers]
+    cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
+    cdef real* delta = at(work, last.delta, last.stride, &rows) # (rows.n, stride)
+    copy_inputs(layers, work, &rows)
     forward_rows(n_layers, layers, params, work, rows)
-    return output_deltas(loss, last, z, delta, rows)
+    return output_deltas(loss, last, z, delta, &rows)
 
 
 cdef void output_of_rows(
     const Loss* loss,
-    Layer last,
+    const Layer* last,
     real* work,
     real* out,                  # (batch, m_L)
     Rows rows,
 ) noexcept nogil:
     """a^L of a block of rows from their z^L."""
-    cdef real* z = at(work, last.z, last.stride, rows)          # (rows.n, stride)
-    cdef real* a = at(work, last.delta, last.stride, rows)      # (rows.n, stride) a place for it
+    cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
+    cdef real* a = at(work, last.delta, last.stride, &rows)     # (rows.n, stride) a place for it
     cdef real[ROWS_AT_ONCE] largest, logs
     cdef Py_ssize_t first = 0, i
     out += rows.first * last.n_out
@@ -848,10 +849,10 @@ cdef void output_of_rows(
 
 cdef void add_sparse_gradient(
     Block block,
-    Layer layer,                # the first with weights
+    const Layer* layer,         # the first with weights
     const real* delta,          # (rows.n, stride)
     real* dW,                   # (last - first, stride) the block's rows
-    Rows rows,                  # the whole mini-batch
+    const Rows* rows,                  # the whole mini-batch
 ) noexcept nogil:
     """(4) dW += x^T delta for sparse x: a row of delta for each number in the block."""
     cdef const real* values = <const real*> rows.source.values
@@ -868,13 +869,13 @@ cdef void add_sparse_gradient(
 
 cdef void gradient_without_kernels(
     Block block,
-    Layer layer,
+    const Layer* layer,
     Matrix x,                   # (rows.n, n_in), if not sparse
     const real* delta,          # (rows.n, stride)
     real* dW,                   # (last - first, stride)
     bint sparse,                # whether x is that of the rows
     bint adds_up,
-    Rows rows,                  # the whole mini-batch
+    const Rows* rows,                  # the whole mini-batch
 ) noexcept nogil:
     """(4) dW = x^T delta, db = sum of the rows of delta, for sparse x, or by BLAS."""
     cdef Py_ssize_t i, n_weights = min(block.last, layer.n_in) - block.first
@@ -897,11 +898,11 @@ cdef void gradient_without_kernels(
 
 cdef void gradient_of_normalization(
     Py_ssize_t row,             # of the layer's matrix
-    Layer layer,
+    const Layer* layer,
     real* dW,                   # (stride,)
     const real* work,
     bint adds_up,
-    Rows rows,                  # the whole mini-batch
+    const Rows* rows,                  # the whole mini-batch
 ) noexcept nogil:
     """(4) of gain: the sum of the rows of delta_z * s; of shift: that of delta_z."""
     cdef const real* delta_z = work + rows.capacity * layer.delta_z         # (rows.n, stride)
@@ -922,7 +923,7 @@ cdef double gradient_of_block(
     const real* connections,    # (n_params,) 1 where a weight is, 0 where none is; or NULL
     real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     const real* work,
-    Rows rows,                  # the whole mini-batch
+    const Rows* rows,                  # the whole mini-batch
     double l1,                  # both over the batch's sum of sample weights
     double l2,
     bint adds_up,               # to the gradient of other rows
@@ -944,12 +945,12 @@ cdef double gradient_of_block(
     if block.first > layer.n_in:
         pass
     elif sparse or not has_kernels(layer, work):
-        gradient_without_kernels(block, layer[0], x, delta, dW, sparse, adds_up, rows)
+        gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
     else:
         gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
                         adds_up, shared + of_W if shared != NULL else NULL)
     for j in range(max(block.first, layer.n_in + 1), block.last):
-        gradient_of_normalization(j, layer[0], dW + (j - block.first) * layer.stride, work, adds_up,
+        gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
                                   rows)
     for j in range(block.last - block.first):   # dW may have been another layer's
         for k in range(layer.n_out, layer.stride):
@@ -1007,12 +1008,12 @@ cdef double factor_of_clipping(
     return clip_norm / sqrt(total) if total > clip_norm * clip_norm else 1
 
 
-cdef double momentum_of_nadam(Solver solver, Py_ssize_t t) noexcept nogil:
+cdef double momentum_of_nadam(const Solver* solver, Py_ssize_t t) noexcept nogil:
     return solver.beta_1 * (1 - 0.5 * pow(0.96, t * solver.momentum_decay))
 
 
-cdef Solver next_step(Solver solver, double learning_rate) noexcept nogil:
-    """The solver as it is in the step after those it has made."""
+cdef void begin_step(Solver* solver, double learning_rate) noexcept nogil:
+    """Make the solver what it is in the step after those it has made."""
     cdef double now
     solver.t += 1
     solver.learning_rate = solver.step_rate = learning_rate
@@ -1026,11 +1027,10 @@ cdef Solver next_step(Solver solver, double learning_rate) noexcept nogil:
         solver.momentum_now = (1 - now) / (1 - solver.momentum_product)
         now = momentum_of_nadam(solver, solver.t + 1)
         solver.momentum_next = now / (1 - solver.momentum_product * now)
-    return solver
 
 
 cdef void move_block(
-    Solver solver,
+    const Solver* solver,
     double weight_decay,
     Block block,
     const Layer* layers,        # (n_layers + 1,)
@@ -1049,12 +1049,12 @@ cdef void move_block(
     if weight_decay > 0:
         scale_by(<real> (1 - solver.learning_rate * weight_decay), params + i,
                  max(0, min(block.last, layer.n_in) - block.first) * layer.stride)
-    move(&solver, params + i, dW, state + i, n_params, n)
+    move(solver, params + i, dW, state + i, n_params, n)
 
 
 cdef void limit_columns(
     double max_norm,
-    Layer layer,
+    const Layer* layer,
     Py_ssize_t first,           # column
     real* params,               # (n_params,)
 ) noexcept nogil:
@@ -1089,7 +1089,7 @@ cdef void average_block(
 
     Polyak and Juditsky, 1992; the exponential form as in Tarvainen and Valpola, NIPS 2017.
     """
-    cdef Layer layer = layers[block.layer]
+    cdef const Layer* layer = &layers[block.layer]
     cdef real rest = <real> (1 - min(decay, (1 + t) / (10 + <double> t)))
     cdef Py_ssize_t start = layer.W + block.first * layer.stride, i
     for i in range(start, start + (block.last - block.first) * layer.stride):
@@ -1375,7 +1375,7 @@ def train(
             start = step * batch_size
             n = min(batch_size, n_rows - start)
             scale = reciprocal(sum_of_weights(sample_weight, &order[start], n))
-            now = next_step(now, learning_rates[step])
+            begin_step(&now, learning_rates[step])
             done = 0
             while done < n:
                 rows = all_rows(min(capacity, n - done), capacity, source)
@@ -1395,7 +1395,7 @@ def train(
                     dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
                           else &gradient[me, 0])
                     penalty[i] += n * gradient_of_block(
-                        blocks[i], &layers[0], &params[0], mask, dW, &work[0], rows,
+                        blocks[i], &layers[0], &params[0], mask, dW, &work[0], &rows,
                         rules.l1 * scale if is_last else 0, rules.l2 * scale if is_last else 0,
                         done > 0, &params[0] if is_last and n_team > 1 else NULL,
                     )
@@ -1404,7 +1404,7 @@ def train(
                     if is_last and clips_norm:
                         squares[i] = sum_of_squares(dW, size_of(blocks[i], &layers[0]))
                     elif is_last:
-                        move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
+                        move_block(&now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                    &state[0, 0], n_params)
                 wait_for_all(n_team)
                 done = done + rows.n
@@ -1414,14 +1414,14 @@ def train(
                     dW = &gradient[0, start_of(blocks[i], &layers[0])]
                     if factor != 1:
                         scale_by(<real> factor, dW, size_of(blocks[i], &layers[0]))
-                    move_block(now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
+                    move_block(&now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
                                &state[0, 0], n_params)
                 wait_for_all(n_team)
             if rules.max_norm > 0:
                 for l in range(1, n_layers + 1):
                     i = me
                     while i < how_many(layers[l].n_out, COLUMNS_AT_ONCE):
-                        limit_columns(rules.max_norm, layers[l], i * COLUMNS_AT_ONCE, &params[0])
+                        limit_columns(rules.max_norm, &layers[l], i * COLUMNS_AT_ONCE, &params[0])
                         i = i + n_team
                 wait_for_all(n_team)
             if average.shape[0] > 0:
@@ -1493,7 +1493,7 @@ def add_gradient(
         for i in prange(blocks.shape[0], schedule="static", chunksize=1):
             penalty[i] += gradient_of_block(
                 blocks[i], &layers[0], &params[0], mask,
-                &gradient[start_of(blocks[i], &layers[0])], &work[0], rows, l1, l2, adds_up,
+                &gradient[start_of(blocks[i], &layers[0])], &work[0], &rows, l1, l2, adds_up,
                 NULL,
             )
         restore_denormals(denormals)
@@ -1538,7 +1538,7 @@ def evaluate(
         for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
             row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
                                         block_of_rows(i, block_rows, rows))
-            output_of_rows(&loss, layers[n_layers], &work[0], &out[0, 0],
+            output_of_rows(&loss, &layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
         restore_denormals(denormals)
 
@@ -1576,7 +1576,7 @@ def forward(
         for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
             forward_rows(n_layers, &layers[0], &params[0], &work[0],
                          block_of_rows(i, block_rows, rows))
-            output_of_rows(&loss, layers[n_layers], &work[0], &out[0, 0],
+            output_of_rows(&loss, &layers[n_layers], &work[0], &out[0, 0],
                            block_of_rows(i, block_rows, rows))
         restore_denormals(denormals)
 
@@ -1701,10 +1701,10 @@ cdef Py_ssize_t predict_block(
     denormals = flush_denormals()
     rows = all_rows(n, capacity, dense_rows(X, layers[0].n_out))
     if n_threads > 1:
-        forward_columns(n_layers, layers, params, work, rows, n_threads)
+        forward_columns(n_layers, layers, params, work, &rows, n_threads)
     else:
         forward_rows(n_layers, layers, params, work, rows)
-    output_of_rows(loss, layers[n_layers], work, out, rows)
+    output_of_rows(loss, &layers[n_layers], work, out, rows)
     restore_denormals(denormals)
     return 0
 
@@ -1741,12 +1741,12 @@ def seconds_of_product(
     with nogil:
         for _i in range(n_times):
             if equation == 1:
-                forward_layer(2, &layers[0], &params[0], &work[0], rows)
+                forward_layer(2, &layers[0], &params[0], &work[0], &rows)
             elif equation == 3:
-                backward_layer(2, &layers[0], &params[0], &work[0], rows)
+                backward_layer(2, &layers[0], &params[0], &work[0], &rows)
             else:
                 gradient_of_block(block, &layers[0], &params[0], NULL, &gradient[layers[2].W],
-                                  &work[0], rows, 0, 0, False, NULL)
+                                  &work[0], &rows, 0, 0, False, NULL)
     return (perf_counter() - began) / n_times
 
 
