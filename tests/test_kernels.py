@@ -161,13 +161,20 @@ def test_nor_do_they_with_all_that_a_layer_can_have(with_kernels, dtype, solver)
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize(("n_out", "loss"), [(3, "log_loss"), (1, "binary_log_loss")])
-def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it(kernels, n_out, loss, dtype):
+@pytest.mark.parametrize(
+    ("sizes", "loss"),
+    [
+        ([30, 50, 20, 3], "log_loss"),
+        ([30, 50, 20, 1], "binary_log_loss"),
+        ([401, 701, 3], "log_loss"),  # larger than a core's cache
+    ],
+)
+def test_bits_of_a_row_do_not_depend_on_the_rows_beside_it(kernels, sizes, loss, dtype):
     if kernels == "blas":
         pytest.skip("BLAS promises no such thing")
     rng = np.random.RandomState(0)
-    network = Network([30, 50, 20, n_out], dtype=dtype, loss=loss, random_state=0)
-    X = rng.standard_normal((5000, 30)).astype(dtype)
+    network = Network(sizes, dtype=dtype, loss=loss, random_state=0)
+    X = rng.standard_normal((5000, sizes[0])).astype(dtype)
     together = network.output(X)
     for rows in (slice(0, 1), slice(17, 18), slice(100, 165), slice(4095, 4097), slice(3, 2000)):
         assert (network.output(X[rows]) == together[rows]).all()

@@ -17,11 +17,13 @@ FINISH(NAME(finish_half), NAME(half_vector), NAME(half_mask))
 #undef FINISH
 
 /* C (R, V vectors and H halves of one, H 0 or 1) = start + sum over n_terms of x B; the rows of
-   start are start_stride apart, or it is NULL; those of gate are as far apart as those of C. */
+   start are start_stride apart, or it is NULL; those of gate are as far apart as those of C. Unless
+   `ahead` is 0, rows of B are called into the cache so many terms before they are needed. */
 ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int order,
                               ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                               ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
-                              REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate)
+                              REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate,
+                              const int ahead)
 {
     NAME(vector) sum[TILE_ROWS][8];
     NAME(half_vector) half_sum[TILE_ROWS];
@@ -42,6 +44,10 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
         const REAL *terms = B + p * B_stride;
         NAME(vector) b[8];
         NAME(half_vector) half_b = {0};
+        if (ahead)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v += CACHE_LINE / VECTOR_BYTES)
+                NAME(fetch)(terms + ahead * B_stride + v * LANES);
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             b[v] = *(const NAME(vector) *)(terms + v * LANES);
