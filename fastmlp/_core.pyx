@@ -812,7 +812,7 @@ cdef double loss_of_rows(
     """(1), (2) for a block of rows; returns its weighted loss."""
     cdef const Layer* last = &layers[n_layers]
     cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
-    cdef real* delta = at(work, last.delta, last.stride, &rows) # (rows.n, stride)
+    cdef real* delta = at(work, last.delta, last.stride, &rows)  # (rows.n, stride)
     copy_inputs(layers, work, &rows)
     forward_rows(n_layers, layers, params, work, rows)
     return output_deltas(loss, last, z, delta, &rows)
