@@ -12,8 +12,8 @@ from workloads import WORKLOADS, random_data
 
 from fastmlp import MLPClassifier, MLPRegressor
 
-N_ROUNDS = 3
-N_EPOCHS = {"tiny": 60, "small": 25, "default": 5}
+N_ROUNDS = 5
+N_EPOCHS = {"tiny": 200, "small": 60, "default": 10}
 
 
 def seconds(search, X, y, n_jobs):
