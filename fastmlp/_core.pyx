@@ -852,7 +852,7 @@ cdef void add_sparse_gradient(
     const Layer* layer,         # the first with weights
     const real* delta,          # (rows.n, stride)
     real* dW,                   # (last - first, stride) the block's rows
-    const Rows* rows,                  # the whole mini-batch
+    const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
     """(4) dW += x^T delta for sparse x: a row of delta for each number in the block."""
     cdef const real* values = <const real*> rows.source.values
@@ -875,7 +875,7 @@ cdef void gradient_without_kernels(
     real* dW,                   # (last - first, stride)
     bint sparse,                # whether x is that of the rows
     bint adds_up,
-    const Rows* rows,                  # the whole mini-batch
+    const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
     """(4) dW = x^T delta, db = sum of the rows of delta, for sparse x, or by BLAS."""
     cdef Py_ssize_t i, n_weights = min(block.last, layer.n_in) - block.first
@@ -902,7 +902,7 @@ cdef void gradient_of_normalization(
     real* dW,                   # (stride,)
     const real* work,
     bint adds_up,
-    const Rows* rows,                  # the whole mini-batch
+    const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
     """(4) of gain: the sum of the rows of delta_z * s; of shift: that of delta_z."""
     cdef const real* delta_z = work + rows.capacity * layer.delta_z         # (rows.n, stride)
@@ -923,7 +923,7 @@ cdef double gradient_of_block(
     const real* connections,    # (n_params,) 1 where a weight is, 0 where none is; or NULL
     real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     const real* work,
-    const Rows* rows,                  # the whole mini-batch
+    const Rows* rows,           # the whole mini-batch
     double l1,                  # both over the batch's sum of sample weights
     double l2,
     bint adds_up,               # to the gradient of other rows
