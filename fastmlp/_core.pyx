@@ -194,6 +194,7 @@ cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noex
 
 
 cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) noexcept nogil:
+    """The i-th block: by value, for a thread to have its own; within a stage by its address."""
     rows.first = i * block_rows
     rows.n = min(block_rows, rows.n - rows.first)
     return rows
@@ -373,7 +374,9 @@ cdef double output_deltas(
             w[i] = <real> (rows.scale * sample_weight[j])
             total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, log_sum,
                                         y + j * rows.source.n_targets, delta + i * last.stride)
-        for i in range(n):          # by itself: a whole row waits for numbers just written in it
+        # A loop of its own: a vector waits for numbers that were just written into its place one
+        # by one. 64-7-10 of bench/grid.py takes 5% longer in one loop.
+        for i in range(n):
             for k in range(i * last.stride, (i + 1) * last.stride):
                 delta[k] *= w[i]
         first += n
