@@ -1,13 +1,10 @@
 """Extension modules and compiler flags; everything else is in pyproject.toml.
 
-FASTMLP_OPENMP=0   build for one thread, even where OpenMP is there
 FASTMLP_DEBUG=1    bounds checks on and optimisation off in the core
 """
 
 import os
 import platform
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy
@@ -16,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SIMD = Path("fastmlp/_simd")
-SIMD_FILES = sorted(map(str, SIMD.glob("*.[ch]")))
+C_FILES = sorted(map(str, Path("fastmlp").glob("_*/*.[ch]")))
 
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -31,40 +28,6 @@ INSTRUCTION_SETS = {
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
 
-OPENMP_PROGRAM = """
-#include <omp.h>
-int main(void) {
-    int n = 0;
-    #pragma omp parallel
-    { n = omp_get_num_threads(); }
-    return n < 1;
-}
-"""
-
-# (compiler flags, linker flags), tried in this order
-OPENMP_FLAGS = {
-    "win32": [(["/openmp"], [])],
-    "darwin": [
-        (["-Xpreprocessor", "-fopenmp"], ["-lomp"]),
-        *[
-            (["-Xpreprocessor", "-fopenmp", f"-I{omp}/include"], [f"-L{omp}/lib", "-lomp"])
-            for omp in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
-        ],
-        (["-fopenmp"], ["-fopenmp"]),
-    ],
-}.get(sys.platform, [(["-fopenmp"], ["-fopenmp"])])
-
-NO_OPENMP = """
-********************************************************************************
-fastmlp is being built for ONE THREAD: {reason}.
-It works all the same, only slower on large networks. For more threads:
-  Debian, Ubuntu   apt install build-essential   (gcc brings OpenMP)
-  macOS            brew install libomp
-  Windows          the C++ build tools of Visual Studio bring OpenMP
-then install again.
-********************************************************************************
-"""
-
 
 class BuildExtensions(build_ext):
     def build_extensions(self):
@@ -74,11 +37,10 @@ class BuildExtensions(build_ext):
             compile_flags = ["-O0", "-g"]
         else:
             compile_flags = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
-        openmp_compile, openmp_link = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = compile_flags + openmp_compile
-            extension.extra_link_args = openmp_link
-            extension.extra_objects = self.kernel_objects(compile_flags)
+            extension.extra_compile_args = compile_flags
+            if extension.name == "fastmlp._core":
+                extension.extra_objects = self.kernel_objects(compile_flags)
         super().build_extensions()
 
     def kernel_objects(self, compile_flags):
@@ -100,41 +62,17 @@ class BuildExtensions(build_ext):
             )
         return objects
 
-    def openmp_flags(self):
-        if os.environ.get("FASTMLP_OPENMP", "1") == "0":
-            print(NO_OPENMP.format(reason="FASTMLP_OPENMP=0 is set"), file=sys.stderr)
-            return [], []
-        for compile_flags, link_flags in OPENMP_FLAGS:
-            if self.links(OPENMP_PROGRAM, compile_flags, link_flags):
-                return compile_flags, link_flags
-        print(NO_OPENMP.format(reason="the C compiler has no OpenMP"), file=sys.stderr)
-        return [], []
-
-    def links(self, program, compile_flags, link_flags):
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "probe.c")
-            source.write_text(program)
-            try:
-                objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=compile_flags
-                )
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=link_flags
-                )
-            except Exception:  # each compiler class raises errors of its own
-                return False
-        return True
-
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
                 "fastmlp._core",
-                ["fastmlp/_core.pyx"],
+                ["fastmlp/_core.pyx", "fastmlp/_team/team.c"],
                 include_dirs=["fastmlp", numpy.get_include()],
-                depends=SIMD_FILES,
-            )
+                depends=C_FILES,
+            ),
+            Extension("fastmlp._guard", ["fastmlp/_guard.pyx"]),
         ],
         build_dir="build/cython",
         compiler_directives={

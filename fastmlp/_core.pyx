@@ -9,10 +9,13 @@ E  The boundary         what Python calls
 The kernels are the inner loops in C, built for several instruction sets: the three products of a
 layer, activations and solvers. They are in `_simd/` and come in through `_kernels.pxd`.
 
-Notation and the numbered equations are those of docs/how-it-works.md. A stage is a parallel loop
-over blocks; a block writes only what is its own, and how the work is cut into blocks depends on
-the problem and never on the number of threads: so neither does the result. The core allocates
-nothing; all memory is NumPy's.
+Notation and the numbered equations are those of docs/how-it-works.md. The members of a team of
+threads (`_team/team.h`) share out the blocks of a stage; a block writes only what is its own, and
+how the work is cut into blocks depends on the problem and never on the number of threads: so
+neither does the result. The core allocates nothing; all memory is NumPy's.
+
+Nothing that is read from an array may lead beyond another one, whoever changes it meanwhile: tables
+are checked once in every call, and numbers of columns and classes where they are used.
 """
 
 import os
@@ -23,7 +26,6 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pyport cimport PY_SSIZE_T_MAX
-from cython.parallel cimport parallel, prange
 from libc.math cimport exp, fabs, log, log1p, pow, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -76,12 +78,16 @@ from fastmlp._kernels cimport (
     times_derivative,
     use,
 )
-from fastmlp._openmp cimport (
-    FASTMLP_OPENMP,
-    omp_get_max_threads,
-    omp_get_num_threads,
-    omp_get_thread_num,
+from fastmlp._team cimport (
+    MOST_MEMBERS,
+    Team,
+    next_piece,
+    piece_is_done,
+    run_team,
+    set_patience,
+    start_teams,
     wait_for_all,
+    wait_for_pieces,
 )
 
 cnp.import_array()
@@ -119,9 +125,9 @@ SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 REGULARIZER = np.asarray(<Regularizer[:1:1]> &a_regularizer).dtype
 
 cdef enum:
-    MOST_WORKSPACES = 1024      # so many threads can take part in a prediction
-    COLUMNS_AT_ONCE = 32        # a thread's share of columns is made of whole vectors
+    COLUMNS_AT_ONCE = 32        # a member's share of columns is made of whole vectors
     ROWS_AT_ONCE = 32           # of softmax
+    ROWS_TO_FINISH = 16         # a piece of what is done to the rows of a layer beside the product
 
 # The activations of hidden layers; the output's belongs to the loss.
 # name: (its number, whether its derivative needs z: or else f(z) is enough)
@@ -160,6 +166,7 @@ cdef struct Source:
     const Py_ssize_t* indices   # (n_nonzero,) their columns
     const void* values          # (n_nonzero,) the numbers, of the core's type; or (any, stride)
     Py_ssize_t stride
+    Py_ssize_t n_nonzero
     const void* y               # (any, n_targets)
     Py_ssize_t n_targets
     const void* sample_weight   # (any,)
@@ -177,10 +184,15 @@ cdef struct Rows:
     bint are_shared             # whether other threads read what is made of them
 
 
+cdef inline Py_ssize_t how_many(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    """How many pieces of a size it takes to hold n."""
+    return (n + size - 1) // size
+
+
 cdef inline Source dense_rows(const void* values, Py_ssize_t stride) noexcept nogil:
     cdef Source source
     source.order = source.indptr = source.indices = NULL
-    source.values, source.stride = values, stride
+    source.values, source.stride, source.n_nonzero = values, stride, 0
     source.y = source.sample_weight = NULL
     source.n_targets = 0
     return source
@@ -203,6 +215,19 @@ cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) n
 cdef inline Py_ssize_t in_data(const Rows* rows, Py_ssize_t i) noexcept nogil:
     """Which row of the data the i-th row of the block is."""
     return rows.first + i if rows.source.order == NULL else rows.source.order[rows.first + i]
+
+
+cdef inline Py_ssize_t read_once(const volatile Py_ssize_t* number) noexcept nogil:
+    """A number that somebody may change between two looks at it."""
+    return number[0]
+
+
+cdef inline Py_ssize_t begin_of_row(const Source* source, Py_ssize_t j) noexcept nogil:
+    """Where the numbers of a sparse row begin, and those of the row before end.
+
+    Within the array even if somebody has changed indptr.
+    """
+    return min(max(read_once(&source.indptr[j]), 0), source.n_nonzero)
 
 
 cdef inline real* at(
@@ -385,6 +410,11 @@ cdef double output_deltas(
     return total
 
 
+cdef inline Py_ssize_t class_of(real y, Py_ssize_t n) noexcept nogil:
+    """A class's number as it was checked; 0 if somebody has changed it into none of the n."""
+    return <Py_ssize_t> y if 0 <= y < n else 0
+
+
 cdef inline double loss_of_row(
     const Loss* loss,
     Py_ssize_t n_out,
@@ -397,9 +427,9 @@ cdef inline double loss_of_row(
     cdef Py_ssize_t k
     cdef double total = 0
     if loss.kind == LOG_LOSS:
-        return cross_entropy(loss.params[0], log_sum, z, <Py_ssize_t> y[0], delta, n_out)
+        return cross_entropy(loss.params[0], log_sum, z, class_of(y[0], n_out), delta, n_out)
     if loss.kind == SOFTMAX_SQUARED_ERROR:
-        return softmax_squared_error(<Py_ssize_t> y[0], delta, n_out)
+        return softmax_squared_error(class_of(y[0], n_out), delta, n_out)
     if loss.kind == QUANTILE and loss.n_params > 1:
         return pinballs(loss.params, z, y[0], delta, n_out)
     for k in range(n_out):
@@ -568,11 +598,13 @@ cdef void add_sparse_product(
 ) noexcept nogil:
     """(1) z += x W for sparse x: one row of W for every number that is not 0."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, j, p
+    cdef Py_ssize_t i, j, p, column
     for i in range(rows.n):
         j = in_data(rows, i)
-        for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
-            add_multiple(values[p], W + rows.source.indices[p] * layer.stride, z, layer.stride)
+        for p in range(begin_of_row(&rows.source, j), begin_of_row(&rows.source, j + 1)):
+            column = read_once(&rows.source.indices[p])
+            if 0 <= column < layer.n_in:
+                add_multiple(values[p], W + column * layer.stride, z, layer.stride)
         z += layer.stride
 
 
@@ -610,24 +642,35 @@ cdef void forward_layer(
     const Rows* rows,
 ) noexcept nogil:
     """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), with what may stand between and after them."""
+    cdef Layer product = layers[l]
     cdef const Layer* layer = &layers[l]
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
     cdef real* f = at(work, layer.f, layer.stride, rows)        # (rows.n, stride)
     cdef real* delta = at(work, layer.delta, layer.stride, rows) if rows.are_shared else NULL
     cdef bint sparse = l == 1 and is_sparse(rows)
-    cdef Layer product
     if layer.is_normalized:
-        product = layer[0]
         product.activation = IDENTITY
         forward_product(&product, params, x, s, s, delta, sparse, rows)
-        normalize_rows(layer, params, work, rows)
-        activate(layer.activation, at(work, layer.z, layer.stride, rows), f,
-                 rows.n * layer.stride)
+        activate_rows(l, layers, params, work, rows)
     else:
         forward_product(layer, params, x, s, f, delta, sparse, rows)
-    if layer.dropout > 0 or layer.is_residual:
-        finish_rows(l, layers, work, rows)
+    finish_rows(l, layers, work, rows)
+
+
+cdef void activate_rows(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    const Rows* rows,
+) noexcept nogil:
+    """f(z^l) from s^l = a^{l-1} W^l + b^l."""
+    cdef const Layer* layer = &layers[l]
+    if layer.is_normalized:
+        normalize_rows(layer, params, work, rows)
+    activate(layer.activation, at(work, layer.z, layer.stride, rows),
+             at(work, layer.f, layer.stride, rows), rows.n * layer.stride)
 
 
 cdef void normalize_rows(
@@ -649,13 +692,15 @@ cdef void finish_rows(
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """a^l = dropout(f(z^l)) + a^{l-1}, or one of both."""
+    """a^l = dropout(f(z^l)) + a^{l-1}, or one of both, where that is asked for."""
     cdef const Layer* layer = &layers[l]
     cdef const Layer* before = &layers[l - 1]
     cdef real* f = at(work, layer.f, layer.stride, rows)                # (rows.n, stride)
     cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
     cdef real* a_before = at(work, before.a, before.stride, rows)       # (rows.n, stride)
     cdef Py_ssize_t i, k
+    if layer.dropout == 0 and not layer.is_residual:
+        return
     for i in range(rows.n):
         if layer.dropout > 0:
             dropout(key_of_row(rows, l, i), layer.dropout, f, a, layer.n_out)
@@ -669,45 +714,78 @@ cdef void finish_rows(
         a_before += before.stride
 
 
-cdef void forward_columns(
-    Py_ssize_t n_layers,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    real* work,
-    const Rows* rows,
-    int n_threads,
+# A pass through all layers of few dense rows: the members of a team take some columns of W each,
+# and then some rows of what else is done in a layer. A single row through `large` of bench/ takes
+# half the time on two threads.
+cdef struct ByColumns:
+    Py_ssize_t n_layers
+    const Layer* layers         # (n_layers + 1,)
+    const void* params
+    void* work
+    const Rows* rows
+    Py_ssize_t* counters        # (4 n_layers,) pieces taken and done, of columns and of rows
+
+
+cdef Py_ssize_t columns_in_piece(const Layer* layer, int n_members) noexcept nogil:
+    """A member's share of columns, in whole vectors."""
+    return how_many(how_many(layer.n_out, n_members), COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
+
+
+cdef void take_columns(
+    const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
-    """(1) up to z^L for few dense rows: each thread takes some columns of W, and its cache them.
+    """(1) s^l = a^{l-1} W^l + b^l, a piece of the columns at a time."""
+    cdef Layer part = it.layers[l]
+    cdef Py_ssize_t size = columns_in_piece(&it.layers[l], team.n)
+    cdef Py_ssize_t n_pieces = how_many(part.n_out, size), i = next_piece(&counters[0])
+    cdef Matrix x = inputs(l, it.layers, <real*> it.work, it.rows)              # (rows.n, n_in)
+    cdef real* s = at(<real*> it.work, part.s, part.stride, it.rows)            # (rows.n, stride)
+    part.activation = IDENTITY
+    while i < n_pieces:
+        part.n_out = min(size, it.layers[l].n_out - i * size)
+        forward_kernel(&part, it.rows.n, x, <const real*> it.params + part.W + i * size,
+                       s + i * size, s + i * size, <real*> NULL)
+        piece_is_done(team, &counters[1], n_pieces)
+        i = next_piece(&counters[0])
 
-    Not for normalised and residual layers.
 
-    A single row through `large` of bench/ takes half the time on two threads.
-    """
-    cdef Py_ssize_t l = 0, i, share = 0, first
-    cdef int t
-    cdef Layer part
-    cdef Matrix x
-    cdef real* z
-    cdef real* a
-    with parallel(num_threads=n_threads):
-        for l in range(1, n_layers + 1):
-            share = (layers[l].n_out + n_threads - 1) // n_threads
-            share = (share + COLUMNS_AT_ONCE - 1) // COLUMNS_AT_ONCE * COLUMNS_AT_ONCE
-            for t in prange(n_threads, schedule="static", chunksize=1):
-                first = t * share
-                part = layers[l]
-                part.n_out = min(share, part.n_out - first)
-                part.activation = IDENTITY
-                if part.n_out > 0:
-                    x = inputs(l, layers, work, rows)
-                    z = at(work, part.z, part.stride, rows) + first
-                    a = at(work, part.a, part.stride, rows) + first
-                    forward_kernel(&part, rows.n, x, params + part.W + first, z, z,
-                                   <real*> NULL)
-                    for i in range(rows.n):
-                        activate(layers[l].activation, z + i * part.stride, a + i * part.stride,
-                                 part.n_out)
-            wait_for_all(n_threads)
+cdef void take_rows(
+    const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
+) noexcept nogil:
+    """All that follows the product in a layer, some rows at a time."""
+    cdef Py_ssize_t n_pieces = how_many(it.rows.n, ROWS_TO_FINISH), i = next_piece(&counters[0])
+    cdef Rows rows
+    while i < n_pieces:
+        rows = block_of_rows(i, ROWS_TO_FINISH, it.rows[0])
+        activate_rows(l, it.layers, <const real*> it.params, <real*> it.work, &rows)
+        finish_rows(l, it.layers, <real*> it.work, &rows)
+        piece_is_done(team, &counters[1], n_pieces)
+        i = next_piece(&counters[0])
+
+
+cdef void forward_by_columns(
+    const ByColumns* it, const real* any, Team* team, int me,
+) noexcept nogil:
+    """(1) up to z^L, of whatever network."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef Py_ssize_t l
+    cdef Py_ssize_t* counters = it.counters
+    for l in range(1, it.n_layers + 1):
+        take_columns(it, any, l, team, counters)
+        wait_for_pieces(team, me, &counters[1],
+                        how_many(it.layers[l].n_out, columns_in_piece(&it.layers[l], team.n)))
+        take_rows(it, any, l, team, counters + 2)
+        wait_for_pieces(team, me, &counters[3], how_many(it.rows.n, ROWS_TO_FINISH))
+        counters += 4
+    restore_denormals(denormals)
+
+
+cdef void forward_by_columns_f32(void* it, Team* team, int me) noexcept nogil:
+    forward_by_columns(<ByColumns*> it, <float*> NULL, team, me)
+
+
+cdef void forward_by_columns_f64(void* it, Team* team, int me) noexcept nogil:
+    forward_by_columns(<ByColumns*> it, <double*> NULL, team, me)
 
 
 cdef void backward_layer(
@@ -862,9 +940,9 @@ cdef void add_sparse_gradient(
     cdef Py_ssize_t i, j, p, column
     for i in range(rows.n):
         j = in_data(rows, i)
-        for p in range(rows.source.indptr[j], rows.source.indptr[j + 1]):
-            column = rows.source.indices[p]
-            if block.first <= column < block.last:
+        for p in range(begin_of_row(&rows.source, j), begin_of_row(&rows.source, j + 1)):
+            column = read_once(&rows.source.indices[p])
+            if block.first <= column < min(block.last, layer.n_in):
                 add_multiple(values[p], delta, dW + (column - block.first) * layer.stride,
                              layer.stride)
         delta += layer.stride
@@ -1106,21 +1184,6 @@ cdef void average_block(
 # Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
 # holds the numbers that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
 
-cdef inline Py_ssize_t how_many(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
-    """How many pieces of a size it takes to hold n."""
-    return (n + size - 1) // size
-
-
-cdef double sum_of_weights(
-    const real[::1] sample_weight, const Py_ssize_t* order, Py_ssize_t n,
-) noexcept nogil:
-    cdef double total = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        total += sample_weight[order[i]]
-    return total
-
-
 cdef inline double reciprocal(double weight_sum) noexcept nogil:
     """A mini-batch of weight 0, or as good as 0, has no loss and no gradient."""
     return 1 / weight_sum if weight_sum > 1e-300 else 0
@@ -1147,6 +1210,7 @@ cdef Source source_of(
     cdef Source source = dense_rows(&X[0, 0], X.shape[1])
     if indptr.shape[0] > 0:
         source.indptr, source.indices = &indptr[0], &indices[0]
+        source.n_nonzero = min(X.shape[0], indices.shape[0])
     return source
 
 
@@ -1164,16 +1228,76 @@ cdef inline Source with_targets(
 cdef int check_table(
     const Layer[::1] layers, const real[::1] params, const real[::1] work, Py_ssize_t capacity,
 ) except -1:
-    cdef Py_ssize_t l, end
+    """Raise unless all that the table says lies within params and work."""
+    cdef Py_ssize_t l, first, end
     cdef Layer layer
+    if layers.shape[0] < 2 or capacity < 1:
+        raise ValueError("there must be a layer of weights, and room for a row")
     for l in range(1, layers.shape[0]):
         layer = layers[l]
+        if (layer.n_in != layers[l - 1].n_out or layer.n_out < 1 or layer.stride < layer.n_out
+                or layer.b != layer.W + layer.n_in * layer.stride
+                or layer.is_residual and layers[l - 1].stride != layer.stride):
+            raise ValueError("the layers do not fit one another")
+        first = min(min(min(layer.s, layer.z), min(layer.f, layer.a)),
+                    min(min(layer.delta, layer.delta_z), min(layer.delta_a, layer.spread)))
         end = max(max(max(layer.s, layer.z), max(layer.f, layer.a)),
                   max(max(layer.delta, layer.delta_z), layer.delta_a)) + layer.stride
-        if work.shape[0] < capacity * max(end, layer.spread + 1):
+        if first < 0 or work.shape[0] < capacity * max(end, layer.spread + 1):
             raise ValueError("work is smaller than the table of layers says")
-        if params.shape[0] < max(layer.b, layer.shift) + layer.stride:
+        first = min(min(layer.W, layer.gain), layer.shift)
+        end = max(max(layer.b, layer.gain), layer.shift) + layer.stride
+        if first < 0 or params.shape[0] < end:
             raise ValueError("params is smaller than the table of layers says")
+    return 0
+
+
+cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -1:
+    """Raise unless the blocks are rows of layers."""
+    cdef Py_ssize_t i, n_rows
+    cdef Layer layer
+    if blocks.shape[0] == 0:
+        raise ValueError("there must be a block of parameters")
+    for i in range(blocks.shape[0]):
+        if not 0 < blocks[i].layer < layers.shape[0]:
+            raise ValueError("a block must belong to a layer")
+        layer = layers[blocks[i].layer]
+        n_rows = layer.n_in + (3 if layer.is_normalized else 1)
+        if not 0 <= blocks[i].first < blocks[i].last <= n_rows:
+            raise ValueError("a block must be some of its layer's rows")
+    return 0
+
+
+cdef int check_state(const Solver* solver, Py_ssize_t n_states) except -1:
+    """Raise unless there are the arrays that the solver writes."""
+    cdef Py_ssize_t n_needed = 0
+    for kind, n_of_kind in SOLVERS.values():
+        if kind == solver.kind:
+            n_needed = n_of_kind + (1 if kind == ADAM and solver.amsgrad else 0)
+    if n_needed == 0 or n_states < n_needed:
+        raise ValueError(f"state must have {n_needed} arrays for this solver, got {n_states}")
+    return 0
+
+
+cdef int check_targets(
+    const Loss* loss, const Layer[::1] layers, const real[:, ::1] y,
+) except -1:
+    """Raise unless there are as many targets in a row as the loss reads."""
+    cdef bint is_one = is_softmax(loss) or (loss.kind == QUANTILE and loss.n_params > 1)
+    cdef Py_ssize_t n_targets = 1 if is_one else layers[layers.shape[0] - 1].n_out
+    if y.shape[1] != n_targets:
+        raise ValueError(f"y must have {n_targets} columns for this loss, got {y.shape[1]}")
+    return 0
+
+
+cdef int check_room(
+    Py_ssize_t n_rows, Py_ssize_t capacity, Py_ssize_t block_rows, Py_ssize_t n_places,
+) except -1:
+    """Raise unless work and row_loss have room for the rows."""
+    if n_rows < 1 or n_rows > capacity:
+        raise ValueError("work must have room for all rows, of which there must be one")
+    if block_rows < 1 or n_places < how_many(n_rows, block_rows):
+        raise ValueError("row_loss must have room for the blocks of rows")
     return 0
 
 
@@ -1201,7 +1325,7 @@ cdef Py_ssize_t check_columns(
         if X.shape[1] != layers[0].n_out:
             raise ValueError(f"X must have {layers[0].n_out} columns, got {X.shape[1]}")
         return X.shape[0]
-    if indices.shape[0] == 0 or X.shape[0] < indices.shape[0]:
+    if X.shape[1] != 1 or indices.shape[0] == 0 or X.shape[0] < indices.shape[0]:
         raise ValueError("sparse X must have a number for each of its indices, and at least one")
     return indptr.shape[0] - 1
 
@@ -1213,13 +1337,18 @@ cdef int check_rows(
     const Py_ssize_t[::1] indptr,
     const real[:, ::1] y,
     const real[::1] sample_weight,
+    const Py_ssize_t[::1] order,
     Py_ssize_t capacity,
 ) except -1:
-    """Raise unless y and sample_weight belong to the rows, and dense rows fit the workspace."""
+    """Raise unless y, sample_weight and order belong to the rows, and dense rows fit in work."""
+    cdef Py_ssize_t i
     if y.shape[0] != n_rows or sample_weight.shape[0] != n_rows:
         raise ValueError("X, y and sample_weight must have the same number of rows")
     if indptr.shape[0] == 0 and work.shape[0] < capacity * (layers[0].a + layers[0].stride):
         raise ValueError("work has no room for dense rows")
+    for i in range(order.shape[0]):
+        if not 0 <= order[i] < n_rows:
+            raise ValueError(f"order must have numbers of rows, of 0 to {n_rows - 1}")
     return 0
 
 
@@ -1254,22 +1383,6 @@ cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
     return (block.last - block.first) * layers[block.layer].stride
 
 
-cdef Py_ssize_t first_block(
-    int t, int n_team, const Block[::1] blocks, const Layer* layers, Py_ssize_t n_params,
-) noexcept nogil:
-    """The first block of thread t: each has those in its share of all parameters.
-
-    Dealt out in turn, blocks of few large and many small layers would not come to the same for
-    all, and everybody would read what all layers have made: `small` in bench/ takes 3% longer.
-    """
-    cdef Py_ssize_t i = 0
-    while i < blocks.shape[0] and (
-        (2 * start_of(blocks[i], layers) + size_of(blocks[i], layers)) * n_team < 2 * t * n_params
-    ):
-        i += 1
-    return i
-
-
 def shuffle(Py_ssize_t[::1] order, bit_generator):
     """What RandomState.shuffle makes of ``order``, by the same random numbers, without the GIL.
 
@@ -1293,6 +1406,209 @@ def shuffle(Py_ssize_t[::1] order, bit_generator):
                 order[i], order[j] = order[j], order[i]
                 i -= is_below
             mask >>= 1
+
+
+# What a team trains: the arrays of `train`, whose types and shapes are said there.
+cdef struct Training:
+    Py_ssize_t n_layers
+    Py_ssize_t n_blocks
+    Py_ssize_t n_params
+    Py_ssize_t n_rows
+    Py_ssize_t batch_size
+    Py_ssize_t capacity
+    Py_ssize_t block_rows
+    const Layer* layers
+    const Block* blocks
+    const Regularizer* rules
+    Solver* solver
+    Loss loss
+    Source source
+    void* params
+    void* average               # NULL: no averaging
+    const void* connections     # NULL: all are there
+    void* gradient              # (n_members, gradient_stride), or of all parameters if `whole`
+    Py_ssize_t gradient_stride
+    bint whole
+    void* state
+    void* work
+    const double* learning_rates
+    double* row_loss
+    double* penalty
+    double* squares
+
+# A member's part in it: its blocks of parameters, the same in each step, so that its caches hold
+# them; and the step that it is in.
+cdef struct Share:
+    Py_ssize_t first
+    Py_ssize_t last
+    int me
+    int n_members
+    Solver solver
+    Rows rows                   # of a part of the mini-batch
+    Py_ssize_t n                # rows of the whole mini-batch
+    bint is_first               # part
+    bint is_last                # part
+
+
+cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept nogil:
+    """The first block of member t: each has those in its share of all parameters.
+
+    Dealt out in turn, blocks of few large and many small layers would not come to the same for
+    all, and everybody would read what all layers have made: `small` in bench/ takes 3% longer.
+    """
+    cdef Py_ssize_t i = 0
+    while i < it.n_blocks and (
+        (2 * start_of(it.blocks[i], it.layers) + size_of(it.blocks[i], it.layers)) * n_members
+        < 2 * t * it.n_params
+    ):
+        i += 1
+    return i
+
+
+cdef inline real* gradient_place(
+    const Training* it, const Share* mine, const real* any, Py_ssize_t i,
+) noexcept nogil:
+    """Where the gradient of the i-th block goes."""
+    if it.whole:
+        return <real*> it.gradient + start_of(it.blocks[i], it.layers)
+    return <real*> it.gradient + mine.me * it.gradient_stride
+
+
+cdef void train_rows(const Training* it, const Share* mine, const real* any) noexcept nogil:
+    """Stage 1: (1), (2), (3) for every n-th block of rows."""
+    cdef Py_ssize_t i = mine.me
+    cdef const real* params = <const real*> it.params
+    cdef real* work = <real*> it.work
+    cdef Rows block
+    while i < how_many(mine.rows.n, it.block_rows):
+        block = block_of_rows(i, it.block_rows, mine.rows)
+        it.row_loss[i] += mine.n * loss_of_rows(&it.loss, it.n_layers, it.layers, params, work,
+                                                block)
+        backward_rows(it.n_layers, it.layers, params, work, block)
+        i += mine.n_members
+
+
+cdef void train_parameters(const Training* it, const Share* mine, const real* any) noexcept nogil:
+    """Stage 2: (4) for the member's blocks of parameters, and (5) where nothing comes before it."""
+    cdef const Regularizer* rules = it.rules
+    cdef real* params = <real*> it.params
+    cdef real* shared = params if mine.is_last and mine.n_members > 1 else NULL
+    cdef double scale = mine.rows.scale if mine.is_last else 0      # penalties count once
+    cdef Py_ssize_t i
+    cdef real* dW
+    for i in range(mine.first, mine.last):
+        dW = gradient_place(it, mine, any, i)
+        it.penalty[i] += mine.n * gradient_of_block(
+            it.blocks[i], it.layers, params, <const real*> it.connections, dW,
+            <const real*> it.work, &mine.rows, rules.l1 * scale, rules.l2 * scale,
+            not mine.is_first, shared,
+        )
+        if not mine.is_last:
+            continue
+        if rules.clip_value > 0:
+            clip(<real> rules.clip_value, dW, size_of(it.blocks[i], it.layers))
+        if rules.clip_norm > 0:
+            it.squares[i] = sum_of_squares(dW, size_of(it.blocks[i], it.layers))
+        else:
+            move_block(&mine.solver, rules.weight_decay, it.blocks[i], it.layers, params, dW,
+                       <real*> it.state, it.n_params)
+
+
+cdef void move_clipped(const Training* it, const Share* mine, const real* any) noexcept nogil:
+    """(5) for the member's blocks, once the norm of the whole gradient is known."""
+    cdef double factor = factor_of_clipping(it.rules.clip_norm, it.squares, it.n_blocks)
+    cdef Py_ssize_t i
+    cdef real* dW
+    for i in range(mine.first, mine.last):
+        dW = gradient_place(it, mine, any, i)
+        if factor != 1:
+            scale_by(<real> factor, dW, size_of(it.blocks[i], it.layers))
+        move_block(&mine.solver, it.rules.weight_decay, it.blocks[i], it.layers,
+                   <real*> it.params, dW, <real*> it.state, it.n_params)
+
+
+cdef void limit_norms(const Training* it, const Share* mine, const real* any) noexcept nogil:
+    cdef Py_ssize_t l, i
+    for l in range(1, it.n_layers + 1):
+        i = mine.me
+        while i < how_many(it.layers[l].n_out, COLUMNS_AT_ONCE):
+            limit_columns(it.rules.max_norm, &it.layers[l], i * COLUMNS_AT_ONCE,
+                          <real*> it.params)
+            i += mine.n_members
+
+
+cdef void average_blocks(const Training* it, const Share* mine, const real* any) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(mine.first, mine.last):
+        average_block(it.rules.averaging, mine.solver.t, it.blocks[i], it.layers,
+                      <const real*> it.params, <real*> it.average)
+
+
+cdef void begin_batch(
+    const Training* it, Share* mine, const real* any, Py_ssize_t step,
+) noexcept nogil:
+    """The mini-batch of a step, of whose rows no part has been taken."""
+    cdef Py_ssize_t start = step * it.batch_size
+    cdef const Py_ssize_t* order = it.source.order + start
+    cdef double total = 0
+    cdef Py_ssize_t i
+    mine.n = min(it.batch_size, it.n_rows - start)
+    for i in range(mine.n):
+        total += (<const real*> it.source.sample_weight)[order[i]]
+    mine.rows = all_rows(0, it.capacity, it.source)
+    mine.rows.source.order = order
+    mine.rows.scale = reciprocal(total)
+    mine.rows.are_shared = mine.n_members > 1
+    mine.rows.key = random_bits(it.rules.seed, mine.solver.t)
+
+
+cdef inline bint take_part(const Training* it, Share* mine) noexcept nogil:
+    """Go on to the next part of the mini-batch, if there is one."""
+    mine.rows.before += mine.rows.n
+    mine.rows.source.order += mine.rows.n
+    mine.rows.n = min(it.capacity, mine.n - mine.rows.before)
+    mine.is_first = mine.rows.before == 0
+    mine.is_last = mine.rows.before + mine.rows.n == mine.n
+    return mine.rows.n > 0
+
+
+cdef void train_as_member(
+    const Training* it, const real* any, Team* team, int me,
+) noexcept nogil:
+    """A member's part of all steps. What follows a wait depends on all that stands before it."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef Py_ssize_t step
+    cdef Share mine
+    mine.me, mine.n_members, mine.solver = me, team.n, it.solver[0]
+    mine.first, mine.last = first_block(me, team.n, it), first_block(me + 1, team.n, it)
+    for step in range(how_many(it.n_rows, it.batch_size)):
+        begin_step(&mine.solver, it.learning_rates[step])
+        begin_batch(it, &mine, any, step)
+        while take_part(it, &mine):
+            train_rows(it, &mine, any)
+            wait_for_all(team, me)
+            train_parameters(it, &mine, any)
+            wait_for_all(team, me)
+        if it.rules.clip_norm > 0:
+            move_clipped(it, &mine, any)
+            wait_for_all(team, me)
+        if it.rules.max_norm > 0:
+            limit_norms(it, &mine, any)
+            wait_for_all(team, me)
+        if it.average != NULL:
+            average_blocks(it, &mine, any)
+            wait_for_all(team, me)
+    if me == 0:     # they all have come to the same
+        it.solver[0] = mine.solver
+    restore_denormals(denormals)
+
+
+cdef void train_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    train_as_member(<const Training*> it, <float*> NULL, team, me)
+
+
+cdef void train_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    train_as_member(<const Training*> it, <double*> NULL, team, me)
 
 
 def train(
@@ -1328,113 +1644,144 @@ def train(
 
     ``row_loss`` and ``penalty`` add up (loss of a mini-batch before its step) * (its rows).
     """
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, n_params = params.shape[0]
-    cdef Py_ssize_t n_rows = order.shape[0], n_steps = how_many(n_rows, batch_size)
-    cdef Py_ssize_t step = 0, start = 0, n = 0, done = 0, l = 0, i = 0
-    cdef Py_ssize_t mine = 0, end = 0
-    cdef int me = 0, n_team = 1
-    cdef double scale = 0, factor = 1
-    cdef Source source
-    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
-    cdef Regularizer rules = regularizer[0]
-    cdef bint clips_norm = rules.clip_norm > 0  # then the whole gradient comes before any move
-    cdef bint whole = clips_norm or batch_size > capacity, is_last = True
-    cdef const real* mask = or_null(connections)
-    cdef Rows rows, block
-    cdef Solver now
-    cdef real* dW = NULL                # a thread's place for its block of the gradient
-    cdef unsigned long long denormals = 0
+    cdef Training it
+    it.n_layers, it.n_blocks, it.n_params = layers.shape[0] - 1, blocks.shape[0], params.shape[0]
+    it.n_rows, it.batch_size, it.capacity = order.shape[0], batch_size, capacity
+    it.block_rows, it.gradient_stride = block_rows, gradient.shape[1]
+    it.loss = loss_of(loss_kind, loss_params, layers)
+    it.whole = regularizer[0].clip_norm > 0 or batch_size > capacity
     check_table(layers, params, work, capacity)
+    check_blocks(layers, blocks)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               capacity)
-    check_layout(n_params, average.shape[0], connections.shape[0])
-    if state.shape[1] != n_params:
-        raise ValueError("state must have the layout of params")
-    if whole and gradient.shape[1] != n_params:
+               order, capacity)
+    check_targets(&it.loss, layers, y)
+    check_layout(it.n_params, average.shape[0], connections.shape[0])
+    check_state(&solver[0], state.shape[0])
+    check_room(min(batch_size, capacity), capacity, block_rows, row_loss.shape[0])
+    if batch_size < 1 or state.shape[1] != it.n_params:
+        raise ValueError("batch_size must be at least 1, and state have the layout of params")
+    if it.whole and gradient.shape[1] != it.n_params:
         raise ValueError("gradient must have the layout of params")
-    if not whole and (gradient.shape[0] < n_threads
-                      or gradient.shape[1] < largest_block(layers, blocks)):
+    if not it.whole and (gradient.shape[0] < n_threads
+                         or gradient.shape[1] < largest_block(layers, blocks)):
         raise ValueError("gradient must have room for a block for each thread")
-    if row_loss.shape[0] < how_many(min(batch_size, capacity), block_rows):
-        raise ValueError("row_loss must have room for the blocks of a mini-batch")
-    if penalty.shape[0] != blocks.shape[0] or squares.shape[0] != blocks.shape[0]:
+    if penalty.shape[0] != it.n_blocks or squares.shape[0] != it.n_blocks:
         raise ValueError("penalty and squares must have a place for each block of parameters")
-    if learning_rates.shape[0] != n_steps:
+    if learning_rates.shape[0] != how_many(it.n_rows, batch_size):
         raise ValueError("learning_rates must have a number for each step")
-    if n_rows == 0:
+    if it.n_rows == 0:
         return
-    source = with_targets(source_of(X, indices, indptr), &order[0], y, sample_weight)
+    it.source = with_targets(source_of(X, indices, indptr), &order[0], y, sample_weight)
+    it.layers, it.blocks, it.rules = &layers[0], &blocks[0], &regularizer[0]
+    it.params, it.solver, it.state, it.work = &params[0], &solver[0], &state[0, 0], &work[0]
+    it.average = &average[0] if average.shape[0] > 0 else NULL
+    it.connections, it.gradient = or_null(connections), &gradient[0, 0]
+    it.learning_rates, it.row_loss = &learning_rates[0], &row_loss[0]
+    it.penalty, it.squares = &penalty[0], &squares[0]
+    with nogil:
+        if real is float:
+            run_team(train_as_member_f32, &it, n_threads)
+        else:
+            run_team(train_as_member_f64, &it, n_threads)
 
-    # A thread takes the same blocks in each step, and its caches hold their parameters. Loops by
-    # hand: a prange here would wait twice, at its beginning by gcc's doing and at our barrier,
-    # which costs `tiny` in bench/ 15%.
-    with nogil, parallel(num_threads=n_threads):
-        denormals = flush_denormals()
-        me, n_team = omp_get_thread_num(), omp_get_num_threads()
-        mine = first_block(me, n_team, blocks, &layers[0], n_params)
-        end = first_block(me + 1, n_team, blocks, &layers[0], n_params)
-        now = solver[0]
-        for step in range(n_steps):
-            start = step * batch_size
-            n = min(batch_size, n_rows - start)
-            scale = reciprocal(sum_of_weights(sample_weight, &order[start], n))
-            begin_step(&now, learning_rates[step])
-            done = 0
-            while done < n:
-                rows = all_rows(min(capacity, n - done), capacity, source)
-                rows.source.order += start + done
-                rows.scale, rows.are_shared = scale, n_team > 1
-                rows.key, rows.before = random_bits(rules.seed, now.t), done
-                is_last = done + rows.n == n
-                i = me
-                while i < how_many(rows.n, block_rows):
-                    block = block_of_rows(i, block_rows, rows)
-                    row_loss[i] += n * loss_of_rows(&loss, n_layers, &layers[0], &params[0],
-                                                    &work[0], block)
-                    backward_rows(n_layers, &layers[0], &params[0], &work[0], block)
-                    i = i + n_team
-                wait_for_all(n_team)
-                for i in range(mine, end):
-                    dW = (&gradient[0, start_of(blocks[i], &layers[0])] if whole
-                          else &gradient[me, 0])
-                    penalty[i] += n * gradient_of_block(
-                        blocks[i], &layers[0], &params[0], mask, dW, &work[0], &rows,
-                        rules.l1 * scale if is_last else 0, rules.l2 * scale if is_last else 0,
-                        done > 0, &params[0] if is_last and n_team > 1 else NULL,
-                    )
-                    if is_last and rules.clip_value > 0:
-                        clip(<real> rules.clip_value, dW, size_of(blocks[i], &layers[0]))
-                    if is_last and clips_norm:
-                        squares[i] = sum_of_squares(dW, size_of(blocks[i], &layers[0]))
-                    elif is_last:
-                        move_block(&now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
-                                   &state[0, 0], n_params)
-                wait_for_all(n_team)
-                done = done + rows.n
-            if clips_norm:
-                factor = factor_of_clipping(rules.clip_norm, &squares[0], blocks.shape[0])
-                for i in range(mine, end):
-                    dW = &gradient[0, start_of(blocks[i], &layers[0])]
-                    if factor != 1:
-                        scale_by(<real> factor, dW, size_of(blocks[i], &layers[0]))
-                    move_block(&now, rules.weight_decay, blocks[i], &layers[0], &params[0], dW,
-                               &state[0, 0], n_params)
-                wait_for_all(n_team)
-            if rules.max_norm > 0:
-                for l in range(1, n_layers + 1):
-                    i = me
-                    while i < how_many(layers[l].n_out, COLUMNS_AT_ONCE):
-                        limit_columns(rules.max_norm, &layers[l], i * COLUMNS_AT_ONCE, &params[0])
-                        i = i + n_team
-                wait_for_all(n_team)
-            if average.shape[0] > 0:
-                for i in range(mine, end):
-                    average_block(rules.averaging, now.t, blocks[i], &layers[0], &params[0],
-                                  &average[0])
-                wait_for_all(n_team)
-        if me == 0:     # they all have come to the same
-            solver[0] = now
-        restore_denormals(denormals)
+
+# A pass over some rows: the arrays of `add_gradient`, `evaluate` and `forward`, whose types and
+# shapes are said there.
+cdef struct Pass:
+    Py_ssize_t n_layers
+    Py_ssize_t n_blocks
+    Py_ssize_t block_rows
+    const Layer* layers
+    const Block* blocks
+    Loss loss
+    Rows rows
+    const void* params
+    const void* connections     # NULL: all are there
+    void* gradient
+    void* work
+    void* out
+    double l1
+    double l2
+    bint adds_up
+    double* row_loss            # NULL: there are no targets
+    double* penalty
+    Py_ssize_t n_taken          # blocks of rows
+
+
+cdef Pass pass_of(
+    const Layer[::1] layers, Loss loss, Rows rows, const real[::1] params, real[::1] work,
+    Py_ssize_t block_rows,
+) noexcept nogil:
+    cdef Pass it
+    memset(&it, 0, sizeof(Pass))
+    it.n_layers, it.layers, it.loss, it.rows = layers.shape[0] - 1, &layers[0], loss, rows
+    it.params, it.work, it.block_rows = &params[0], &work[0], block_rows
+    return it
+
+
+cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
+    """(1) to (3) for every n-th block of rows, then (4) for every n-th block of parameters."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef const real* params = <const real*> it.params
+    cdef real* work = <real*> it.work
+    cdef Py_ssize_t i = me
+    cdef Rows block
+    while i < how_many(it.rows.n, it.block_rows):
+        block = block_of_rows(i, it.block_rows, it.rows)
+        it.row_loss[i] += loss_of_rows(&it.loss, it.n_layers, it.layers, params, work, block)
+        backward_rows(it.n_layers, it.layers, params, work, block)
+        i += team.n
+    wait_for_all(team, me)
+    i = me
+    while i < it.n_blocks:
+        it.penalty[i] += gradient_of_block(
+            it.blocks[i], it.layers, params, <const real*> it.connections,
+            <real*> it.gradient + start_of(it.blocks[i], it.layers), work, &it.rows, it.l1, it.l2,
+            it.adds_up, NULL,
+        )
+        i += team.n
+    restore_denormals(denormals)
+
+
+cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
+    """a^L of some blocks of rows, and their loss if they have targets."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef const real* params = <const real*> it.params
+    cdef real* work = <real*> it.work
+    cdef Py_ssize_t i = next_piece(&it.n_taken)
+    cdef Rows block
+    while i < how_many(it.rows.n, it.block_rows):
+        block = block_of_rows(i, it.block_rows, it.rows)
+        if it.row_loss != NULL:
+            it.row_loss[i] += loss_of_rows(&it.loss, it.n_layers, it.layers, params, work, block)
+        else:
+            forward_rows(it.n_layers, it.layers, params, work, block)
+        output_of_rows(&it.loss, &it.layers[it.n_layers], work, <real*> it.out, block)
+        i = next_piece(&it.n_taken)
+    restore_denormals(denormals)
+
+
+cdef void gradient_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    gradient_as_member(<Pass*> it, <float*> NULL, team, me)
+
+
+cdef void gradient_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    gradient_as_member(<Pass*> it, <double*> NULL, team, me)
+
+
+cdef void outputs_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    outputs_as_member(<Pass*> it, <float*> NULL, team, me)
+
+
+cdef void outputs_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    outputs_as_member(<Pass*> it, <double*> NULL, team, me)
+
+
+cdef void run_outputs(Pass* it, const real* any, int n_threads) noexcept nogil:
+    if real is float:
+        run_team(outputs_as_member_f32, it, n_threads)
+    else:
+        run_team(outputs_as_member_f64, it, n_threads)
 
 
 def add_gradient(
@@ -1466,40 +1813,30 @@ def add_gradient(
 
     After the call ``work`` holds z, a and delta of these rows.
     """
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
-    cdef Rows rows = all_rows(order.shape[0], capacity,
-                              with_targets(source_of(X, indices, indptr), &order[0], y,
-                                           sample_weight))
-    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
-    cdef const real* mask = or_null(connections)
-    cdef unsigned long long denormals = 0
-    rows.scale = scale
+    cdef Rows rows = all_rows(order.shape[0], capacity, source_of(X, indices, indptr))
+    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
+                           block_rows)
     check_table(layers, params, work, capacity)
+    check_blocks(layers, blocks)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               capacity)
+               order, capacity)
+    check_targets(&it.loss, layers, y)
     check_layout(params.shape[0], 0, connections.shape[0])
+    check_room(rows.n, capacity, block_rows, row_loss.shape[0])
     if gradient.shape[0] != params.shape[0]:
         raise ValueError("gradient must have the layout of params")
-    if rows.n > capacity or row_loss.shape[0] < how_many(capacity, block_rows):
-        raise ValueError("work and row_loss must have room for all rows")
     if penalty.shape[0] != blocks.shape[0]:
         raise ValueError("penalty must have a place for each block of parameters")
-
-    with nogil, parallel(num_threads=n_threads):
-        denormals = flush_denormals()
-        for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
-                                        block_of_rows(i, block_rows, rows))
-            backward_rows(n_layers, &layers[0], &params[0], &work[0],
-                          block_of_rows(i, block_rows, rows))
-        wait_for_all(n_threads)
-        for i in prange(blocks.shape[0], schedule="static", chunksize=1):
-            penalty[i] += gradient_of_block(
-                blocks[i], &layers[0], &params[0], mask,
-                &gradient[start_of(blocks[i], &layers[0])], &work[0], &rows, l1, l2, adds_up,
-                NULL,
-            )
-        restore_denormals(denormals)
+    it.rows.source = with_targets(rows.source, &order[0], y, sample_weight)
+    it.rows.scale = scale
+    it.n_blocks, it.blocks, it.connections = blocks.shape[0], &blocks[0], or_null(connections)
+    it.gradient, it.l1, it.l2, it.adds_up = &gradient[0], l1, l2, adds_up
+    it.row_loss, it.penalty = &row_loss[0], &penalty[0]
+    with nogil:
+        if real is float:
+            run_team(gradient_as_member_f32, &it, n_threads)
+        else:
+            run_team(gradient_as_member_f64, &it, n_threads)
 
 
 def evaluate(
@@ -1522,28 +1859,20 @@ def evaluate(
     int n_threads,
 ):
     """a^L and the loss (without penalty) of the rows ``order``."""
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
-    cdef Rows rows = all_rows(order.shape[0], capacity,
-                              with_targets(source_of(X, indices, indptr), &order[0], y,
-                                           sample_weight))
-    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
-    cdef unsigned long long denormals = 0
-    rows.scale = scale
+    cdef Rows rows = all_rows(order.shape[0], capacity, source_of(X, indices, indptr))
+    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
+                           block_rows)
     check_table(layers, params, work, capacity)
     check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               capacity)
+               order, capacity)
+    check_targets(&it.loss, layers, y)
     check_out(layers, out, rows.n)
-    if rows.n > capacity or row_loss.shape[0] < how_many(capacity, block_rows):
-        raise ValueError("work and row_loss must have room for all rows")
-
-    with nogil, parallel(num_threads=n_threads):
-        denormals = flush_denormals()
-        for i in prange(how_many(rows.n, block_rows), schedule="static", chunksize=1):
-            row_loss[i] += loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
-                                        block_of_rows(i, block_rows, rows))
-            output_of_rows(&loss, &layers[n_layers], &work[0], &out[0, 0],
-                           block_of_rows(i, block_rows, rows))
-        restore_denormals(denormals)
+    check_room(rows.n, capacity, block_rows, row_loss.shape[0])
+    it.rows.source = with_targets(rows.source, &order[0], y, sample_weight)
+    it.rows.scale = scale
+    it.out, it.row_loss = &out[0, 0], &row_loss[0]
+    with nogil:
+        run_outputs(&it, &params[0], n_threads)
 
 
 def forward(
@@ -1564,162 +1893,338 @@ def forward(
 
     After the call ``work`` holds z^l of the rows, and a^l but for the last layer.
     """
-    cdef Py_ssize_t n_rows = check_columns(layers, X, indices, indptr)
-    cdef Py_ssize_t n_layers = layers.shape[0] - 1, i
-    cdef Rows rows = all_rows(n_rows, capacity, source_of(X, indices, indptr))
-    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
-    cdef unsigned long long denormals = 0
+    cdef Rows rows = all_rows(check_columns(layers, X, indices, indptr), capacity,
+                              source_of(X, indices, indptr))
+    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
+                           block_rows)
     check_table(layers, params, work, capacity)
-    check_out(layers, out, n_rows)
-    if n_rows > capacity:
-        raise ValueError("work must have room for all rows")
+    check_out(layers, out, rows.n)
+    check_room(rows.n, capacity, block_rows, how_many(capacity, block_rows))
+    it.out = &out[0, 0]
+    with nogil:
+        run_outputs(&it, &params[0], n_threads)
 
-    with nogil, parallel(num_threads=n_threads):
-        denormals = flush_denormals()
-        for i in prange(how_many(n_rows, block_rows), schedule="static", chunksize=1):
-            forward_rows(n_layers, &layers[0], &params[0], &work[0],
-                         block_of_rows(i, block_rows, rows))
-            output_of_rows(&loss, &layers[n_layers], &work[0], &out[0, 0],
-                           block_of_rows(i, block_rows, rows))
-        restore_denormals(denormals)
+
+# What X may hold that is not of the network's type: it is converted as it is read.
+ctypedef fused number:
+    signed char
+    unsigned char
+    short
+    unsigned short
+    int
+    unsigned int
+    long
+    unsigned long
+    long long
+    unsigned long long
+    float
+    double
+
+
+# Rows as a NumPy array has them, in any order and of any type of numbers.
+cdef struct Strided:
+    const char* data
+    Py_ssize_t row_bytes
+    Py_ssize_t column_bytes
+    int type_number
+
+
+cdef inline void convert(
+    const number* row, Py_ssize_t column_bytes, real* x, Py_ssize_t n,
+) noexcept nogil:
+    cdef Py_ssize_t j
+    if column_bytes == sizeof(number):      # a loop of its own, which becomes vectors
+        for j in range(n):
+            x[j] = <real> row[j]
+        return
+    for j in range(n):
+        x[j] = <real> (<const number*> (<const char*> row + j * column_bytes))[0]
+
+
+cdef void read_row(const Strided* X, Py_ssize_t i, real* x, Py_ssize_t n) noexcept nogil:
+    """x (n,) = row i of X."""
+    cdef const char* row = X.data + i * X.row_bytes
+    if X.type_number == cnp.NPY_DOUBLE:
+        convert(<const double*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_FLOAT:
+        convert(<const float*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_LONG:
+        convert(<const long*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_ULONG:
+        convert(<const unsigned long*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_LONGLONG:
+        convert(<const long long*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_ULONGLONG:
+        convert(<const unsigned long long*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_INT:
+        convert(<const int*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_UINT:
+        convert(<const unsigned int*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_SHORT:
+        convert(<const short*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_USHORT:
+        convert(<const unsigned short*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_BYTE:
+        convert(<const signed char*> row, X.column_bytes, x, n)
+    elif X.type_number == cnp.NPY_UBYTE:
+        convert(<const unsigned char*> row, X.column_bytes, x, n)
+    else:
+        convert(<const unsigned char*> row, X.column_bytes, x, n)
+
+
+cdef inline bint is_readable(int type_number) noexcept nogil:
+    """Whether `read_row` knows this type: all from bool to float64."""
+    return cnp.NPY_BOOL <= type_number <= cnp.NPY_DOUBLE
+
+
+# What a team predicts. Each member takes a block of rows at a time through all layers, in a
+# workspace of its own: the place that the table says for block_rows rows, then the inputs of these
+# rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
+cdef struct Prediction:
+    Py_ssize_t n_layers
+    Py_ssize_t n_rows
+    Py_ssize_t block_rows
+    const Layer* layers
+    Loss loss
+    const void* params
+    Strided X
+    void* out                   # (n_rows, m_L)
+    bint is_wide                # whether out is float64 and the network float32
+    void** works
+    Py_ssize_t* counters        # of a pass by columns; NULL: there is none
+    Py_ssize_t n_taken          # blocks of rows
+    Py_ssize_t n_infinite       # blocks with a number that is not, and without outputs
+
+
+cdef Source read_block(
+    const Prediction* it, real* inputs, Py_ssize_t first, Py_ssize_t n,
+) noexcept nogil:
+    """The rows of a block as the core takes them: where they are, or converted in the workspace."""
+    cdef int our_type = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
+    cdef Py_ssize_t n_in = it.layers[0].n_out, i
+    if (it.X.type_number == our_type and it.X.column_bytes == sizeof(real)
+            and it.X.row_bytes == n_in * sizeof(real)):
+        return dense_rows(it.X.data + first * it.X.row_bytes, n_in)
+    for i in range(n):
+        read_row(&it.X, first + i, inputs + i * n_in, n_in)
+    return dense_rows(inputs, n_in)
+
+
+cdef void predict_block(
+    Prediction* it, const real* any, int n_threads, Py_ssize_t first, real* work,
+) noexcept nogil:
+    """a^L of the block that begins with this row."""
+    cdef ByColumns columns
+    cdef Py_ssize_t n = min(it.block_rows, it.n_rows - first)
+    cdef const Layer* last = &it.layers[it.n_layers]
+    cdef real* inputs = work + it.block_rows * it.layers[0].a   # (n, m_0)
+    cdef Source source = read_block(it, inputs, first, n)
+    cdef Rows rows = all_rows(n, it.block_rows, source)
+    cdef unsigned long long denormals
+    if not all_finite(<const real*> source.values, n * source.stride):
+        next_piece(&it.n_infinite)
+        return
+    denormals = flush_denormals()
+    if it.counters != NULL:
+        columns.n_layers, columns.layers, columns.params = it.n_layers, it.layers, it.params
+        columns.work, columns.rows, columns.counters = work, &rows, it.counters
+        if real is float:
+            run_team(forward_by_columns_f32, &columns, n_threads)
+        else:
+            run_team(forward_by_columns_f64, &columns, n_threads)
+    else:
+        forward_rows(it.n_layers, it.layers, <const real*> it.params, work, rows)
+    if it.is_wide:
+        wide_output(&it.loss, last, at(work, last.z, last.stride, &rows),
+                    <double*> (inputs + it.block_rows * it.layers[0].stride),
+                    <double*> it.out + first * last.n_out, n)
+    else:
+        output_of_rows(&it.loss, last, work, <real*> it.out + first * last.n_out, rows)
+    restore_denormals(denormals)
+
+
+cdef void wide_output(
+    const Loss* loss,
+    const Layer* last,
+    const real* z,              # (n, stride)
+    double* a,                  # (ROWS_AT_ONCE, stride) a place for it
+    double* out,                # (n, m_L)
+    Py_ssize_t n,
+) noexcept nogil:
+    """a^L in float64: what rounds to 0, or to 1, in float32 does not here."""
+    cdef double[ROWS_AT_ONCE] largest, logs
+    cdef Py_ssize_t i, j, k, stride = last.stride
+    for i in range(n):
+        k = i % ROWS_AT_ONCE * stride
+        for j in range(stride):
+            a[k + j] = z[i * stride + j]
+        if not is_softmax(loss):
+            output_activation(loss, a + k, out + i * last.n_out, last.n_out)
+        elif i % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 or i == n - 1:
+            k = i - i % ROWS_AT_ONCE
+            softmax(i - k + 1, last.n_out, a, a, stride, largest, logs)
+            for j in range(k, i + 1):
+                memcpy(out + j * last.n_out, a + (j - k) * stride, last.n_out * sizeof(double))
+
+
+cdef void predict_as_member(
+    Prediction* it, const real* any, Team* team, int me,
+) noexcept nogil:
+    cdef Py_ssize_t i = next_piece(&it.n_taken)
+    while i * it.block_rows < it.n_rows:
+        predict_block(it, any, 1, i * it.block_rows, <real*> it.works[me])
+        i = next_piece(&it.n_taken)
+
+
+cdef void predict_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    predict_as_member(<Prediction*> it, <float*> NULL, team, me)
+
+
+cdef void predict_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    predict_as_member(<Prediction*> it, <double*> NULL, team, me)
 
 
 cdef class Predictor:
     """a^L of dense rows: the short way, for one row as for many.
 
-    Each thread takes a block of rows at a time through all layers, in a workspace for one block.
     Workspaces are kept for the next call; a call in another thread meanwhile takes others.
     """
     cdef const Layer[::1] layers            # (n_layers + 1,)
-    cdef Py_ssize_t loss_kind
+    cdef Loss loss
     cdef const double[::1] loss_params      # (n_loss_params,)
     cdef Py_ssize_t block_rows
     cdef object params                      # (n_params,)
-    cdef object new_workspace               # () -> room for block_rows rows
+    cdef object new_workspace               # (numbers) -> room for them, which begins at a line
+    cdef Py_ssize_t n_in_workspace
     cdef list workspaces
     cdef int type_number
 
     def __init__(self, const Layer[::1] layers, Py_ssize_t loss_kind,
                  const double[::1] loss_params, params, Py_ssize_t block_rows, new_workspace):
+        cdef Py_ssize_t n_outputs = ROWS_AT_ONCE * layers[layers.shape[0] - 1].stride
         self.layers, self.params = layers, params
-        self.loss_kind, self.loss_params = loss_kind, loss_params
+        self.loss_params, self.loss = loss_params, loss_of(loss_kind, loss_params, layers)
         self.block_rows, self.new_workspace = block_rows, new_workspace
         self.workspaces = []
         self.type_number = cnp.PyArray_TYPE(params)
-        check_table_of(self.type_number, layers, params, new_workspace(), block_rows)
+        if self.type_number == cnp.NPY_FLOAT:
+            n_outputs *= 2      # in float64
+        self.n_in_workspace = block_rows * (layers[0].a + layers[0].stride) + n_outputs
+        check_table_of(self.type_number, layers, params, new_workspace(self.n_in_workspace),
+                       block_rows)
 
-    def takes(self, X):
-        """Whether X is an array that the core can read as it is."""
+    cdef bint takes(self, X):
+        """Whether X is an array that the core can read."""
         return (
             cnp.PyArray_CheckExact(X)
-            and cnp.PyArray_TYPE(X) == self.type_number
-            and cnp.PyArray_ISCARRAY_RO(X)
+            and is_readable(cnp.PyArray_TYPE(X))
+            and cnp.PyArray_ISBEHAVED_RO(X)
             and cnp.PyArray_NDIM(X) == 2
             and cnp.PyArray_DIM(X, 0) > 0
             and cnp.PyArray_DIM(X, 1) == self.layers[0].n_out
         )
 
-    def __call__(self, X, out=None, int n_threads=1):
-        """The output for X, in ``out`` or a new array; None if X does not do or is not finite."""
+    def __call__(self, X, out=None, int n_threads=1, bint by_columns=False):
+        """The output for X; None if X is not an array of numbers that fits, or is not finite.
+
+        In ``out``, or in a new array: of float64 if the network or X is not of float32. With
+        ``by_columns`` the threads share out the columns of a single block of rows.
+        """
         cdef cnp.npy_intp shape[2]
-        cdef Py_ssize_t n_rows
-        cdef bint is_finite
-        cdef list workspaces = []
+        cdef Prediction it
+        cdef void* works[MOST_MEMBERS]
+        cdef list workspaces
+        cdef Py_ssize_t[::1] counters
+        cdef Py_ssize_t i
         if not self.takes(X):
             return None
-        n_rows = cnp.PyArray_DIM(X, 0)
+        memset(&it, 0, sizeof(Prediction))
+        it.n_rows, it.block_rows = cnp.PyArray_DIM(X, 0), self.block_rows
+        it.n_layers, it.layers = self.layers.shape[0] - 1, &self.layers[0]
+        it.loss, it.params = self.loss, cnp.PyArray_DATA(self.params)
+        it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
+        it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
+        it.X.column_bytes = cnp.PyArray_STRIDE(X, 1)
         if out is None:
-            shape[0], shape[1] = n_rows, self.layers[self.layers.shape[0] - 1].n_out
-            out = cnp.PyArray_SimpleNew(2, shape, self.type_number)
-        elif not self.takes_out(out, n_rows):
+            shape[0], shape[1] = it.n_rows, it.layers[it.n_layers].n_out
+            out = cnp.PyArray_SimpleNew(2, shape, self.type_of_output(it.X.type_number))
+        elif not self.takes_out(out, it.n_rows):
             raise ValueError(
-                f"out must be a C-ordered array of shape ({n_rows}, "
-                f"{self.layers[self.layers.shape[0] - 1].n_out}) and of the network's dtype"
+                "out must be a C-ordered array of float64, or of the network's dtype, and of shape "
+                f"({it.n_rows}, {it.layers[it.n_layers].n_out})"
             )
-        n_threads = min(n_threads, MOST_WORKSPACES)
-        while len(workspaces) < (n_threads if n_rows > self.block_rows else 1):
-            workspaces.append(self.workspaces.pop() if self.workspaces else self.new_workspace())
-        if self.type_number == cnp.NPY_FLOAT:
-            is_finite = self.run(<float*> 0, X, out, workspaces, n_rows, n_threads)
-        else:
-            is_finite = self.run(<double*> 0, X, out, workspaces, n_rows, n_threads)
+        it.out = cnp.PyArray_DATA(out)
+        it.is_wide = cnp.PyArray_TYPE(out) != self.type_number
+        by_columns = by_columns and n_threads > 1 and self.has_kernels_throughout()
+        if by_columns:
+            counters = np.zeros(4 * it.n_layers, dtype=np.intp)
+            it.counters = &counters[0]
+        n_threads = max(1, min(n_threads, MOST_MEMBERS))
+        workspaces = self.take_workspaces(1 if by_columns else n_threads)
+        for i in range(len(workspaces)):
+            works[i] = cnp.PyArray_DATA(workspaces[i])
+        it.works = works
+        self.run(&it, n_threads)
         self.workspaces += workspaces
-        return out if is_finite else None
+        return out if it.n_infinite == 0 else None
+
+    cdef void run(self, Prediction* it, int n_threads):
+        with nogil:
+            if it.n_rows <= it.block_rows and self.type_number == cnp.NPY_FLOAT:
+                predict_block(it, <float*> NULL, n_threads, 0, <float*> it.works[0])
+            elif it.n_rows <= it.block_rows:
+                predict_block(it, <double*> NULL, n_threads, 0, <double*> it.works[0])
+            elif self.type_number == cnp.NPY_FLOAT:
+                run_team(predict_as_member_f32, it, n_threads)
+            else:
+                run_team(predict_as_member_f64, it, n_threads)
+
+    cdef list take_workspaces(self, int n):
+        cdef list taken = []
+        while len(taken) < n:
+            taken.append(self.workspaces.pop() if self.workspaces
+                         else self.new_workspace(self.n_in_workspace))
+        return taken
+
+    cdef int type_of_output(self, int type_of_X):
+        return self.type_number if type_of_X == cnp.NPY_FLOAT else cnp.NPY_DOUBLE
+
+    cdef bint has_kernels_throughout(self):
+        """Whether no layer's products are BLAS's, which makes others of fewer columns."""
+        cdef Py_ssize_t l
+        for l in range(1, self.layers.shape[0]):
+            if not (has_kernels(&self.layers[l], <float*> NULL)
+                    and has_kernels(&self.layers[l], <double*> NULL)):
+                return False
+        return True
 
     cdef bint takes_out(self, out, Py_ssize_t n_rows):
         return (
             cnp.PyArray_Check(out)
-            and cnp.PyArray_TYPE(out) == self.type_number
+            and cnp.PyArray_TYPE(out) in (self.type_number, cnp.NPY_DOUBLE)
             and cnp.PyArray_ISCARRAY(out)
             and cnp.PyArray_NDIM(out) == 2
             and cnp.PyArray_DIM(out, 0) == n_rows
             and cnp.PyArray_DIM(out, 1) == self.layers[self.layers.shape[0] - 1].n_out
         )
 
-    cdef bint run(
-        self, const real* any, X, out, list workspaces, Py_ssize_t n_rows, int n_threads,
-    ):
-        cdef real* works[MOST_WORKSPACES]
-        cdef const real* x = <const real*> cnp.PyArray_DATA(X)              # (n_rows, m_0)
-        cdef real* a = <real*> cnp.PyArray_DATA(out)                        # (n_rows, m_L)
-        cdef const real* params = <const real*> cnp.PyArray_DATA(self.params)
-        cdef const Layer* layers = &self.layers[0]
-        cdef Py_ssize_t n_layers = self.layers.shape[0] - 1, i, block_rows = self.block_rows
-        cdef Py_ssize_t n_blocks = how_many(n_rows, block_rows), n_infinite = 0
-        cdef Loss loss = loss_of(self.loss_kind, self.loss_params, self.layers)
-        for i in range(len(workspaces)):
-            works[i] = <real*> cnp.PyArray_DATA(workspaces[i])
-        if n_blocks == 1:   # a parallel region, even of one thread, costs as much as a row
-            with nogil:
-                n_infinite = predict_block(&loss, n_layers, layers, params, x, works[0], a,
-                                           block_rows, n_rows, n_threads)
-            return n_infinite == 0
-        with nogil:
-            for i in prange(n_blocks, schedule="static", chunksize=1, num_threads=n_threads):
-                n_infinite += predict_block(
-                    &loss, n_layers, layers, params, x + i * block_rows * layers[0].n_out,
-                    works[omp_get_thread_num()], a + i * block_rows * layers[n_layers].n_out,
-                    block_rows, min(block_rows, n_rows - i * block_rows), 1,
-                )
-        return n_infinite == 0
 
-
-cdef Py_ssize_t predict_block(
-    const Loss* loss,
-    Py_ssize_t n_layers,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    const real* X,              # (n, m_0)
-    real* work,                 # room for `capacity` rows
-    real* out,                  # (n, m_L)
+def widen(
+    const Layer[::1] layers,            # IN (n_layers + 1,)
+    Py_ssize_t loss_kind,
+    const double[::1] loss_params,      # IN (n_loss_params,)
+    const float[::1] work,              # IN z of n rows, as `forward` has left it
+    double[:, ::1] out,                 # OUT (n, m_L) a^L
     Py_ssize_t capacity,
-    Py_ssize_t n,
-    int n_threads,
-) noexcept nogil:
-    """a^L of n rows; returns 1, and leaves `out` as it is, if they are not finite."""
-    cdef Rows rows
-    cdef unsigned long long denormals
-    if not all_finite(X, n * layers[0].n_out):
-        return 1
-    denormals = flush_denormals()
-    rows = all_rows(n, capacity, dense_rows(X, layers[0].n_out))
-    if n_threads > 1:
-        forward_columns(n_layers, layers, params, work, &rows, n_threads)
-    else:
-        forward_rows(n_layers, layers, params, work, rows)
-    output_of_rows(loss, &layers[n_layers], work, out, rows)
-    restore_denormals(denormals)
-    return 0
-
-
-def seconds_of_a_step(int n_threads, int n_steps):
-    """What a step of two parallel loops costs if they have nothing to do."""
-    cdef int _step = 0
-    began = perf_counter()
-    with nogil, parallel(num_threads=n_threads):
-        for _step in range(2 * n_steps):
-            wait_for_all(omp_get_num_threads())
-    return (perf_counter() - began) / n_steps
+):
+    """a^L in float64 of rows whose z^L is in the workspace."""
+    cdef Layer last = layers[layers.shape[0] - 1]
+    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
+    cdef double[::1] a = np.empty(ROWS_AT_ONCE * last.stride)
+    check_out(layers, out, out.shape[0])
+    if out.shape[0] > capacity or work.shape[0] < capacity * last.z + out.shape[0] * last.stride:
+        raise ValueError("work is smaller than the table of layers says")
+    wide_output(&loss, &last, &work[capacity * last.z], &a[0], &out[0, 0], out.shape[0])
 
 
 def seconds_of_product(
@@ -1753,9 +2258,9 @@ def seconds_of_product(
     return (perf_counter() - began) / n_times
 
 
-def openmp_threads():
-    """How many threads OpenMP would start by itself, or None where it is missing."""
-    return omp_get_max_threads() if FASTMLP_OPENMP else None
+def be_patient(double microseconds):
+    """Let a thread that waits for others spin for so long before it sleeps."""
+    set_patience(microseconds)
 
 
 def use_kernels(name=None, argument="kernels"):
@@ -1784,3 +2289,5 @@ def uses_blas():
 
 
 use_kernels(os.environ.get("FASTMLP_KERNEL"), "FASTMLP_KERNEL")
+if not start_teams():
+    raise MemoryError("no memory for threads")

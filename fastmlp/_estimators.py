@@ -552,7 +552,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             output = network._dense_output(X)
             if output is not None:
                 return output
-        return network._output(self._features(X, network))
+        dtypes = (np.float64, np.float32)
+        return network.output(
+            validate_data(self, X, accept_sparse="csr", dtype=dtypes, reset=False)
+        )
 
     def _network_for_rows(self):
         """The fitted network, with the number of threads that is asked for now."""
@@ -969,7 +972,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         >>> X, y = load_iris(return_X_y=True)
         >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
         >>> classifier.predict_proba(X[[0]]).round(1)
-        array([[1., 0., 0.]], dtype=float32)
+        array([[1., 0., 0.]])
         """
         output = self._output(X)
         if self._target_kind != "binary":
@@ -1233,7 +1236,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> regressor = MLPRegressor(hidden_layer_sizes=()).initialize(n_features=1)
         >>> regressor.coefs_, regressor.intercepts_ = [[[2]]], [[1]]
         >>> regressor.predict(np.array([[0], [10]]))
-        array([ 1., 21.], dtype=float32)
+        array([ 1., 21.])
         """
         if not isinstance(n_outputs, Integral) or n_outputs < 1:
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")

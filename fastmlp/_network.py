@@ -364,13 +364,12 @@ class Network:
         self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
         given = [np.ravel(value) for value in self._loss_params.values()]
         self._loss_numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
-        room = (ROWS_IN_BLOCK * int(self._layers["a"][0]),)
         self._predictor = _core.Predictor(
             self._layers,
             *self._core_loss,
             self._flat,
             ROWS_IN_BLOCK,
-            partial(aligned_zeros, room, self.dtype),
+            partial(aligned_zeros, dtype=self.dtype),
         )
 
     @property
@@ -584,17 +583,21 @@ class Network:
     def output(self, X, out=None):
         """The last layer's activation; the memory that it takes does not grow with the rows.
 
+        An array of numbers is read as it is, whatever their type and order, and converted on the
+        way.
+
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
             The inputs, a row for each sample.
         out : ndarray of shape (n_rows, layer_sizes[-1]), default=None
-            Where the result goes: C-ordered and of the network's dtype. For an X that is so, too,
-            a call is little more than the arithmetic.
+            Where the result goes: C-ordered, of the network's dtype or float64.
 
         Returns
         -------
         ndarray of shape (n_rows, layer_sizes[-1])
+            Of float32 if X and the network are so. Otherwise of float64: with a network of float32
+            the last layer's function is then taken in float64.
 
         Examples
         --------
@@ -603,16 +606,10 @@ class Network:
         >>> float(net.output([[1, 2, 3]]).sum().round(3))
         1.0
         """
+        if out is not None and not (isinstance(out, np.ndarray) and out.ndim == 2):
+            raise ValueError(f"out must be a matrix, got {out!r}")
         output = self._dense_output(X, out)
-        if output is not None:
-            return output
-        output = self._output(Features.of(self._check_X(X)))
-        if out is None:
-            return output
-        if not isinstance(out, np.ndarray) or out.shape != output.shape:
-            raise ValueError(f"out must be an array of shape {output.shape}, got {out!r}")
-        out[...] = output
-        return out
+        return self._output_of_any(X, out) if output is None else output
 
     def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
         """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
@@ -726,13 +723,13 @@ class Network:
         return threads_for(self._flops(work.capacity) * passes / 3, n_row_blocks, self.n_threads)
 
     def _dense_output(self, X, out=None):
-        """a^L of all rows; None if the core cannot take X as it is, or if it is not finite."""
-        if not self._predictor.takes(X):
+        """a^L of all rows; None if X is not an array of numbers that fits, or is not finite."""
+        if not isinstance(X, np.ndarray) or X.ndim != 2:
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
-            return self._predictor(X, out, self._threads_for_block(len(X)))
+            return self._predictor(X, out, self._threads_for_block(len(X)), True)
         if out is None:
-            out = np.empty((len(X), self.layer_sizes[-1]), dtype=self.dtype)
+            out = self._new_output(X)
         n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
         with core_in_use:
             n_threads = threads_for(self._flops(len(X)) / 3, n_blocks, self.n_threads)
@@ -741,24 +738,42 @@ class Network:
                     return None
         return out
 
+    def _new_output(self, X):
+        """Room for a^L of the rows of X: of float64 unless both X and the network are float32."""
+        is_float32 = X.dtype == np.float32 == self.dtype
+        shape = (X.shape[0], self.layer_sizes[-1])
+        return np.empty(shape, dtype=np.float32 if is_float32 else np.float64)
+
     def _threads_for_block(self, n_rows):
         """How many threads share out the columns of a single block of rows."""
         if self._weights * n_rows < FEW_WEIGHTS:  # this is a matter of microseconds
             return 1
-        if self.layer_norm or self.residual:
-            return 1
         flops = 2 * self._weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)
         return threads_for(flops, max(self.layer_sizes[1:]) // COLUMNS_FOR_A_THREAD, self.n_threads)
 
-    def _output(self, features):
-        """a^L of all rows, which are finite."""
-        if not features.is_sparse:
-            return self._dense_output(features.values)
-        work = self._workspace_for_pass(features.n_rows)
-        out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
-        for rows in self._parts(features.n_rows):
-            self._pass_forward(features.part(rows), work, out[rows])
+    def _output_of_any(self, X, out=None):
+        """a^L of rows that have to be checked first: of lists, say, or sparse ones."""
+        given = X if hasattr(X, "dtype") else np.asarray(X)
+        X = self._check_X(given)
+        if out is None:
+            out = self._new_output(given)
+        if scipy.sparse.issparse(X):
+            self._sparse_output(Features.of(X), out)
+        elif self._dense_output(X, out) is None:
+            raise ValueError("X was changed while it was read: it is no longer finite")
         return out
+
+    def _sparse_output(self, features, out):
+        if out.shape != (features.n_rows, self.layer_sizes[-1]):
+            shape = (features.n_rows, self.layer_sizes[-1])
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        work = self._workspace_for_pass(features.n_rows)
+        for rows in self._parts(features.n_rows):
+            narrow = self._pass_forward(features.part(rows), work)
+            if out.dtype == self.dtype:
+                out[rows] = narrow
+            else:
+                _core.widen(work.layers, *self._core_loss, work.memory, out[rows], work.capacity)
 
     def _pass_forward(self, features, work, out=None):
         """a^L of as many rows as fit the workspace, which then holds every z and a."""

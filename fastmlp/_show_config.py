@@ -26,21 +26,18 @@ def _blas():
 
 
 def show_config():
-    """Print version, OpenMP, threads, the kernels in use and BLAS.
+    """Print version, threads, the kernels in use and BLAS.
 
     Examples
     --------
     >>> import fastmlp
     >>> fastmlp.show_config()  # doctest: +SKIP
     fastmlp  0.1.0
-    OpenMP   yes
     threads  2
     kernels  avx512 (avx512, avx2, baseline, blas; FASTMLP_KERNEL chooses)
     BLAS     not in use: openblas 0.3.30 SkylakeX pthreads
     """
-    has_openmp = _core.openmp_threads() is not None
     print(f"fastmlp  {__version__}")
-    print(f"OpenMP   {'yes' if has_openmp else 'no: one thread'}")
     print(f"threads  {available_threads()}")
     names = ", ".join(_core.kernel_names())
     print(f"kernels  {_core.kernels_in_use()} ({names}; FASTMLP_KERNEL chooses)")

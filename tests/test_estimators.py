@@ -74,7 +74,8 @@ def test_dtype(dtype, solver, expected):
     X, y, _ = make_task("squared_error")
     regressor = MLPRegressor(dtype=dtype, solver=solver, max_iter=2).fit(X, y)
     assert {a.dtype.name for a in regressor.coefs_ + regressor.intercepts_} == {expected}
-    assert regressor.predict(X).dtype == expected
+    assert regressor.predict(X.astype(np.float32)).dtype == expected
+    assert regressor.predict(X).dtype == np.float64
 
 
 @pytest.mark.parametrize("task", TASKS)

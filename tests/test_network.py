@@ -242,6 +242,7 @@ def test_out_of_a_network():
         out[...] = np.nan
         assert network.output(X[:n_rows].astype(float), out) is out
         assert (out == expected[:n_rows]).all()
-    for bad in (np.zeros((3, 3), "f"), np.zeros((200, 3)), np.zeros((3, 200), "f").T, [1]):
+    bad_ones = (np.zeros((3, 3), "f"), np.zeros((200, 3), "e"), np.zeros((3, 200), "f").T, [1])
+    for bad in bad_ones:
         with pytest.raises(ValueError, match="out must be"):
             network.output(X, bad)

@@ -126,7 +126,7 @@ PRIVATE = {
     "test_n_iter_no_change_inf",
 }
 # Those that expect float64 arithmetic for float64 rows, where the default here is float32
-FLOAT64 = {"test_nonfinite_params", "test_mlp_param_dtypes"}
+FLOAT64 = {"test_nonfinite_params", "test_mlp_param_dtypes", "test_partial_fit_regression"}
 # A single class is an error here: there is nothing to learn
 ONE_CLASS = {"test_preserve_feature_names[MLPClassifier]"}
 
@@ -225,7 +225,7 @@ def test_a_fit_releases_the_gil(monkeypatch):
     monkeypatch.setattr(_core, "train", watched)
     monkeypatch.setattr("fastmlp._training.SECONDS_IN_CORE", 1e9)
     rows = np.random.RandomState(0).standard_normal((30_000, 100))
-    regressor = MLPRegressor(hidden_layer_sizes=(500, 500), max_iter=1)
+    regressor = MLPRegressor(hidden_layer_sizes=(500, 500), max_iter=1, n_threads=1)
     fit = threading.Thread(target=regressor.fit, args=(rows, rows[:, 0]))
     fit.start()
     began.wait()

@@ -1,0 +1,116 @@
+"""A context that counts who is inside, and that an interrupt cannot cut in two.
+
+Python looks for signals between two steps of its own code. Here is none: Ctrl-C is heard before or
+after, and within what is called here, which is then called once more.
+"""
+
+import os
+import threading
+
+from cpython.pythread cimport PyThread_get_thread_ident
+
+cdef int MOST_TRIES = 10
+
+
+cdef to_the_end(function):
+    """Call a function until nothing interrupts it; return what has interrupted it, or None."""
+    interrupt = None
+    for i in range(MOST_TRIES):
+        try:
+            function()
+            return interrupt
+        except BaseException as exception:
+            interrupt = exception
+            if i == MOST_TRIES - 1:
+                raise
+
+
+cdef class Guard:
+    """The first to enter begins, the last to leave ends.
+
+    Two fits may run in two threads of Python, and a limit may be the whole process's.
+
+    Parameters
+    ----------
+    begin, end : callable or None
+        Without arguments; they can be called again where they have been interrupted.
+    beneath : Guard or None
+        Entered and left with the first and the last, if ``needs_beneath()`` says so.
+    """
+
+    cdef object _lock, _begin, _end, _needs_beneath
+    cdef Guard _beneath
+    cdef bint _is_in_beneath
+    cdef dict _depths           # of every thread that is inside
+
+    def __init__(self, begin=None, end=None, beneath=None, needs_beneath=None):
+        self._lock = threading.Lock()
+        self._begin, self._end = begin, end
+        self._beneath, self._needs_beneath = beneath, needs_beneath
+        self._is_in_beneath = False
+        self._depths = {}
+        if hasattr(os, "register_at_fork"):
+            # A child gets a copy of the lock, and never one that another thread holds.
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._begin_as_child,
+            )
+
+    def _begin_as_child(self):
+        """The threads that were inside are not here."""
+        self._is_in_beneath = False     # it has left by itself
+        if self._depths:
+            self._depths.clear()
+            if self._end is not None:
+                self._end()
+        self._lock.release()
+
+    @property
+    def n_users(self):
+        """How many threads of Python are inside."""
+        return len(self._depths)
+
+    def __enter__(self):
+        cdef object me = PyThread_get_thread_ident()
+        interrupt = None
+        self._lock.acquire()
+        try:
+            if not self._depths:
+                interrupt = self.open()
+            self._depths[me] = self._depths.get(me, 0) + 1
+        finally:
+            self._lock.release()
+        if interrupt is not None:
+            self.leave(me)
+            raise interrupt
+
+    def __exit__(self, *exception):
+        interrupt = self.leave(PyThread_get_thread_ident())
+        if interrupt is not None:
+            raise interrupt
+
+    cdef open(self):
+        if self._beneath is not None and self._needs_beneath():
+            self._beneath.__enter__()
+            self._is_in_beneath = True
+        return to_the_end(self._begin) if self._begin is not None else None
+
+    cdef leave(self, me):
+        interrupt = to_the_end(self._lock.acquire)
+        try:
+            self._depths[me] -= 1
+            if self._depths[me] == 0:
+                del self._depths[me]
+            if not self._depths:
+                interrupt = self.close() or interrupt
+        finally:
+            self._lock.release()
+        return interrupt
+
+    cdef close(self):
+        interrupt = to_the_end(self._end) if self._end is not None else None
+        if self._is_in_beneath:
+            self._is_in_beneath = False
+            interrupt = self._beneath.leave(PyThread_get_thread_ident()) or interrupt
+        return interrupt

@@ -1,0 +1,21 @@
+"""A team of threads; see _team/team.h."""
+
+cdef extern from "_team/team.h" nogil:
+    enum:
+        MOST_MEMBERS "FASTMLP_MOST_MEMBERS"
+
+    ctypedef struct Team "fastmlp_team":
+        int n
+
+    ctypedef void (*Work)(void* what, Team* team, int me) noexcept nogil
+
+    # All members do the work; returns when they have ended. Those that have not begun when the
+    # caller ends are left out.
+    void run_team "fastmlp_run"(Work work, void* what, int n) noexcept
+    void wait_for_all "fastmlp_wait_for_all"(Team* team, int me) noexcept
+    Py_ssize_t next_piece "fastmlp_next"(Py_ssize_t* counter) noexcept
+    void piece_is_done "fastmlp_done"(Team* team, Py_ssize_t* counter, Py_ssize_t n) noexcept
+    void wait_for_pieces "fastmlp_wait_for"(
+        Team* team, int me, const Py_ssize_t* counter, Py_ssize_t n) noexcept
+    void set_patience "fastmlp_set_patience"(double microseconds) noexcept
+    bint start_teams "fastmlp_start"() noexcept

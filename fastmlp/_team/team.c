@@ -1,0 +1,306 @@
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <pythread.h>
+
+#include "team.h"
+
+#include <time.h>
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
+/* Atomic numbers: every thread sees all changes in one and the same order. */
+#ifdef _MSC_VER
+#include <intrin.h>
+static int load(const int *x) { return _InterlockedOr((volatile long *)x, 0); }
+static int exchange(int *x, int y) { return _InterlockedExchange((volatile long *)x, y); }
+static int add(int *x, int y) { return _InterlockedExchangeAdd((volatile long *)x, y); }
+static int replace(int *x, int from, int to)
+{
+    return _InterlockedCompareExchange((volatile long *)x, to, from) == from;
+}
+static ptrdiff_t load_size(const ptrdiff_t *x) { return *(const volatile ptrdiff_t *)x; }
+static ptrdiff_t add_size(ptrdiff_t *x, ptrdiff_t y)
+{
+    return (ptrdiff_t)_InterlockedExchangeAdd64((volatile __int64 *)x, y);
+}
+#else
+static int load(const int *x) { return __atomic_load_n(x, __ATOMIC_SEQ_CST); }
+static int exchange(int *x, int y) { return __atomic_exchange_n(x, y, __ATOMIC_SEQ_CST); }
+static int add(int *x, int y) { return __atomic_fetch_add(x, y, __ATOMIC_SEQ_CST); }
+static int replace(int *x, int from, int to)
+{
+    return __atomic_compare_exchange_n(x, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static ptrdiff_t load_size(const ptrdiff_t *x) { return __atomic_load_n(x, __ATOMIC_SEQ_CST); }
+static ptrdiff_t add_size(ptrdiff_t *x, ptrdiff_t y)
+{
+    return __atomic_fetch_add(x, y, __ATOMIC_SEQ_CST);
+}
+#endif
+
+static void pause_a_little(void)
+{
+#if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
+    _mm_pause();
+#elif defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ volatile("isb");
+#endif
+}
+
+/* A thread, or the place in which the caller of a team sleeps. */
+enum { IDLE, CALLED, AT_WORK };
+
+struct fastmlp_member {
+    int sleeps;              /* 1 from before it sleeps until somebody wakes it */
+    int state;               /* of a thread */
+    PyThread_type_lock bell; /* held but when it rings */
+    fastmlp_member *next;    /* in the pool */
+    fastmlp_team *team;
+    fastmlp_work work;
+    void *what;
+    int me;
+    char apart[128];
+};
+
+/* Who is free: threads, and places for callers. Each is made once and never given back. */
+static PyThread_type_lock pool_lock;
+static fastmlp_member *free_threads, *free_places;
+
+static int n_pauses = -1; /* in a spin; -1 as long as nobody has measured them */
+static double patience = 20;
+
+/* How many pauses make so many microseconds: it differs tenfold between CPUs. */
+static int pauses_in(double microseconds)
+{
+    enum { ROUNDS = 8, PAUSES = 64 };
+    double least = 1e9;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct timespec from, to;
+        double taken;
+        timespec_get(&from, TIME_UTC);
+        for (int i = 0; i < PAUSES; i++)
+            pause_a_little();
+        timespec_get(&to, TIME_UTC);
+        taken = 1e6 * (double)(to.tv_sec - from.tv_sec) + 1e-3 * (double)(to.tv_nsec - from.tv_nsec);
+        if (taken > 0 && taken < least)
+            least = taken;
+    }
+    return (int)(microseconds * PAUSES / least) + 1;
+}
+
+void fastmlp_set_patience(double microseconds)
+{
+    patience = microseconds;
+    n_pauses = -1;
+}
+
+static int spins(void)
+{
+    if (n_pauses < 0)
+        n_pauses = patience > 0 ? pauses_in(patience) : 0;
+    return n_pauses;
+}
+
+static void wake(fastmlp_member *member)
+{
+    if (load(&member->sleeps) && exchange(&member->sleeps, 0))
+        PyThread_release_lock(member->bell);
+}
+
+static void sleep_until_woken(fastmlp_member *member)
+{
+    PyThread_acquire_lock(member->bell, WAIT_LOCK);
+}
+
+/* Whoever says that it sleeps looks at the condition once more, for its maker may just have come by
+   without seeing anybody asleep. */
+static void stay_awake(fastmlp_member *member)
+{
+    if (!exchange(&member->sleeps, 0)) /* somebody has rung */
+        sleep_until_woken(member);
+}
+
+/* Wait until a condition holds, which its maker follows by `wake`. */
+#define WAIT_UNTIL(member, condition)                                                              \
+    do {                                                                                           \
+        int i = spins();                                                                           \
+        while (!(condition) && i-- > 0)                                                            \
+            pause_a_little();                                                                      \
+        while (!(condition)) {                                                                     \
+            exchange(&(member)->sleeps, 1);                                                        \
+            if (condition)                                                                         \
+                stay_awake(member);                                                                \
+            else                                                                                   \
+                sleep_until_woken(member);                                                         \
+        }                                                                                          \
+    } while (0)
+
+static void wake_all(fastmlp_team *team, int but)
+{
+    for (int i = 0; i < team->n; i++)
+        if (i != but)
+            wake(team->members[i]);
+}
+
+static void serve(void *argument)
+{
+    fastmlp_member *me = argument;
+    for (;;) {
+        WAIT_UNTIL(me, load(&me->state) == CALLED);
+        if (replace(&me->state, CALLED, AT_WORK)) {
+            fastmlp_team *team = me->team;
+            fastmlp_member *caller = team->members[0];
+            me->work(me->what, team, me->me);
+            exchange(&me->state, IDLE);
+            /* The last that this thread sees of the team, which may be gone then. */
+            add(&team->n_ended, 1);
+            wake(caller);
+        }
+    }
+}
+
+static fastmlp_member *new_member(void)
+{
+    fastmlp_member *member = PyMem_RawCalloc(1, sizeof *member);
+    if (!member)
+        return NULL;
+    member->bell = PyThread_allocate_lock();
+    if (!member->bell) {
+        PyMem_RawFree(member);
+        return NULL;
+    }
+    PyThread_acquire_lock(member->bell, WAIT_LOCK);
+    return member;
+}
+
+static fastmlp_member *new_thread(void)
+{
+    fastmlp_member *member = new_member();
+    if (member && PyThread_start_new_thread(serve, member) == PYTHREAD_INVALID_THREAD_ID) {
+        PyThread_free_lock(member->bell);
+        PyMem_RawFree(member);
+        return NULL;
+    }
+    return member;
+}
+
+#ifndef _WIN32
+/* A child process has none of the threads, and another one may have held the lock. */
+static void begin_as_child(void)
+{
+    pool_lock = PyThread_allocate_lock();
+    free_threads = free_places = NULL;
+}
+#endif
+
+int fastmlp_start(void)
+{
+    pool_lock = PyThread_allocate_lock();
+#ifndef _WIN32
+    if (pthread_atfork(NULL, NULL, begin_as_child) != 0)
+        return 0;
+#endif
+    return pool_lock != NULL;
+}
+
+static fastmlp_member *take(fastmlp_member **list)
+{
+    fastmlp_member *member = *list;
+    if (member)
+        *list = member->next;
+    return member;
+}
+
+static void give(fastmlp_member **list, fastmlp_member *member)
+{
+    member->next = *list;
+    *list = member;
+}
+
+/* Fill the team with up to n members, as far as threads are to be had. */
+static void assemble(fastmlp_team *team, int n)
+{
+    PyThread_acquire_lock(pool_lock, WAIT_LOCK);
+    team->members[0] = take(&free_places);
+    for (team->n = 1; team->n < n && free_threads; team->n++)
+        team->members[team->n] = take(&free_threads);
+    PyThread_release_lock(pool_lock);
+    if (!team->members[0])
+        team->members[0] = new_member();
+    for (; team->n < n && team->members[0]; team->n++) {
+        team->members[team->n] = new_thread();
+        if (!team->members[team->n])
+            break;
+    }
+}
+
+/* Give all back. The next team finds the same threads under the same numbers, and in their caches
+   what they have worked on. */
+static void dismiss(fastmlp_team *team, int n)
+{
+    PyThread_acquire_lock(pool_lock, WAIT_LOCK);
+    while (--n > 0)
+        give(&free_threads, team->members[n]);
+    if (team->members[0])
+        give(&free_places, team->members[0]);
+    PyThread_release_lock(pool_lock);
+}
+
+void fastmlp_run(fastmlp_work work, void *what, int n)
+{
+    fastmlp_team team;
+    int n_called, i;
+    team.n = 1;
+    if (n <= 1) {
+        work(what, &team, 0);
+        return;
+    }
+    assemble(&team, n < FASTMLP_MOST_MEMBERS ? n : FASTMLP_MOST_MEMBERS);
+    team.n_arrived = team.n_barriers = team.n_ended = 0;
+    for (i = 1; i < team.n; i++) {
+        fastmlp_member *member = team.members[i];
+        member->team = &team;
+        member->work = work;
+        member->what = what;
+        member->me = i;
+        exchange(&member->state, CALLED);
+        wake(member);
+    }
+    work(what, &team, 0);
+    n_called = team.n - 1;
+    for (i = 1; i < team.n; i++)
+        n_called -= replace(&team.members[i]->state, CALLED, IDLE);
+    if (n_called > 0)
+        WAIT_UNTIL(team.members[0], load(&team.n_ended) == n_called);
+    dismiss(&team, team.n);
+}
+
+void fastmlp_wait_for_all(fastmlp_team *team, int me)
+{
+    int n_barriers;
+    if (team->n == 1)
+        return;
+    n_barriers = load(&team->n_barriers);
+    if (add(&team->n_arrived, 1) == team->n - 1) {
+        exchange(&team->n_arrived, 0);
+        add(&team->n_barriers, 1);
+        wake_all(team, me);
+    } else
+        WAIT_UNTIL(team->members[me], load(&team->n_barriers) != n_barriers);
+}
+
+ptrdiff_t fastmlp_next(ptrdiff_t *counter) { return add_size(counter, 1); }
+
+void fastmlp_done(fastmlp_team *team, ptrdiff_t *counter, ptrdiff_t n)
+{
+    if (add_size(counter, 1) + 1 == n && team->n > 1)
+        wake_all(team, -1);
+}
+
+void fastmlp_wait_for(fastmlp_team *team, int me, const ptrdiff_t *counter, ptrdiff_t n)
+{
+    WAIT_UNTIL(team->members[me], load_size(counter) >= n);
+}
