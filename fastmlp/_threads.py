@@ -14,9 +14,11 @@ from fastmlp._guard import Guard
 # the other has in its cache, costs more than it saves.
 LEAST_FLOPS_THAT_PAY = 4e6
 
-# Of a step of training, which comes again and again: with less arithmetic than this for each
-# thread, others never pay; with more they are tried out. `small` in bench/ has 1.4e6.
-LEAST_FLOPS_WORTH_A_TRIAL = 3e5
+# Of a step of training, which comes again and again: with less arithmetic than the first for each
+# thread, others never pay; with more than the second they always do, also beside programs that keep
+# all CPUs busy (bench/busy.py); and between them it is tried out, for so long, and again after a
+# while. `small` in bench/ has 1.4e6, `default` 9e7.
+LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
 SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, 0.3
 
 # More threads than this, unless there are more CPUs, are never started.
@@ -114,8 +116,10 @@ def candidates_for(flops, n_blocks, n_threads=None):
     """
     if n_threads is not None:
         return (threads_for(flops, n_blocks, n_threads),)
-    most = min(_our_share(), n_blocks, int(flops / LEAST_FLOPS_WORTH_A_TRIAL))
-    numbers = [max(1, most)]
+    most = min(_our_share(), n_blocks)
+    if flops >= most * FLOPS_WITHOUT_DOUBT:
+        return (max(1, most),)
+    numbers = [max(1, min(most, int(flops / LEAST_FLOPS_WORTH_A_TRIAL)))]
     while numbers[-1] > 1:
         numbers.append(numbers[-1] // 2)
     return tuple(numbers)

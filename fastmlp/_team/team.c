@@ -56,6 +56,8 @@ enum { IDLE, CALLED, AT_WORK };
 struct fastmlp_member {
     int sleeps;              /* 1 from before it sleeps until somebody wakes it */
     int state;               /* of a thread */
+    int patience;            /* for how many pauses it spins before it sleeps */
+    unsigned n_waits;
     PyThread_type_lock bell; /* held but when it rings */
     fastmlp_member *next;    /* in the pool */
     fastmlp_team *team;
@@ -69,8 +71,17 @@ struct fastmlp_member {
 static PyThread_type_lock pool_lock;
 static fastmlp_member *free_threads, *free_places;
 
-static int n_pauses = -1; /* in a spin; -1 as long as nobody has measured them */
-static double patience = 20;
+/* The longest spin, in microseconds and in pauses; -1 as long as nobody has measured these. With 10 us
+   `small` in bench/ takes twice as long on two threads. */
+static double most_patience = 100;
+static int most_pauses = -1;
+
+static double now(void) /* in microseconds */
+{
+    struct timespec time;
+    timespec_get(&time, TIME_UTC);
+    return 1e6 * (double)time.tv_sec + 1e-3 * (double)time.tv_nsec;
+}
 
 /* How many pauses make so many microseconds: it differs tenfold between CPUs. */
 static int pauses_in(double microseconds)
@@ -78,13 +89,10 @@ static int pauses_in(double microseconds)
     enum { ROUNDS = 8, PAUSES = 64 };
     double least = 1e9;
     for (int round = 0; round < ROUNDS; round++) {
-        struct timespec from, to;
-        double taken;
-        timespec_get(&from, TIME_UTC);
+        double taken = now();
         for (int i = 0; i < PAUSES; i++)
             pause_a_little();
-        timespec_get(&to, TIME_UTC);
-        taken = 1e6 * (double)(to.tv_sec - from.tv_sec) + 1e-3 * (double)(to.tv_nsec - from.tv_nsec);
+        taken = now() - taken;
         if (taken > 0 && taken < least)
             least = taken;
     }
@@ -93,15 +101,33 @@ static int pauses_in(double microseconds)
 
 void fastmlp_set_patience(double microseconds)
 {
-    patience = microseconds;
-    n_pauses = -1;
+    most_patience = microseconds;
+    most_pauses = -1;
 }
 
-static int spins(void)
+static int longest_spin(void)
 {
-    if (n_pauses < 0)
-        n_pauses = patience > 0 ? pauses_in(patience) : 0;
-    return n_pauses;
+    if (most_pauses < 0)
+        most_pauses = most_patience > 0 ? pauses_in(most_patience) : 0;
+    return most_pauses;
+}
+
+/* Who had to wait long has waited for a thread without a CPU, and spins less the next time. Where it
+   slept for a short time only, waking up was most of it, and it spins for as long as it may; so it
+   does every few times, to see whether the CPUs are free again. */
+#define LONG_WAIT 300 /* microseconds; waking up takes 20 to 60 */
+#define TRIES_EVERY 16
+
+static int spin_of(fastmlp_member *member)
+{
+    if (++member->n_waits % TRIES_EVERY == 0)
+        member->patience = longest_spin();
+    return member->patience;
+}
+
+static void learn(fastmlp_member *member, double slept)
+{
+    member->patience = slept > LONG_WAIT ? member->patience / 8 : longest_spin();
 }
 
 static void wake(fastmlp_member *member)
@@ -126,15 +152,18 @@ static void stay_awake(fastmlp_member *member)
 /* Wait until a condition holds, which its maker follows by `wake`. */
 #define WAIT_UNTIL(member, condition)                                                              \
     do {                                                                                           \
-        int i = spins();                                                                           \
-        while (!(condition) && i-- > 0)                                                            \
+        for (int i = spin_of(member); !(condition) && i > 0; i--)                                  \
             pause_a_little();                                                                      \
-        while (!(condition)) {                                                                     \
-            exchange(&(member)->sleeps, 1);                                                        \
-            if (condition)                                                                         \
-                stay_awake(member);                                                                \
-            else                                                                                   \
-                sleep_until_woken(member);                                                         \
+        if (!(condition)) {                                                                        \
+            const double began = now();                                                            \
+            while (!(condition)) {                                                                 \
+                exchange(&(member)->sleeps, 1);                                                    \
+                if (condition)                                                                     \
+                    stay_awake(member);                                                            \
+                else                                                                               \
+                    sleep_until_woken(member);                                                     \
+            }                                                                                      \
+            learn(member, now() - began);                                                          \
         }                                                                                          \
     } while (0)
 
@@ -173,6 +202,7 @@ static fastmlp_member *new_member(void)
         return NULL;
     }
     PyThread_acquire_lock(member->bell, WAIT_LOCK);
+    member->patience = longest_spin();
     return member;
 }
 
