@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import threading
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import closing, contextmanager
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -83,12 +85,16 @@ WITH_AN_END = ("cosine", "one_cycle")
 
 LARGEST_AUTO_BATCH = 200
 
-# What a fit sets.
-FITTED = (
-    "_network", "_descent", "_history", "_target_kind", "_feature_sizes", "classes_", "history_",
-    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_",
-    "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
+# What a fit sets: what predictions need, and every new network brings; and what is of training.
+OF_NETWORK = (
+    "_network", "_target_kind", "classes_", "n_layers_", "n_outputs_", "out_activation_",
+    "n_features_in_", "feature_names_in_",
 )  # fmt: skip
+OF_TRAINING = (
+    "_descent", "_history", "_feature_sizes", "history_", "loss_", "loss_curve_", "best_loss_",
+    "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+)  # fmt: skip
+FITTED = OF_NETWORK + OF_TRAINING
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
@@ -97,6 +103,13 @@ ROWS_TO_LOOK_AT = 1_000
 
 class NoPartialFit(AttributeError, ValueError):
     """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
+
+
+class InTraining(NamedTuple):
+    """On an estimator while it is fitted: the thread that does so, and what all others see."""
+
+    thread: int
+    published: dict
 
 
 class _of_mini_batches:
@@ -119,6 +132,16 @@ class _of_mini_batches:
                 "validation rows"
             )
         return self._method.__get__(estimator, owner)
+
+
+def _of_one_moment(method):
+    """A method that reads the estimator whole, though another thread fit it meanwhile."""
+
+    @functools.wraps(method)
+    def of_one_moment(self, *args, **kwargs):
+        return method(self._as_published(), *args, **kwargs)
+
+    return of_one_moment
 
 
 class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
@@ -205,10 +228,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         >>> max(classifier.history_['val_score']) == classifier.best_validation_score_
         True
         """
-        with self._unchanged_on_error():
+        with self._aside():
             goes_on = self.warm_start and self.__sklearn_is_fitted__()
             if not goes_on:
-                self._forget()
+                self._forget(OF_TRAINING)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, goes_on=goes_on)
 
@@ -232,6 +255,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if goes_on:
             self._check_structure(layer_sizes, dtype)
+            self._network = self._network._twin()  # others go on to predict by that one
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
@@ -398,8 +422,9 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _descent_for(self, network, random_state, *, keep_state):
         settings = settings_of_descent(self, network.n_layers - 1)
         descent = getattr(self, "_descent", None) if keep_state else None
-        if descent is not None and not descent.goes_on_with(self.solver, settings):
-            descent = None
+        if descent is not None:
+            goes_on = descent.goes_on_with(self.solver, settings)
+            descent = descent.copy_for(network) if goes_on else None
         is_random = self.input_noise > 0 or any(settings["dropout"])
         seed = 0 if descent is None else descent.seed
         if is_random and seed == 0:
@@ -424,30 +449,52 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.best_validation_score_ = history.best_validation_score if by_score else None
 
     @contextmanager
-    def _unchanged_on_error(self):
-        """Whatever is raised inside, the estimator is as it was before."""
-        attributes = vars(self).copy()
-        changed_in_place = [
-            (part, part.snapshot())
-            for name in ("_network", "_descent", "_history")
-            if (part := attributes.get(name)) is not None
-        ]
+    def _aside(self):
+        """Work on the estimator while other threads see it as it was; an error takes all back."""
+        before = vars(self)
+        if "_in_training" in before:
+            raise RuntimeError(
+                f"this {type(self).__name__} is being fitted: fit, partial_fit and initialize must "
+                "not be called before that has ended, as by a callback or another thread (a "
+                "callback may fit a clone)"
+            )
+        history = before.get("_history")
+        n_known = history.snapshot() if history is not None else None
         try:
+            self.__dict__ = before | {"_in_training": InTraining(threading.get_ident(), before)}
             yield
+            del self._in_training  # from here on everybody sees what is new
         except BaseException:
             # scikit-learn ends its callbacks by these, after us
             for name in ("_callback_fit_ctx", "_skl_callbacks_to_teardown"):
                 if name in vars(self):
-                    attributes[name] = vars(self)[name]
-            vars(self).clear()
-            vars(self).update(attributes)
-            for part, snapshot in changed_in_place:
-                part.restore(snapshot)
+                    before[name] = vars(self)[name]
+            self.__dict__ = before
+            if history is not None:
+                history.restore(n_known)
             raise
 
-    def _forget(self):
-        """Remove all that an earlier fit has left behind."""
-        for name in FITTED:
+    def _as_published(self):
+        """The estimator of this moment, whole, whatever another thread makes of it meanwhile.
+
+        In the thread that fits it, and so in callbacks, it is the one in training.
+        """
+        attributes = self.__dict__
+        if "_in_training" in attributes:
+            training = attributes["_in_training"]
+            if training.thread != threading.get_ident():
+                attributes = training.published
+        whole = object.__new__(self.__class__)
+        whole.__dict__ = attributes
+        return whole
+
+    def __getstate__(self):
+        state = BaseEstimator.__getstate__(self._as_published())
+        return {name: state[name] for name in state if name != "_in_training"}
+
+    def _forget(self, names):
+        """Remove what an earlier fit has left behind."""
+        for name in names:
             vars(self).pop(name, None)
 
     # Checks --------------------------------------------------------------------------------------
@@ -542,7 +589,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     # What is there after a fit -------------------------------------------------------------------
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "_network")
+        return "_network" in vars(self._as_published())
 
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
@@ -565,6 +612,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
         return Features.of(trusted(X))
 
+    @_of_one_moment
     def activations(self, X, layer=None):
         """What every layer makes of X.
 
@@ -617,25 +665,25 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     @property
     def coefs_(self):
-        return self._fitted_network("coefs_").W
+        return self._as_published()._fitted_network("coefs_").W
 
     @coefs_.setter
     def coefs_(self, coefs):
-        network = self._fitted_network("coefs_")
+        network = self._as_published()._fitted_network("coefs_")
         network.params = self._pairs(coefs, network.b)
 
     @property
     def intercepts_(self):
-        return self._fitted_network("intercepts_").b
+        return self._as_published()._fitted_network("intercepts_").b
 
     @intercepts_.setter
     def intercepts_(self, intercepts):
-        network = self._fitted_network("intercepts_")
+        network = self._as_published()._fitted_network("intercepts_")
         network.params = self._pairs(network.W, intercepts)
 
     @property
     def norms_(self):
-        network = self._fitted_network("norms_")
+        network = self._as_published()._fitted_network("norms_")
         if not network.layer_norm:
             raise AttributeError("there are norms_ with layer_norm=True only")
         return network.norms
@@ -876,7 +924,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         >>> classifier.t_
         1797
         """
-        with self._unchanged_on_error():
+        with self._aside():
             if self.class_weight == "balanced":
                 raise ValueError(
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
@@ -919,12 +967,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
         >>> classifier.predict(np.array([[0, 1], [1, 1]]))
         array(['no', 'yes'], dtype='<U3')
         """
-        with self._unchanged_on_error():
-            self._forget()
+        with self._aside():
+            self._forget(FITTED)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)
 
+    @_of_one_moment
     def predict(self, X):
         """The most probable class of every row; for several labels an indicator matrix.
 
@@ -949,6 +998,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         decision = self._decide(self._output(X))
         return decision if self._target_kind == "multilabel" else self.classes_[decision]
 
+    @_of_one_moment
     def predict_proba(self, X):
         """The probability of every class; for several labels that of each of them.
 
@@ -1138,6 +1188,7 @@ class MLPRegressor(RegressorMixin, _MLP):
             ]
             return float(np.mean(scores))
 
+    @_of_one_moment
     def score(self, X, y, sample_weight=None):
         """R^2 of the predictions, or D^2 of the predicted quantiles, their mean if several.
 
@@ -1202,7 +1253,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> len(regressor.loss_curve_)
         3
         """
-        with self._unchanged_on_error():
+        with self._aside():
             return self._partial_fit(X, y, sample_weight)
 
     def initialize(self, n_features, n_outputs=1):
@@ -1237,11 +1288,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         """
         if not isinstance(n_outputs, Integral) or n_outputs < 1:
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
-        with self._unchanged_on_error():
-            self._forget()
+        with self._aside():
+            self._forget(FITTED)
             self.n_outputs_ = self._outputs_for(int(n_outputs))
             return self._initialize(n_features)
 
+    @_of_one_moment
     def predict(self, X):
         """The predicted numbers.
 

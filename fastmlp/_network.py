@@ -364,6 +364,9 @@ class Network:
         self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
         given = [np.ravel(value) for value in self._loss_params.values()]
         self._loss_numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
+        self._make_predictor()
+
+    def _make_predictor(self):
         room = (ROWS_IN_BLOCK * int(self._layers["a"][0]),)
         self._predictor = _core.Predictor(
             self._layers,
@@ -405,6 +408,15 @@ class Network:
             norms = np.linalg.norm(W.astype(float), axis=0)
             longer = norms > max_norm
             W[:, longer] *= (max_norm / norms[longer]).astype(W.dtype)
+
+    def _twin(self):
+        """The same network with parameters of its own, and the same tables."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin._flat = aligned_zeros(self._flat.shape, self.dtype)
+        twin._flat[...] = self._flat
+        twin._make_predictor()
+        return twin
 
     def _copy_as(self, dtype):
         """The same network in another arithmetic."""

@@ -267,12 +267,28 @@ class Descent:
 
     def __setstate__(self, state):
         vars(self).update(state)
-        for name in ("_state", "_own"):
-            unaligned = state[name]
-            aligned = aligned_zeros(unaligned.shape, unaligned.dtype)
-            aligned[...] = unaligned
-            setattr(self, name, aligned)
+        self._copy_arrays()
         self._forget_memory()
+
+    def copy_for(self, network):
+        """The same solver with a state of its own, at work on a copy of the network.
+
+        The memory of an epoch goes along. (An epoch that goes wrong may leave NaN in it.)
+        """
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.network = network
+        twin._copy_arrays()
+        self._forget_memory()
+        return twin
+
+    def _copy_arrays(self):
+        for name in ("_left", "_solver", "_regularizer"):
+            setattr(self, name, getattr(self, name).copy())
+        for name in ("_state", "_own"):
+            numbers = getattr(self, name)
+            setattr(self, name, aligned_zeros(numbers.shape, numbers.dtype))
+            getattr(self, name)[...] = numbers
 
     @property
     def schedule(self):
@@ -291,21 +307,6 @@ class Descent:
     @property
     def is_finite(self):
         return bool(np.isfinite(self._state).all() and np.isfinite(self._own).all())
-
-    def snapshot(self):
-        """All that an epoch changes here, copied."""
-        names = ("_settings", "_rate", "_n_epochs", "_n_bad_epochs")
-        return {name: getattr(self, name) for name in names}, [a.copy() for a in self._arrays()]
-
-    def _arrays(self):
-        return self._state, self._own, self._left, self._solver, self._regularizer
-
-    def restore(self, snapshot):
-        kept, arrays = snapshot
-        vars(self).update(kept)
-        for array, before in zip(self._arrays(), arrays, strict=True):
-            array[...] = before
-        self._forget_memory()  # where what went wrong may have left NaN in the padding
 
     def epoch(self, data, order, batch_size, deadline=np.inf):
         """One pass over the rows ``order``, or as far as the deadline lets it come.
