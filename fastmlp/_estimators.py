@@ -879,6 +879,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return decision[:, 0] if self._target_kind == "binary" else decision
 
     def _score_output(self, y, output, sample_weight):
+        if not np.isfinite(output).all():
+            return np.nan
         y = y.astype(int)
         return accuracy_score(
             y if self._target_kind == "multilabel" else y[:, 0],

@@ -88,11 +88,19 @@ def _check_parameter(name, given, view):
         raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
     if given.shape != view.shape:
         raise ValueError(f"{name} must have shape {view.shape}, got {given.shape}")
+    return _as_finite(name, given, view.dtype)
+
+
+def _as_finite(name, given, dtype):
+    """C-ordered, aligned and of the dtype; or an error that says what is not finite in it."""
     with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
-        given = given.astype(view.dtype)
+        array = np.require(given, dtype=dtype, requirements=["C", "A"])
+    if np.isfinite(array).all():
+        return array
+    what = "numbers too large for that: dtype='float64' holds larger ones"
     if not np.isfinite(given).all():
-        raise ValueError(f"{name} must be finite in {view.dtype.name}")
-    return given
+        what = "NaN" if np.isnan(given).any() else "infinity"
+    raise ValueError(f"{name} must be finite in {dtype.name}, but has {what}")
 
 
 class Workspace(NamedTuple):
@@ -213,6 +221,11 @@ TARGETS = {
     "tweedie": (lambda y: y >= 0, "not be negative"),
     "gamma": (lambda y: y >= np.finfo(y.dtype).tiny, "be positive (and a normal number)"),
 }
+
+
+def _norm(numbers):
+    """Not by BLAS, whose threads would wake up for it."""
+    return np.sqrt(np.float64(np.einsum("i,i->", numbers, numbers)))
 
 
 class Network:
@@ -783,6 +796,39 @@ class Network:
             )  # fmt: skip
         return out
 
+    def _is_finite_for(self, features):
+        """Whether the outputs for these rows are finite: by norms, or else by looking at them."""
+        largest = float(max(features.values.max(), -features.values.min()))
+        most_in_row = self.layer_sizes[0]
+        if features.is_sparse:  # a column may be there twice
+            most_in_row = int(np.diff(features.indptr).max())
+        with np.errstate(over="ignore", invalid="ignore"):
+            bound = self._largest_number(most_in_row * largest)
+        if bound < np.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
+            return True
+        output = self._output(features)  # None if the rows are not finite
+        return output is not None and bool(
+            np.isfinite(self._flat).all() & np.isfinite(output).all()
+        )
+
+    def _largest_number(self, size):
+        """A bound of z and a in all layers, for inputs of this norm; NaN or infinite if unknown.
+
+        By |z| <= |W, b| |(a, 1)|, Frobenius's norm; no activation makes more of it than below.
+        """
+        largest = size
+        for layer, norms in zip(self._layers[1:], self.norms, strict=True):
+            root = np.sqrt(float(layer["n_out"]))
+            numbers = self._flat[int(layer["W"]) : int(layer["b"]) + int(layer["stride"])]
+            z = _norm(numbers) * np.hypot(size, 1.0)
+            largest = np.maximum(largest, z)
+            if norms is not None:
+                gain, shift = norms
+                z = root * _norm(gain) + _norm(shift)
+            size = 1.06 * z + 2 * root + self.residual * size
+            largest = np.maximum(largest, size)
+        return largest
+
     def _activations(self, features, layers):
         """a^l of some layers of weights, for all rows."""
         work = self._workspace_for_pass(features.n_rows)
@@ -843,14 +889,7 @@ class Network:
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
         if array.ndim != 2 or array.shape[1] != n_columns or len(array) == 0:
             raise ValueError(f"{name} must have shape (n_rows, {n_columns}), got {array.shape}")
-        with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
-            array = np.require(array, dtype=self.dtype, requirements=["C", "A"])
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"{name} must be finite in {self.dtype.name}: it has NaN, infinity or numbers too "
-                "large for that"
-            )
-        return array
+        return _as_finite(name, array, self.dtype)
 
     def _check_data(self, X, y, sample_weight):
         X = self._check_X(X)

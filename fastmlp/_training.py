@@ -94,9 +94,12 @@ class History:
                 self.validation_scores.append(epoch.val_score)
 
     def judge(self, value, best, tol, *, larger_is_better):
-        """Count the epochs since ``value`` last got better than ``best`` by ``tol``."""
-        worse = value < best + tol if larger_is_better else value > best - tol
-        self.n_bad_epochs = self.n_bad_epochs + 1 if worse else 0
+        """Count the epochs since ``value`` last got better than ``best`` by ``tol``.
+
+        NaN is never better.
+        """
+        better = value >= best + tol if larger_is_better else value <= best - tol
+        self.n_bad_epochs = 0 if better else self.n_bad_epochs + 1
 
     def _lists(self):
         curves = {"loss_curve": self.loss_curve, "validation_scores": self.validation_scores}
@@ -120,14 +123,17 @@ def _unknown(like):
 
 
 class Divergence(ValueError):
-    """The loss or the weights have stopped being finite."""
+    """The loss, the weights or the outputs have stopped being finite."""
 
-    def __init__(self, when, remedy="A lower learning_rate_init"):
+    def __init__(self, when, dtype, remedy="A lower learning_rate_init"):
+        range_of_float32 = ""
+        if dtype == np.float32:
+            range_of_float32 = " dtype='float64' holds numbers beyond 3e38, where float32 ends."
         super().__init__(
             "Solver produced non-finite parameter weights. The input data may contain large "
             f"values and need to be preprocessed. ({when}. {remedy}, scaled features (by "
             "sklearn.preprocessing.StandardScaler for instance), clipping of outliers and, in "
-            "regression, scaled targets usually help.)"
+            f"regression, scaled targets usually help.{range_of_float32})"
         )
 
 
@@ -452,7 +458,8 @@ def train_epochs(
                 loss, n_seen = descent.epoch(data, order, batch_size, watch.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:
-                    raise Divergence(f"The loss was {loss} in epoch {history.n_epochs + 1}")
+                    when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
+                    raise Divergence(when, descent.network.dtype)
                 history.n_rows_seen += n_seen
                 rate = descent.learning_rate
                 is_over = watch.end_epoch(
@@ -480,8 +487,9 @@ def train_epochs(
     if history.best_params is not None:
         descent.network.restore(history.best_params)
     elif not descent.is_finite:
-        raise Divergence("The gradient or its square has overflowed in the solver")
-    _check_finite(descent.network)
+        when = "The gradient or its square has overflowed in the solver"
+        raise Divergence(when, descent.network.dtype)
+    _check_finite(descent.network, data)
     return is_over
 
 
@@ -516,9 +524,10 @@ def _at_plateau(descent, history, stopping, say):
     return False
 
 
-def _check_finite(network):
-    if not np.isfinite(network._flat).all():
-        raise Divergence("The weights after the last step are not finite")
+def _check_finite(network, data):
+    if not network._is_finite_for(data.features):
+        when = "The weights after the last step, or the outputs that they lead to, are not finite"
+        raise Divergence(when, network.dtype)
 
 
 class Minimum(NamedTuple):
@@ -546,7 +555,8 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         network._flat[...] = params
         loss = network._full_gradient(data, gradient, alpha)
         if not np.isfinite(loss):
-            raise Divergence(f"The loss was {loss} after iteration {best.n_iter}", "A larger alpha")
+            when = f"The loss was {loss} after iteration {best.n_iter}"
+            raise Divergence(when, network.dtype, "A larger alpha")
         return loss, gradient.astype(np.float64)
 
     def after_iteration(intermediate_result):
@@ -578,5 +588,5 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     network._flat[...] = accepted
-    _check_finite(network)
+    _check_finite(network, data)
     return best

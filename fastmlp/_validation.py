@@ -65,7 +65,9 @@ def by_scorer(estimator, data, rows, X, y, sample_weight):
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
 
     def validate():
-        _, loss = estimator._network._evaluate(data, rows)
+        output, loss = estimator._network._evaluate(data, rows)
+        if not np.isfinite(output).all():  # of which a scorer might make a class
+            return loss, np.nan
         return loss, scorer(estimator, X, y, **weight)
 
     return validate

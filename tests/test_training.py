@@ -18,7 +18,7 @@ from fastmlp import MLPClassifier, MLPRegressor, _core
 from fastmlp._core import SOLVERS
 from fastmlp._data import Data, Features
 from fastmlp._threads import blas_libraries
-from fastmlp._training import Descent
+from fastmlp._training import Descent, History
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -189,6 +189,57 @@ def test_divergence_stops_and_leaves_the_estimator(solver):
     assert (regressor.predict(X) == unchanged).all()
     regressor.set_params(max_iter=3, learning_rate_init=1e-3)
     assert pickle.dumps(regressor) == before
+
+
+STEPS_TOO_LONG = {
+    "last epoch": dict(max_iter=1),
+    "every epoch, with early stopping": dict(max_iter=3, early_stopping=True),
+    "with a scorer": dict(max_iter=3, early_stopping=True, scoring="accuracy"),
+    "averaging": dict(max_iter=1, averaging=0.5),
+    "warm start": dict(max_iter=1, warm_start=True),
+    "partial_fit": dict(max_iter=1),
+}
+
+
+@ignore_convergence
+@pytest.mark.parametrize("case", STEPS_TOO_LONG)
+@pytest.mark.parametrize("kind", ["multiclass", "squared_error"])
+def test_finite_weights_that_predict_nan_are_divergence(kind, case):
+    X, y, _ = make_task(kind)
+    model = MLPRegressor if kind == "squared_error" else MLPClassifier
+    model = model(random_state=0, dtype="float32", **STEPS_TOO_LONG[case])
+    if kind == "squared_error" and model.scoring:
+        model.set_params(scoring="neg_mean_squared_error")
+    if case in ("warm start", "partial_fit"):
+        model.fit(X, y)
+    before = pickle.dumps(vars(model).get("_network"))
+    scores = []
+    model.set_params(learning_rate_init=1e30, callbacks=lambda e, s: scores.append(s.val_score))
+    method = model.partial_fit if case == "partial_fit" else model.fit
+    with pytest.raises(ValueError, match=r"non-finite.*dtype='float64'"):
+        method(X, y)
+    assert pickle.dumps(vars(model).get("_network")) == before
+    if model.early_stopping:
+        assert np.isnan(scores[0])
+
+
+@ignore_convergence
+def test_a_score_of_nan_loses_against_any_number():
+    X, y, _ = make_task("multiclass")
+
+    def too_far(estimator, state):
+        if state.epoch == 2:
+            estimator.coefs_ = [np.full_like(W, 1e30) for W in estimator.coefs_]
+
+    model = MLPClassifier(early_stopping=True, max_iter=9, callbacks=too_far, random_state=0)
+    with pytest.warns(RuntimeWarning, match="Training has diverged"):
+        model.fit(X, y)
+    assert np.isnan(model.validation_scores_[-1])
+    assert np.isfinite(model.best_validation_score_)
+    assert np.isfinite(model.predict_proba(X)).all()
+    history = History()
+    history.judge(np.nan, -1.0, 0.0, larger_is_better=True)
+    assert history.n_bad_epochs == 1
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
