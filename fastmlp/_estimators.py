@@ -259,7 +259,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
-        data = self._network_data(rows, encoded, weight)
+        names = self._names_of_weight(sample_weight)
+        data = self._network_data(rows, encoded, weight, names)
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
@@ -304,7 +305,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _validate_weight(self, sample_weight, X):
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        with np.errstate(over="ignore"):  # what is then infinite is an error
+            return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
 
     def _whole_weight(self, sample_weight, X, y):
         """What every row counts: its own weight times that of its class."""
@@ -312,13 +314,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         class_weight = self._class_weight_of_rows(y)
         if class_weight is None:
             return weight
-        return class_weight if weight is None else weight * class_weight
+        with np.errstate(over="ignore"):
+            return class_weight if weight is None else weight * class_weight
 
-    def _network_data(self, X, encoded_y, sample_weight):
+    def _names_of_weight(self, sample_weight):
+        """What an error calls the whole weight."""
+        given = {"sample_weight": sample_weight, "class_weight": vars(self).get("class_weight")}
+        names = [name for name, value in given.items() if value is not None]
+        return " times ".join(names) or "sample_weight"
+
+    def _network_data(self, X, encoded_y, weight, name_of_weight):
         return Data(
             Features.of(X),
             self._network._check_y(encoded_y, X.shape[0]),
-            self._network._check_sample_weight(sample_weight, X.shape[0]),
+            self._network._check_sample_weight(weight, X.shape[0], name_of_weight),
         )
 
     def _build(self, layer_sizes, dtype, random_state):
@@ -411,7 +420,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         try:
             X, y = self._validate_rows(X_val, y_val, self._network.dtype, reset=False)
             weight = self._validate_weight(weight_val, X)
-            data = self._network_data(X, self._encode_validation_targets(y), weight)
+            encoded = self._encode_validation_targets(y)
+            data = self._network_data(X, encoded, weight, "sample_weight_val")
         except (ValueError, TypeError) as error:
             raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
         rows = np.arange(data.n_rows)
@@ -584,7 +594,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
             twin._build(sizes, "float64", check_random_state(twin.random_state))
         weight = twin._whole_weight(sample_weight, rows, targets)
-        return twin._network, twin._network_data(rows, encoded, weight)
+        names = twin._names_of_weight(sample_weight)
+        return twin._network, twin._network_data(rows, encoded, weight, names)
 
     # What is there after a fit -------------------------------------------------------------------
 
@@ -1180,7 +1191,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         if not np.isfinite(output).all():
             return np.nan
         quantiles = self._network.loss_params.get("quantiles")
-        with np.errstate(over="ignore"):  # just before it diverges
+        with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
             if not quantiles:
                 return r2_score(y, output, sample_weight=sample_weight)
             columns = output.T if len(quantiles) > 1 else [output]

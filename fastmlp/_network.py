@@ -926,20 +926,20 @@ class Network:
                 raise ValueError(f"y must {what} for {self.loss!r}")
         return y
 
-    def _check_sample_weight(self, sample_weight, n_rows):
+    def _check_sample_weight(self, sample_weight, n_rows, name="sample_weight"):
         if sample_weight is None:
             return np.ones(n_rows, dtype=self.dtype)
         weight = np.asarray(sample_weight)
         if weight.shape != (n_rows,):
-            raise ValueError(f"sample_weight must have shape ({n_rows},), got {weight.shape}")
-        weight = self._as_matrix(weight[:, np.newaxis], "sample_weight", 1)[:, 0]
+            raise ValueError(f"{name} must have shape ({n_rows},), got {weight.shape}")
+        weight = self._as_matrix(weight[:, np.newaxis], name, 1)[:, 0]
         if not (weight >= 0).all():
-            raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
+            raise ValueError(f"{name} must not be negative, got {weight.min()}")
         with np.errstate(over="ignore"):
             total = weight.sum(dtype=np.float64)
         if not 1e-300 < total < np.inf:
             raise ValueError(
-                "sample_weight must not be zero throughout, and must have a finite sum: it is "
+                f"{name} must not be zero throughout, and must have a finite sum: it is "
                 f"{total} in {self.dtype.name}"
             )
         return weight

@@ -248,7 +248,7 @@ class Descent:
         if settings["learning_rate"] != self._settings.get("learning_rate"):
             self._rate = settings["learning_rate"]
         # An epsilon that rounds to 0 would divide 0 by 0 where a gradient has always been 0.
-        smallest = np.finfo(self.network.dtype).tiny
+        smallest = float(np.finfo(self.network.dtype).tiny)
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
         in_memory = ("dropout", "input_noise", "clip_norm")
         if any(settings[name] != self._settings.get(name) for name in in_memory):
@@ -549,6 +549,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     accepted = network._flat.astype(np.float64)
     best = Minimum(np.inf, 0, None)
     was_stopped = False
+    raised = None
     began = watch.begin_epoch()
 
     def loss_and_gradient(params):
@@ -560,17 +561,20 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         return loss, gradient.astype(np.float64)
 
     def after_iteration(intermediate_result):
-        nonlocal accepted, best, began, was_stopped
+        nonlocal accepted, best, began, was_stopped, raised
         accepted = intermediate_result.x.copy()
         best = Minimum(float(intermediate_result.fun), best.n_iter + 1, None)
         network._flat[...] = accepted
-        was_stopped = watch.end_epoch(
-            history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
-            learning_rate=None,
-        )  # fmt: skip
-        if was_stopped:
-            raise StopIteration  # which SciPy takes for a request to end
-        began = watch.begin_epoch()
+        try:
+            was_stopped = watch.end_epoch(
+                history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
+                learning_rate=None,
+            )  # fmt: skip
+            began = None if was_stopped else watch.begin_epoch()
+        except StopIteration as error:  # a callback's, which SciPy would take for a request to end
+            raised = error
+        if was_stopped or raised:
+            raise StopIteration
 
     try:
         with core_in_use, blas_in_one_thread:  # SciPy's own vectors are short
@@ -582,6 +586,8 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
                 callback=after_iteration,
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
+        if raised:
+            raise raised
         accepted = result.x
         failure = None if result.success or was_stopped else str(result.message)
         best = Minimum(float(result.fun), min(result.nit, max_iter), failure)

@@ -41,9 +41,15 @@ def set_aside(estimator, X, y, data, random_state):
             "The validation set is too small. Increase 'validation_fraction' "
             f"(now {estimator.validation_fraction}) or the size of your dataset."
         )
+    for some, what in ((rows, "that early_stopping sets aside"), (order, "that are left")):
+        if not data.sample_weight[some].any():
+            raise ValueError(
+                f"sample_weight (times class_weight) must not be 0 for all {len(some)} rows "
+                f"{what}: give other weights, another validation_fraction, or X_val and y_val"
+            )
     if estimator.scoring is None:
         return order, by_output(estimator, data, rows)
-    weight = data.sample_weight[rows]
+    weight = data.sample_weight[rows].astype(np.float64)
     if (weight == 1).all():  # a scorer need not take weights where there are none
         weight = None
     return order, by_scorer(estimator, data, rows, _safe_indexing(X, rows), y[rows], weight)
@@ -51,10 +57,12 @@ def set_aside(estimator, X, y, data, random_state):
 
 def by_output(estimator, data, rows):
     """() -> (loss, score) of some rows of the data; the score is the estimator's own."""
+    y = data.y[rows]
+    weight = data.sample_weight[rows].astype(np.float64)  # sums of large ones are finite
 
     def validate():
         output, loss = estimator._network._evaluate(data, rows)
-        return loss, estimator._score_output(data.y[rows], output, data.sample_weight[rows])
+        return loss, estimator._score_output(y, output, weight)
 
     return validate
 

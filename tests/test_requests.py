@@ -4,6 +4,7 @@ import _thread
 import builtins
 import io
 import pickle
+import re
 import sys
 import threading
 import time
@@ -58,6 +59,23 @@ def test_class_weight_of_labels():
     weights = [{0: 1, 1: 3}, {0: 1, 1: 1}]
     classifier = MLPClassifier(class_weight=weights, max_iter=3).fit(X, labels)
     assert classifier.predict(X).shape == labels.shape
+
+
+@pytest.mark.parametrize(
+    ("w", "class_weight", "dtype", "message"),
+    [
+        (1e200, {0: 1e308, 1: 1, 2: 1}, "float64", "sample_weight times class_weight must be fin"),
+        (1e30, {0: 1e30, 1: 1, 2: 1}, "float32", "sample_weight times class_weight must be finite"),
+        (None, {0: 1e300, 1: 1, 2: 1}, "float32", "^class_weight must be finite in float32, but"),
+        (None, {0: 0, 1: 0, 2: 0}, "float32", "^class_weight must not be zero throughout"),
+        (None, {0: -1, 1: 1, 2: 1}, "float32", "^class_weight must not be negative"),
+        (1e300, None, "float32", "sample_weight contains infinity or a value too large"),
+    ],
+)
+def test_errors_name_the_weight(w, class_weight, dtype, message):
+    classifier = MLPClassifier(class_weight=class_weight, dtype=dtype)
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(X, Y, None if w is None else np.full(150, w))
 
 
 def test_bad_class_weight():
@@ -152,6 +170,34 @@ def test_bad_validation_rows(validation, message):
     assert pickle.dumps(classifier) == before
 
 
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_rows_set_aside_that_count_nothing(model):
+    found = set()
+    for i in range(30):  # this row alone counts, be it set aside or not
+        with pytest.raises(ValueError, match=r"sample_weight.*must not be 0 for all") as error:
+            model(early_stopping=True, random_state=0).fit(X, Y, np.arange(150) == i)
+        found.add(
+            re.search(r"15 rows that early_stopping sets aside|135 rows", str(error.value))[0]
+        )
+    assert len(found) == 2
+    with pytest.raises(ValueError, match=r"sample_weight_val.*at least one non-zero"):
+        model().fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.zeros(150))
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("size", [1e38, 1e-30])
+def test_a_score_of_large_weights_is_that_of_ones(model, size):
+    w = np.full(150, size)
+    # alpha is divided by the weights
+    settings = dict(early_stopping=True, max_iter=3, alpha=0.0, random_state=0)
+    for own in ({}, dict(X_val=X, y_val=Y)):
+        plain = model(**settings).fit(X, Y, **own)
+        if own:
+            own["sample_weight_val"] = w
+        weighted = model(**settings).fit(X, Y, w, **own)
+        np.testing.assert_allclose(weighted.validation_scores_, plain.validation_scores_, rtol=1e-4)
+
+
 def test_history_goes_on_with_warm_start_and_partial_fit():
     regressor = MLPRegressor(max_iter=3, warm_start=True).fit(X, NUMBERS)
     regressor.fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
@@ -199,6 +245,20 @@ def test_an_error_in_a_callback_leaves_the_estimator():
     before = pickle.dumps(vars(regressor)["_network"])
     with pytest.raises(RuntimeError, match="enough"):
         regressor.set_params(callbacks=fail).fit(X, NUMBERS)
+    assert pickle.dumps(vars(regressor)["_network"]) == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("where", ["callback", "scorer"])
+def test_a_stop_iteration_is_an_error_like_others(solver, where):
+    def fail(*_):
+        raise StopIteration("a bug")
+
+    fails = {"callbacks": fail} if where == "callback" else {"scoring": fail}
+    regressor = MLPRegressor(solver=solver, max_iter=3, random_state=0).fit(X, NUMBERS)
+    before = pickle.dumps(vars(regressor)["_network"])
+    with pytest.raises(StopIteration, match="a bug"):
+        regressor.set_params(**fails).fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
     assert pickle.dumps(vars(regressor)["_network"]) == before
 
 
