@@ -20,7 +20,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, d2_pinball_score, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, d2_tweedie_score, r2_score
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -30,7 +30,12 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._data import Data, Features, trusted
@@ -79,6 +84,9 @@ LOSSES_OF_CLASSIFIER = {
 LOSSES_OF_REGRESSOR = {
     "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
 }  # fmt: skip
+
+# Scored by the deviance; the output begins at the mean of y, whatever its unit.
+OF_DEVIANCE = ("gamma", "tweedie")
 
 # Schedules that are meant to be over at max_iter: no sign that there was no convergence.
 WITH_AN_END = ("cosine", "one_cycle")
@@ -275,6 +283,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
+            if self.loss in OF_DEVIANCE and not goes_on:
+                self._network._begin_at_mean(data, order)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
                 penalties = self.alpha / batch_size, self.l1 / batch_size
@@ -1073,6 +1083,19 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return tags
 
 
+def d2_of_deviance(y, predicted, power, sample_weight):
+    """The share of Tweedie's deviance that is explained; 0 where y is constant, as R^2."""
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    check_consistent_length(y, predicted, weight)
+    y, predicted, weight = (
+        np.asarray(numbers, np.float64)[weight > 0] for numbers in (y, predicted, weight)
+    )
+    if len(y) > 1 and (y == y[0]).all():
+        return 0.0
+    predicted = np.maximum(predicted, np.finfo(np.float64).tiny)  # exp may round to 0
+    return d2_tweedie_score(y, predicted, power=power, sample_weight=weight)
+
+
 class MLPRegressor(RegressorMixin, _MLP):
     __doc__ = f"""A multilayer perceptron for regression.
 
@@ -1087,7 +1110,9 @@ class MLPRegressor(RegressorMixin, _MLP):
         where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
         one y: ``predict`` then gives a column for each, and they do not cross); or half the
         deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
-        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles D^2.
+        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles, 'gamma' and
+        'tweedie' D^2, scikit-learn's `d2_pinball_score` and `d2_tweedie_score`. 'gamma' and
+        'tweedie' begin at the mean of y: the last biases are its logarithm.
     {PARAMETERS}
 
     Attributes
@@ -1190,10 +1215,16 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _score_output(self, y, output, sample_weight):
         if not np.isfinite(output).all():
             return np.nan
-        quantiles = self._network.loss_params.get("quantiles")
+        options = self._network.loss_params
         with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
-            if not quantiles:
+            if self._network.loss in OF_DEVIANCE:
+                power = options.get("power", 2)
+                columns = zip(y.T if y.ndim > 1 else [y], output.T, strict=True)
+                scores = [d2_of_deviance(*pair, power, sample_weight) for pair in columns]
+                return float(np.mean(scores))
+            if "quantiles" not in options:
                 return r2_score(y, output, sample_weight=sample_weight)
+            quantiles = options["quantiles"]
             columns = output.T if len(quantiles) > 1 else [output]
             scores = [
                 d2_pinball_score(y, column, alpha=quantile, sample_weight=sample_weight)
@@ -1203,7 +1234,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     @_of_one_moment
     def score(self, X, y, sample_weight=None):
-        """R^2 of the predictions, or D^2 of the predicted quantiles, their mean if several.
+        """R^2 of the predictions; for 'quantile', 'gamma' and 'tweedie' D^2, the mean if several.
 
         Parameters
         ----------
@@ -1217,7 +1248,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         Returns
         -------
         float
-            1 is perfect, 0 is as good as the mean, or as the quantile, of y.
+            1 is perfect, 0 is as good as the mean, or as the quantile, of y. D^2 is the share
+            that the predictions explain of the pinball loss, or of the deviance.
 
         Examples
         --------
@@ -1228,7 +1260,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> regressor.score(X, X.ravel() ** 2) > 0.99
         True
         """
-        if "quantiles" not in self._fitted_network().loss_params:
+        if self._fitted_network().loss not in ("quantile", *OF_DEVIANCE):
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 

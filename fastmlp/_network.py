@@ -464,6 +464,12 @@ class Network:
             gain[...] = 1
         self._remove_missing()
 
+    def _begin_at_mean(self, data, order):
+        """Let outputs that are exp(z) begin near the weighted mean of the targets."""
+        y, weight = data.y[order].astype(np.float64), data.sample_weight[order].astype(np.float64)
+        mean = np.average(y, axis=0, weights=weight)
+        self.b[-1][mean > 0] = np.log(mean[mean > 0])
+
     def __repr__(self):
         return (
             f"Network({list(self.layer_sizes)}, activation={self.activation!r}, "

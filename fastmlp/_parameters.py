@@ -76,7 +76,7 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others.
     scoring : str, callable or None, default=None
         The score of the validation rows: a name of a scorer of scikit-learn or a function
-        f(estimator, X, y); None is the accuracy or R^2. Larger is better.
+        f(estimator, X, y); None is what ``score`` gives. Larger is better.
     callbacks : list or callable, default=None
         Functions f(estimator, state), called after every epoch with an `Epoch` (epoch, loss,
         val_loss, val_score, learning_rate, seconds); one that returns True ends the training.
