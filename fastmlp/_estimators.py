@@ -99,8 +99,8 @@ OF_NETWORK = (
     "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 OF_TRAINING = (
-    "_descent", "_history", "_feature_sizes", "history_", "loss_", "loss_curve_", "best_loss_",
-    "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+    "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
+    "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
 )  # fmt: skip
 FITTED = OF_NETWORK + OF_TRAINING
 
@@ -237,18 +237,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         True
         """
         with self._aside():
-            goes_on = self.warm_start and self.__sklearn_is_fitted__()
-            if not goes_on:
-                self._forget(OF_TRAINING)
-            validation = (X_val, y_val, sample_weight_val)
-            return self._fit(X, y, sample_weight, validation, goes_on=goes_on)
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
-    def _partial_fit(self, X, y, sample_weight):
-        self._validate_params()  # which scikit-learn leaves out for a fitted estimator
-        goes_on = self.__sklearn_is_fitted__()
-        return self._fit(X, y, sample_weight, (None, None, None), goes_on=goes_on, is_partial=True)
-
-    def _fit(self, X, y, sample_weight, validation, *, goes_on, is_partial=False):
+    def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
+        goes_on = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
+        if not goes_on:
+            self._forget(OF_TRAINING)
+        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+            self._validate_params()
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
@@ -269,6 +265,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._network.n_threads = self.n_threads
         names = self._names_of_weight(sample_weight)
         data = self._network_data(rows, encoded, weight, names)
+        self._warn_of_scale_of_targets(data.y)
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
@@ -536,7 +533,26 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             f"X has {len(names)} unscaled column(s), of a root mean square beyond "
             f"{LARGEST_SCALE:g}: {shown}. Training may diverge or stand still; scale the features, "
             "for instance by sklearn.preprocessing.StandardScaler.",
-            stacklevel=6,
+            stacklevel=5,
+        )
+
+    def _warn_of_scale_of_targets(self, y):
+        """The same of the numbers that a regressor is to predict."""
+        if not isinstance(self, RegressorMixin):
+            return
+        y = y[:: -(-len(y) // ROWS_TO_LOOK_AT)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._target_sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
+        columns = np.flatnonzero(self._target_sizes > LARGEST_SCALE)
+        if self.loss != "squared_error" or len(columns) == 0:
+            return
+        which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
+        warnings.warn(
+            f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
+            f"{self._target_sizes.max():.3g}. Under 'squared_error' training may diverge or stand "
+            "still; scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
+            "StandardScaler.",
+            stacklevel=5,
         )
 
     def _check_hidden_layer_sizes(self):
@@ -585,7 +601,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             warnings.warn(
                 f"Got `batch_size` less than 1 or larger than sample size: {self.batch_size} for "
                 f"{n_rows} rows. It is going to be clipped.",
-                stacklevel=6,
+                stacklevel=5,
             )
         return min(int(self.batch_size), n_rows)
 
@@ -955,7 +971,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
                 )
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"))
-            return self._partial_fit(X, y, sample_weight)
+            return self._fit(X, y, sample_weight, (None, None, None), is_partial=True)
 
     def initialize(self, n_features, classes, *, multilabel=False):
         """Build the network without fitting, so that its weights can be seen and set.
@@ -1299,7 +1315,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         3
         """
         with self._aside():
-            return self._partial_fit(X, y, sample_weight)
+            return self._fit(X, y, sample_weight, (None, None, None), is_partial=True)
 
     def initialize(self, n_features, n_outputs=1):
         """Build the network without fitting, so that its weights can be seen and set.

@@ -451,6 +451,23 @@ def test_divergence_with_early_stopping_keeps_the_best():
     assert np.isfinite(regressor.predict(X)).all()
 
 
+def test_unscaled_targets_warn_once():
+    y = np.column_stack([NUMBERS, 5000 + NUMBERS, 1e6 * NUMBERS])
+    regressor = MLPRegressor(solver="lbfgs", max_iter=2)
+    with pytest.warns(UserWarning, match=r"^column\(s\) 1, 2 of y: .*'squared_error'") as record:
+        regressor.fit(X, y)
+    assert {warning.filename for warning in record} == {__file__}
+    assert sum("mean or standard" in str(warning.message) for warning in record) == 1
+    with pytest.warns(UserWarning, match=r"^y: the mean or standard deviation is beyond 1000"):
+        MLPRegressor(max_iter=2).fit(X, y[:, 1])
+    with pytest.warns(UserWarning, match=r"^y: .*TransformedTargetRegressor"):
+        MLPRegressor().partial_fit(X, y[:, 2])
+    regressor.fit(X, y / 1e6)
+    MLPRegressor("huber", max_iter=2).fit(X, y[:, 1])
+    MLPRegressor("poisson", max_iter=2).fit(X, y[:, 1])
+    MLPClassifier(max_iter=2).fit(X, 5000 + Y)
+
+
 def test_unscaled_columns_warn_once_and_by_name():
     pandas = pytest.importorskip("pandas")
     rows = X.copy()
@@ -459,6 +476,7 @@ def test_unscaled_columns_warn_once_and_by_name():
     with pytest.warns(UserWarning, match=r"2 unscaled column.*: 1, 3\. Training") as record:
         MLPRegressor(max_iter=2).fit(rows, NUMBERS)
     assert sum("unscaled" in str(warning.message) for warning in record) == 1
+    assert {warning.filename for warning in record} == {__file__}
     frame = pandas.DataFrame(rows, columns=["a", "size", "c", "price"])
     with pytest.warns(UserWarning, match="size, price"):
         MLPRegressor(max_iter=2).fit(frame, NUMBERS)

@@ -22,6 +22,8 @@ from fastmlp._training import Descent, History
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+ignore_unscaled = pytest.mark.filterwarnings("ignore:y. the mean or standard deviation is beyond")
+
 SETTINGS = {"learning_rate": 0.05}
 
 SOLVER_CASES = [
@@ -170,6 +172,7 @@ def test_verbose_tells_of_every_epoch(capsys):
     assert capsys.readouterr().out == ""
 
 
+@ignore_unscaled
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_divergence_stops_and_leaves_the_estimator(solver):
     X, y, _ = make_task("squared_error")
@@ -259,6 +262,7 @@ def test_interrupt_keeps_the_weights(solver):
     assert np.isfinite(regressor.predict(X[:5])).all()
 
 
+@ignore_unscaled
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("spoil", [dict(alpha=1e42), dict(learning_rate_init=1e30)])
 def test_partial_fit_goes_on_after_a_bad_batch(solver, spoil):
@@ -276,6 +280,7 @@ def test_partial_fit_goes_on_after_a_bad_batch(solver, spoil):
     assert all((a == b).all() for a, b in zip(regressor.coefs_, twin.coefs_, strict=True))
 
 
+@ignore_unscaled
 def test_overflow_in_the_solver_is_divergence():
     """The square of the gradient is infinite: Adam would stand still for ever."""
     X, y, _ = make_task("squared_error")
