@@ -101,6 +101,7 @@ OF_NETWORK = (
 OF_TRAINING = (
     "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
     "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+    "best_iter_", "stop_reason_",
 )  # fmt: skip
 FITTED = OF_NETWORK + OF_TRAINING
 
@@ -241,8 +242,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
         goes_on = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
-        if not goes_on:
-            self._forget(OF_TRAINING)
+        self._forget(["stop_reason_"] if goes_on else OF_TRAINING)
         if is_partial:  # scikit-learn leaves it out for a fitted estimator
             self._validate_params()
         check_callbacks(self.callbacks)
@@ -290,6 +290,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 self._fit_lbfgs(data, watch)
             else:
                 self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
+            if self.stop_reason_ == "max_seconds":
+                warnings.warn(
+                    f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
+                    f"{max_iter}, before it had converged.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         return self
 
     def _validate_rows(self, X, y, dtype, *, reset):
@@ -378,6 +385,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_iter_ = minimum.n_iter
         self.t_ = self._history.n_rows_seen
         self.history_ = self._history.columns
+        self.best_iter_ = self._history.best_epoch
+        self.stop_reason_ = minimum.reason
         if minimum.failure:
             warnings.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.failure}. "
@@ -388,7 +397,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
-        is_over = train_epochs(
+        self.stop_reason_ = train_epochs(
             self._descent,
             data,
             order,
@@ -400,7 +409,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             max_iter=max_iter,
         )
         self._publish(self._history)
-        if not (is_over or is_partial or self.learning_rate in WITH_AN_END):
+        is_meant_to_end = is_partial or self.learning_rate in WITH_AN_END
+        if self.stop_reason_ == "max_iter" and not is_meant_to_end:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
@@ -455,6 +465,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Show the history in scikit-learn's attributes and in ``history_``."""
         self.history_ = history.columns
         self.n_iter_ = history.n_epochs
+        self.best_iter_ = history.best_epoch
         if self.solver == "lbfgs":
             return
         self.loss_curve_ = history.loss_curve

@@ -83,8 +83,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Callbacks of scikit-learn (from its version 1.9) may be among them, or be set by
         ``set_callbacks``.
     max_seconds : float or None, default=None
-        A budget of time: ``fit`` ends at the first mini-batch after it, and the model is that of
-        this moment. A schedule still counts ``max_iter`` epochs.
+        A budget of time: ``fit`` ends at the first mini-batch after it, with a warning, and the
+        model is that of this moment. A schedule still counts ``max_iter`` epochs.
     loss_params : dict or None, default=None
         Options of the loss: see `loss`.
     solver_params : dict or None, default=None
@@ -166,6 +166,14 @@ ATTRIBUTES = """coefs_ : list of ndarray
         (the share of 'tanh' and 'logistic' activations within 0.01 of an end of their range).
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
+    best_iter_ : int
+        The epoch or iteration, from 1 in the last fit, of the best validation score if there are
+        validation rows, or else of the smallest loss; 0 if none has been finished.
+    stop_reason_ : str
+        Why the last fit ended: 'converged', 'max_iter' (also ``max_fun``, and the one pass of
+        ``partial_fit``), 'max_seconds', 'callback', 'interrupted' (by Ctrl-C); or 'failed' if it
+        could not go on: the loss was no longer finite, and early stopping has kept better weights,
+        or the line search of 'lbfgs' found nothing.
     t_ : int
         Training rows that mini-batch solvers have seen so far.
     n_layers_ : int

@@ -75,10 +75,22 @@ class History:
     n_bad_epochs: int = 0
     n_rows_seen: int = 0
     n_epochs: int = 0  # of the last call
+    best_epoch: int = 0  # of the last call, by the validation score or else by the loss
+    _best: float = np.inf  # its loss, or its score with the other sign
+
+    def begin(self):
+        """Begin to count the epochs of a call anew."""
+        self.n_epochs = self.best_epoch = 0
+        self._best = np.inf
+        # The best weights so far belong to another split; if none are better, the last are kept.
+        self.best_params = None
 
     def add(self, epoch, measured):
         """Take in an epoch, and what else has been measured."""
         self.n_epochs = epoch.epoch
+        value = epoch.loss if epoch.val_score is None else -epoch.val_score
+        if value < self._best:
+            self.best_epoch, self._best = epoch.epoch, value
         n_before = max(map(len, self.columns.values()), default=0)
         of_epoch = ("loss", "val_loss", "val_score", "learning_rate", "seconds")
         values = {name: getattr(epoch, name) for name in of_epoch} | measured
@@ -168,13 +180,16 @@ class Watch(NamedTuple):
         self.begin()
         return time.perf_counter()
 
-    def end_epoch(self, history, began, **epoch):
-        """Complete the record of an epoch that began at a time; return whether to stop."""
+    def end_epoch(self, history, began, *, is_whole=True, **epoch):
+        """Complete the record of an epoch that began at a time; return why to stop, or None."""
         val_loss, val_score = self.validate() if self.validate else (None, None)
         now = time.perf_counter()
         epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
         history.add(epoch, self.measure() if self.measure else {})
-        return bool(self.end(epoch)) or now >= self.deadline
+        if self.end(epoch):
+            return "callback"
+        is_last = is_whole and epoch.epoch == epoch.max_iter
+        return "max_seconds" if now >= self.deadline and not is_last else None
 
 
 class Stopping(NamedTuple):
@@ -428,7 +443,7 @@ class Descent:
 def train_epochs(
     descent, data, order, random_state, history, stopping, watch, *, batch_size, max_iter,
 ):  # fmt: skip
-    """Train for up to ``max_iter`` epochs; return whether something else ended it before.
+    """Train for up to ``max_iter`` epochs; return the reason of the end, as ``stop_reason_``.
 
     Parameters
     ----------
@@ -444,14 +459,12 @@ def train_epochs(
         With ``by_score``, the best weights are restored in the end.
     watch : Watch
     """
-    history.n_epochs = 0
-    # The best weights so far belong to another split; where none are better, the last are kept.
-    history.best_params = None
+    history.begin()
     order = order.copy()
-    is_over = False
+    reason = None
     try:
         with core_in_use:
-            while not is_over and history.n_epochs < max_iter:
+            while reason is None and history.n_epochs < max_iter:
                 began = watch.begin_epoch()
                 if random_state is not None:
                     _core.shuffle(order, random_state._bit_generator)
@@ -462,9 +475,9 @@ def train_epochs(
                     raise Divergence(when, descent.network.dtype)
                 history.n_rows_seen += n_seen
                 rate = descent.learning_rate
-                is_over = watch.end_epoch(
+                reason = watch.end_epoch(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
-                    learning_rate=rate,
+                    learning_rate=rate, is_whole=n_seen == len(order),
                 )  # fmt: skip
                 if not np.isfinite(loss):
                     warnings.warn(
@@ -474,23 +487,24 @@ def train_epochs(
                         RuntimeWarning,
                         stacklevel=2,
                     )
-                    is_over = True
+                    reason = "failed"
                 _judge_epoch(descent.network, history, stopping)
                 if descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0):
                     history.n_bad_epochs = 0
                     watch.say(f"No progress. Setting learning rate to {descent._rate:g}")
-                if history.n_bad_epochs > stopping.n_iter_no_change:
-                    is_over |= _at_plateau(descent, history, stopping, watch.say)
+                is_stuck = history.n_bad_epochs > stopping.n_iter_no_change
+                if is_stuck and _at_plateau(descent, history, stopping, watch.say):
+                    reason = reason or "converged"
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        is_over = True
+        reason = "interrupted"
     if history.best_params is not None:
         descent.network.restore(history.best_params)
     elif not descent.is_finite:
         when = "The gradient or its square has overflowed in the solver"
         raise Divergence(when, descent.network.dtype)
     _check_finite(descent.network, data)
-    return is_over
+    return reason or "max_iter"
 
 
 def _judge_epoch(network, history, stopping):
@@ -531,11 +545,16 @@ def _check_finite(network, data):
 
 
 class Minimum(NamedTuple):
-    """What L-BFGS came to: why it ended is None where it has converged or was told to stop."""
+    """What L-BFGS came to; ``failure`` is SciPy's message, or None."""
 
     loss: float
     n_iter: int
-    failure: str | None
+    reason: str
+    failure: str | None = None
+
+
+# By SciPy's status; there are others for what it cannot do.
+REASONS = {0: "converged", 1: "max_iter"}
 
 
 def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, tol):
@@ -547,9 +566,9 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     network._remove_missing()
     gradient = aligned_zeros(network._flat.shape, network.dtype)
     accepted = network._flat.astype(np.float64)
-    best = Minimum(np.inf, 0, None)
-    was_stopped = False
-    raised = None
+    best = Minimum(np.inf, 0, "interrupted")
+    reason = raised = None
+    history.begin()
     began = watch.begin_epoch()
 
     def loss_and_gradient(params):
@@ -561,19 +580,19 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         return loss, gradient.astype(np.float64)
 
     def after_iteration(intermediate_result):
-        nonlocal accepted, best, began, was_stopped, raised
+        nonlocal accepted, best, began, reason, raised
         accepted = intermediate_result.x.copy()
-        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, None)
+        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
         network._flat[...] = accepted
         try:
-            was_stopped = watch.end_epoch(
+            reason = watch.end_epoch(
                 history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
                 learning_rate=None,
             )  # fmt: skip
-            began = None if was_stopped else watch.begin_epoch()
+            began = None if reason else watch.begin_epoch()
         except StopIteration as error:  # a callback's, which SciPy would take for a request to end
             raised = error
-        if was_stopped or raised:
+        if reason or raised:
             raise StopIteration
 
     try:
@@ -589,8 +608,9 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         if raised:
             raise raised
         accepted = result.x
-        failure = None if result.success or was_stopped else str(result.message)
-        best = Minimum(float(result.fun), min(result.nit, max_iter), failure)
+        failure = None if result.success or reason else str(result.message)
+        reason = reason or REASONS.get(result.status, "failed")
+        best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     network._flat[...] = accepted

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.preprocessing import StandardScaler
 
@@ -395,6 +396,87 @@ def test_max_seconds_in_the_first_epoch(monkeypatch):
     assert regressor.t_ == 10
     assert regressor.n_iter_ == 1
     assert regressor.predict(X).shape == (150,)
+
+
+def interrupt(estimator, state):
+    if state.epoch == 2:
+        raise KeyboardInterrupt
+
+
+ENDS = {
+    "converged": dict(tol=1e-2, max_iter=500, n_iter_no_change=3),
+    "max_iter": dict(max_iter=2),
+    "callback": dict(callbacks=lambda e, state: state.epoch == 2),
+    "interrupted": dict(callbacks=interrupt),
+    "max_seconds": dict(max_seconds=1e-9),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Training interrupted by user")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("reason", ENDS)
+def test_stop_reason(reason, solver, early_stopping):
+    regressor = MLPRegressor(solver=solver, early_stopping=early_stopping, random_state=0)
+    regressor.set_params(learning_rate_init=0.02, **ENDS[reason]).fit(X, NUMBERS)
+    assert regressor.stop_reason_ == reason
+    assert not hasattr(regressor.set_params(max_iter=3).initialize(4), "stop_reason_")
+
+
+def test_stop_reason_is_of_the_last_fit():
+    seen = []
+    regressor = MLPRegressor(max_iter=2, warm_start=True, random_state=0)
+    regressor.fit(X, NUMBERS).set_params(
+        callbacks=lambda e, state: seen.append(hasattr(e, "stop_reason_"))
+    )
+    regressor.set_params(max_seconds=1e-9).fit(X, NUMBERS)
+    assert (seen, regressor.stop_reason_) == ([False], "max_seconds")
+    regressor.set_params(max_seconds=None).partial_fit(X, NUMBERS)
+    assert (regressor.stop_reason_, regressor.best_iter_) == ("max_iter", 1)
+    regressor.set_params(solver="lbfgs", dtype="float32", max_fun=2, max_iter=9, callbacks=None)
+    assert regressor.fit(X, NUMBERS).stop_reason_ == "max_iter"
+
+
+@pytest.mark.filterwarnings("ignore:Training has diverged")
+def test_stop_reason_where_it_cannot_go_on():
+    def too_far(estimator, state):
+        if state.epoch == 2:
+            estimator.coefs_ = [np.full_like(W, 1e30) for W in estimator.coefs_]
+
+    scores = iter([0.5, 0.4, 0.9])
+    settings = dict(early_stopping=True, scoring=lambda *_: next(scores), callbacks=too_far)
+    regressor = MLPRegressor(max_iter=9, random_state=0, **settings).fit(X, NUMBERS)
+    assert (regressor.stop_reason_, regressor.n_iter_, regressor.best_iter_) == ("failed", 3, 1)
+    np.testing.assert_equal(regressor.validation_scores_, [0.5, 0.4, np.nan])
+    once = MLPRegressor(max_iter=1, early_stopping=True, random_state=0).fit(X, NUMBERS)
+    assert same_weights(regressor, once)
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "one_cycle"])
+def test_a_budget_that_ends_a_fit_early_warns(learning_rate):
+    regressor = MLPRegressor(max_seconds=1e-9, learning_rate=learning_rate, random_state=0)
+    message = r"max_seconds=1e-09 ended the fit in epoch 1 of 200, before"
+    with pytest.warns(ConvergenceWarning, match=message) as record:
+        regressor.fit(X, NUMBERS)
+    assert [warning.filename for warning in record] == [__file__]
+    with pytest.warns(ConvergenceWarning, match="Maximum iterations"):  # the last epoch is whole
+        MLPRegressor(max_seconds=1e-9, max_iter=1).fit(X, NUMBERS)
+    with pytest.warns(ConvergenceWarning, match="max_seconds=1e-09 ended the fit in epoch 1 of 20"):
+        regressor.set_params(solver="lbfgs", learning_rate="constant").fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("settings", [{}, dict(early_stopping=True), dict(solver="lbfgs")])
+@pytest.mark.parametrize("own", [{}, dict(X_val=X[VAL], y_val=NUMBERS[VAL])])
+def test_best_iter(own, settings):
+    regressor = MLPRegressor(learning_rate_init=0.3, max_iter=15, random_state=0, **settings)
+    for warm_start in (False, True):
+        regressor.set_params(warm_start=warm_start).fit(X[TRAIN], NUMBERS[TRAIN], **own)
+        history = {
+            name: np.array(c[-regressor.n_iter_ :]) for name, c in regressor.history_.items()
+        }
+        values = -history["val_score"] if "val_score" in history else history["loss"]
+        assert regressor.best_iter_ == values.argmin() + 1
+    assert regressor.initialize(4).best_iter_ == 0
 
 
 def test_bad_max_seconds():
