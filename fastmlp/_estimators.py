@@ -59,7 +59,7 @@ from fastmlp._training import (
     minimize_lbfgs,
     train_epochs,
 )
-from fastmlp._validation import by_output, by_scorer, set_aside
+from fastmlp._validation import Part, pairs_of, set_aside, validation_of
 
 OUTPUT_ACTIVATIONS = {
     "log_loss": "softmax",
@@ -209,9 +209,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             Weights of the rows in the loss; not negative.
         X_val, y_val : like X and y, default=None
             Validation rows of your own. Their loss and score stand in ``history_``; with
-            ``early_stopping`` they take the place of a part of X.
+            ``early_stopping`` they take the place of a part of X. X_val may be a list of pairs
+            (X, y), without y_val: all are recorded, the last decides.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
-            Weights of the validation rows.
+            Weights of the validation rows; for a list of pairs a list of them or None.
 
         Returns
         -------
@@ -419,7 +420,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     def _set_rows_aside(self, X, y, data, validation, random_state):
-        """The rows to train on; and a function for loss and score of the others, if any."""
+        """The rows to train on; and a function for what is measured of the others, if any."""
         everything = np.arange(data.n_rows)
         X_val, y_val, weight_val = validation
         if X_val is not None or y_val is not None:
@@ -428,23 +429,24 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("sample_weight_val needs X_val and y_val")
         if not self.early_stopping or self.solver == "lbfgs":
             return everything, None
-        return set_aside(self, X, y, data, random_state)
+        order, part = set_aside(self, X, y, data, random_state)
+        return order, validation_of(self, [part])
 
     def _validation_of_own(self, X_val, y_val, weight_val):
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val must be given together, got no {missing}")
-        try:
-            X, y = self._validate_rows(X_val, y_val, self._network.dtype, reset=False)
-            weight = self._validate_weight(weight_val, X)
-            encoded = self._encode_validation_targets(y)
-            data = self._network_data(X, encoded, weight, "sample_weight_val")
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
-        rows = np.arange(data.n_rows)
-        if self.scoring is None:
-            return by_output(self, data, rows)
-        return by_scorer(self, data, rows, X_val, y, weight)
+        several, are_pairs = pairs_of(X_val, y_val, weight_val)
+        parts = []
+        for i, (X_given, y_given, weight_given) in enumerate(several):
+            try:
+                X, y = self._validate_rows(X_given, y_given, self._network.dtype, reset=False)
+                weight = self._validate_weight(weight_given, X)
+                encoded = self._encode_validation_targets(y)
+                data = self._network_data(X, encoded, weight, "sample_weight_val")
+            except (ValueError, TypeError) as error:
+                names = "X_val, y_val or sample_weight_val"
+                names += f", number {i} of {len(several)}" if are_pairs else ""
+                raise type(error)(f"{names}: {error}") from error
+            parts.append(Part(data, np.arange(data.n_rows), X_given, y, weight))
+        return validation_of(self, parts, are_numbered=are_pairs)
 
     def _descent_for(self, network, random_state, *, keep_state):
         settings = settings_of_descent(self, network.n_layers - 1)
@@ -938,7 +940,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        classes=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -952,6 +964,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         classes : array-like of shape (n_classes,), default=None
             All classes that will come; needed in the first call. For an indicator matrix the
             numbers of its columns.
+        X_val, y_val, sample_weight_val : as of `fit`, default=None
+            Validation rows and their weights, which are recorded in ``history_``.
 
         Returns
         -------
@@ -982,7 +996,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
                 )
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"))
-            return self._fit(X, y, sample_weight, (None, None, None), is_partial=True)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features, classes, *, multilabel=False):
         """Build the network without fitting, so that its weights can be seen and set.
@@ -1293,7 +1308,16 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -1304,6 +1328,8 @@ class MLPRegressor(RegressorMixin, _MLP):
             The numbers to predict.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; not negative.
+        X_val, y_val, sample_weight_val : as of `fit`, default=None
+            Validation rows and their weights, which are recorded in ``history_``.
 
         Returns
         -------
@@ -1326,7 +1352,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         3
         """
         with self._aside():
-            return self._fit(X, y, sample_weight, (None, None, None), is_partial=True)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features, n_outputs=1):
         """Build the network without fitting, so that its weights can be seen and set.

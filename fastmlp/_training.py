@@ -161,7 +161,7 @@ class Watch(NamedTuple):
     say : callable
         Gets a line of text about what training decides.
     validate : callable or None
-        () -> (loss, score) of the validation rows.
+        () -> a dict of what is measured on the validation rows, 'val_loss' and 'val_score' in it.
     measure : callable or None
         () -> a dict of what else goes into the history.
     deadline : float
@@ -182,10 +182,11 @@ class Watch(NamedTuple):
 
     def end_epoch(self, history, began, *, is_whole=True, **epoch):
         """Complete the record of an epoch that began at a time; return why to stop, or None."""
-        val_loss, val_score = self.validate() if self.validate else (None, None)
+        measured = self.validate() if self.validate else {}
+        val_loss, val_score = measured.pop("val_loss", None), measured.pop("val_score", None)
         now = time.perf_counter()
         epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
-        history.add(epoch, self.measure() if self.measure else {})
+        history.add(epoch, measured | (self.measure() if self.measure else {}))
         if self.end(epoch):
             return "callback"
         is_last = is_whole and epoch.epoch == epoch.max_iter

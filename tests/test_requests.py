@@ -157,6 +157,12 @@ def test_scoring_with_a_split_names_and_strings():
         (dict(y_val=Y), "X_val and y_val must be given together, got no X_val"),
         (dict(sample_weight_val=np.ones(150)), "sample_weight_val needs X_val and y_val"),
         (dict(X_val=X[:, :2], y_val=Y), "X_val.*features"),
+        (dict(X_val=X[:, :2].tolist()), "given together, got no y_val .or X_val as a list of pai"),
+        (dict(X_val=[(X, Y), X]), "given together, got no y_val"),
+        (dict(X_val=[]), "X_val must have one, got 0 pairs"),
+        (dict(X_val=[(X, Y)] * 2, sample_weight_val=[None]), "sample_weight_val must be a list"),
+        (dict(X_val=[(X, Y)], sample_weight_val=np.ones(150)), "sample_weight_val must be a list"),
+        (dict(X_val=[(X, Y), (X[:, :2], Y)]), "X_val.*number 1 of 2: .*features"),
         (dict(X_val=X, y_val=Y + 1), "X_val, y_val.*classes not in"),
         (dict(X_val=X, y_val=Y[:3]), "X_val, y_val.*inconsistent"),
         (dict(X_val=X, y_val=Y, sample_weight_val=-np.ones(150)), "X_val.*sample_weight_val"),
@@ -169,6 +175,111 @@ def test_bad_validation_rows(validation, message):
     with pytest.raises(ValueError, match=message):
         classifier.fit(X, Y, **validation)
     assert pickle.dumps(classifier) == before
+
+
+def last_epoch(estimator):
+    return {name: column[-1] for name, column in estimator.history_.items()}
+
+
+def worst(estimator, X, y, sample_weight=None):
+    return -max(estimator.predict_proba(X)[:, 0])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_several_scorers_are_recorded_and_the_first_decides(own):
+    accuracy = sklearn.metrics.make_scorer(sklearn.metrics.accuracy_score)
+    scoring = ["neg_log_loss", worst, "accuracy", accuracy, accuracy]
+    settings = dict(early_stopping=True, max_iter=30, random_state=0, learning_rate_init=0.02)
+    validation = dict(X_val=X[VAL], y_val=Y[VAL]) if own else {}
+    several = MLPClassifier(scoring=scoring, **settings).fit(X[TRAIN], Y[TRAIN], **validation)
+    first = MLPClassifier(scoring=scoring[0], **settings).fit(X[TRAIN], Y[TRAIN], **validation)
+    names = ["neg_log_loss", "worst", "accuracy", "accuracy_score", "accuracy_score(2)"]
+    assert set(several.history_) - set(first.history_) == {f"val_{name}" for name in names}
+    assert several.history_["val_score"] == several.history_["val_neg_log_loss"]
+    assert several.history_["val_score"] == first.history_["val_score"]
+    assert several.validation_scores_ == first.validation_scores_
+    assert same_weights(several, first)
+    np.testing.assert_allclose(
+        several.history_["val_accuracy"], several.history_["val_accuracy_score"]
+    )
+    if own:
+        plain = MLPClassifier(**settings | dict(early_stopping=False))
+        plain.set_params(scoring=scoring).fit(X[TRAIN], Y[TRAIN], **validation)
+        seen, p = last_epoch(plain), plain.predict_proba(X[VAL])
+        assert seen["val_neg_log_loss"] == pytest.approx(-log_loss(Y[VAL], p))
+        assert seen["val_accuracy"] == pytest.approx(plain.score(X[VAL], Y[VAL]))
+        assert seen["val_worst"] == pytest.approx(-p[:, 0].max())
+
+
+def test_a_scorer_named_as_a_column_of_the_history():
+    def loss(estimator, X, y):
+        return 7.0
+
+    def score(estimator, X, y):
+        return 8.0
+
+    regressor = MLPRegressor(scoring=[score, loss], max_iter=1, random_state=0)
+    seen = last_epoch(regressor.fit(X, NUMBERS, X_val=X, y_val=NUMBERS))
+    assert (seen["val_score"], seen["val_score(2)"], seen["val_loss(2)"]) == (8.0, 8.0, 7.0)
+    assert seen["val_loss"] == pytest.approx(np.mean((regressor.predict(X) - NUMBERS) ** 2) / 2)
+
+
+@pytest.mark.parametrize("scoring", [[], ["no such"], ["r2", 3], ["r2", None], [["r2"]]])
+def test_bad_lists_of_scorers(scoring):
+    with pytest.raises(ValueError, match="scoring must be a name of a scorer"):
+        MLPRegressor(scoring=scoring).fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("scoring", [None, ["r2", "neg_mean_squared_error"]])
+def test_several_validation_sets_are_recorded_and_the_last_decides(solver, scoring):
+    pairs = [(X[TRAIN], NUMBERS[TRAIN]), [X[VAL], NUMBERS[VAL]]]
+    w = np.linspace(0, 1, VAL.sum())
+    settings = dict(solver=solver, scoring=scoring, early_stopping=solver == "adam", max_iter=30)
+    several, last = (MLPRegressor(random_state=0, **settings) for _ in range(2))
+    several.fit(X, NUMBERS, X_val=pairs, sample_weight_val=[None, w])
+    last.fit(X, NUMBERS, X_val=X[VAL], y_val=NUMBERS[VAL], sample_weight_val=w)
+    assert same_weights(several, last)
+    assert getattr(last, "validation_scores_", 0) == getattr(several, "validation_scores_", 0)
+    new = set(several.history_) - set(last.history_)
+    measures = ["loss", "score", *([] if scoring is None else scoring)]
+    assert new == {f"val_{name}_{i}" for name in measures for i in (0, 1)}
+    for name in set(last.history_) - {"seconds"}:
+        assert several.history_[name] == last.history_[name]
+    for name in measures:
+        assert several.history_[f"val_{name}"] == several.history_[f"val_{name}_1"]
+    once = MLPRegressor(random_state=0, **settings | dict(max_iter=1, early_stopping=False))
+    once.fit(X, NUMBERS, X_val=tuple(pairs))
+    seen, predicted = last_epoch(once), once.predict(X)
+    for i, rows in enumerate((TRAIN, VAL)):
+        error = mean_squared_error(NUMBERS[rows], predicted[rows])
+        assert seen[f"val_loss_{i}"] == pytest.approx(error / 2)
+        expected = sklearn.metrics.r2_score(NUMBERS[rows], predicted[rows])
+        assert seen[f"val_score_{i}"] == pytest.approx(expected)
+
+
+def test_partial_fit_takes_validation_rows():
+    classifier = MLPClassifier(random_state=0, scoring=["accuracy", "neg_log_loss"])
+    regressor = MLPRegressor(random_state=0)
+    w = np.linspace(0, 1, VAL.sum())
+    for rows in (slice(75), slice(75, 150)):
+        classifier.partial_fit(X[rows], Y[rows], None, [0, 1, 2], X_val=[(X[VAL], Y[VAL])])
+        own = dict(X_val=X[VAL], y_val=NUMBERS[VAL], sample_weight_val=w)
+        regressor.partial_fit(X[rows], NUMBERS[rows], **own)
+    plain = MLPRegressor(random_state=0)
+    for rows in (slice(75), slice(75, 150)):
+        plain.partial_fit(X[rows], NUMBERS[rows])
+    assert same_weights(plain, regressor)
+    seen, p = last_epoch(classifier), classifier.predict_proba(X[VAL])
+    assert seen["val_neg_log_loss"] == seen["val_neg_log_loss_0"]
+    assert seen["val_neg_log_loss"] == pytest.approx(-log_loss(Y[VAL], p), rel=1e-5)
+    assert seen["val_accuracy"] == pytest.approx(classifier.score(X[VAL], Y[VAL]))
+    assert len(regressor.history_["val_score"]) == 2
+    expected = regressor.score(X[VAL], NUMBERS[VAL], w)
+    assert last_epoch(regressor)["val_score"] == pytest.approx(expected)
+    assert regressor.validation_scores_ is None
+    with pytest.raises(ValueError, match="classes not in"):
+        classifier.partial_fit(X, Y, X_val=X, y_val=Y + 1)
 
 
 @pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
