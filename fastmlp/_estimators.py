@@ -199,6 +199,9 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     ):
         """Fit the network to X and y.
 
+        Until it has ended, other threads predict by the network that was there before. A callback
+        must not call it, nor ``partial_fit``, on the estimator that it watches.
+
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
