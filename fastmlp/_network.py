@@ -1,6 +1,7 @@
 """`Network`: a network in memory, what can be asked of it, and what it refuses."""
 
 import itertools
+import math
 import operator
 from functools import partial
 from numbers import Real
@@ -225,7 +226,7 @@ TARGETS = {
 
 def _norm(numbers):
     """Not by BLAS, whose threads would wake up for it."""
-    return np.sqrt(np.float64(np.einsum("i,i->", numbers, numbers)))
+    return math.sqrt(np.einsum("i,i->", numbers, numbers))
 
 
 class Network:
@@ -810,7 +811,7 @@ class Network:
             most_in_row = int(np.diff(features.indptr).max())
         with np.errstate(over="ignore", invalid="ignore"):
             bound = self._largest_number(most_in_row * largest)
-        if bound < np.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
+        if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
             return True
         output = self._output(features)  # None if the rows are not finite
         return output is not None and bool(
@@ -818,21 +819,23 @@ class Network:
         )
 
     def _largest_number(self, size):
-        """A bound of z and a in all layers, for inputs of this norm; NaN or infinite if unknown.
+        """A bound of z and a in all layers, for inputs of this norm; infinite if unknown.
 
         By |z| <= |W, b| |(a, 1)|, Frobenius's norm; no activation makes more of it than below.
         """
         largest = size
         for layer, norms in zip(self._layers[1:], self.norms, strict=True):
-            root = np.sqrt(float(layer["n_out"]))
+            root = math.sqrt(layer["n_out"])
             numbers = self._flat[int(layer["W"]) : int(layer["b"]) + int(layer["stride"])]
-            z = _norm(numbers) * np.hypot(size, 1.0)
-            largest = np.maximum(largest, z)
+            z = _norm(numbers) * math.hypot(size, 1.0)
+            if not z < math.inf:  # NaN, too
+                return math.inf
+            largest = max(largest, z)
             if norms is not None:
                 gain, shift = norms
                 z = root * _norm(gain) + _norm(shift)
             size = 1.06 * z + 2 * root + self.residual * size
-            largest = np.maximum(largest, size)
+            largest = max(largest, size)
         return largest
 
     def _activations(self, features, layers):
