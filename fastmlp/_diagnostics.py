@@ -13,12 +13,21 @@ from fastmlp._estimators import MLPClassifier, MLPRegressor
 # From where `diagnose` speaks.
 LARGE_FEATURE = 1e2  # root mean square
 LARGE_RATIO = 1e2  # of the largest to the one in the middle
+LARGE_TARGET = 1e2  # mean or standard deviation
 ORDERS_OF_MAGNITUDE = 1e2  # between the gradients of two layers, a weight each
 LARGE_GRADIENT = 10.0  # of a layer over its weights, both norms
 DEAD, SATURATED = 0.4, 0.5  # shares of a layer
 EPOCHS_TO_JUDGE = 5
 NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
 OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
+OVERFITTED = 0.05  # rise of the validation loss above its smallest, relatively
+
+# For outputs that are exp(z) the size of y is of no account, or must not be changed.
+LOSSES_OF_SCALED_TARGETS = ("squared_error", "absolute_error", "huber", "quantile")
+
+# Whoever asks for a lower rate or for less training contradicts one who asks for more of it.
+TOO_LOW = "learning rate too low"
+AGAINST_MORE_TRAINING = {"exploding gradients", "dead units", "overfitting"}
 
 
 def check_estimator(estimator):
@@ -46,8 +55,9 @@ class Finding(NamedTuple):
     Parameters
     ----------
     name : str
-        'unscaled features', 'vanishing gradients', 'exploding gradients', 'dead units',
-        'saturated units', 'learning rate too high', 'learning rate too low' or 'no gradients'.
+        'unscaled features', 'unscaled targets', 'overfitting', 'vanishing gradients',
+        'exploding gradients', 'dead units', 'saturated units', 'learning rate too high',
+        'learning rate too low' or 'no gradients'.
     what : str
         What is seen, with the numbers.
     remedy : str
@@ -114,12 +124,15 @@ def diagnose(estimator):
     """
     check_trained(estimator)
     history = {name: np.asarray(column, float) for name, column in estimator.history_.items()}
-    findings = [_features(estimator)]
+    findings = [_features(estimator), _targets(estimator), _overfitting(estimator, history)]
     if "gradient_norm" in history:
-        findings += [_vanishing(estimator, history), _exploding(estimator, history)]
+        findings.append(_vanishing(estimator, history) or _exploding(estimator, history))
         findings += [_dead(history), _saturated(history)]
     if estimator.solver != "lbfgs":
-        findings.append(_learning_rate(history["loss"]))
+        names = {finding.name for finding in findings if finding is not None}
+        of_rate = _learning_rate(history["loss"])
+        if not (of_rate and of_rate.name == TOO_LOW and names & AGAINST_MORE_TRAINING):
+            findings.append(of_rate)
     if "gradient_norm" not in history:
         findings.append(
             Finding(
@@ -144,6 +157,39 @@ def _features(estimator):
     )
 
 
+def _targets(estimator):
+    largest = np.max(getattr(estimator, "_target_sizes", 0.0))
+    if estimator.loss not in LOSSES_OF_SCALED_TARGETS or not largest > LARGE_TARGET:
+        return None
+    return Finding(
+        "unscaled targets",
+        f"the mean or the standard deviation of y is {largest:.3g}; the network's output begins "
+        "near 0, and the gradient is as large as the error.",
+        "sklearn.compose.TransformedTargetRegressor(network, transformer=StandardScaler())",
+    )
+
+
+def _overfitting(estimator, history):
+    if "val_loss" not in history:
+        return None
+    known = ~np.isnan(history["val_loss"])
+    loss, val_loss = history["loss"][known], history["val_loss"][known]
+    if len(loss) < EPOCHS_TO_JUDGE:
+        return None
+    best = val_loss.argmin()
+    late = np.median(val_loss[-(len(loss) // EPOCHS_TO_JUDGE) :])
+    if not (late > (1 + OVERFITTED) * val_loss[best] and loss[-1] < loss[best]):
+        return None
+    stop = "" if estimator.early_stopping else "early_stopping=True, "
+    return Finding(
+        "overfitting",
+        f"the loss of the validation rows has risen from {val_loss[best]:.3g} in epoch {best + 1} "
+        f"to {late:.3g}, while that of the training rows fell from {loss[best]:.3g} to "
+        f"{loss[-1]:.3g}.",
+        f"{stop}a larger alpha, dropout, a smaller network, or more rows",
+    )
+
+
 def _slopes(estimator, history):
     """The gradient's size for a weight of each layer, in the middle of all epochs."""
     sizes = [coefs.size for coefs in estimator.coefs_]
@@ -158,8 +204,8 @@ def _vanishing(estimator, history):
         "vanishing gradients",
         f"a weight of the first layer has a gradient of {slopes[0]:.2g}, one of the last layer of "
         f"{slopes[-1]:.2g}.",
-        "activation='relu' with init='he_normal', 'tanh' with init='orthogonal', residual=True "
-        "with layer_norm=True, or fewer layers",
+        "activation='leaky_relu' with init='he_normal', 'tanh' with init='orthogonal', "
+        "residual=True with layer_norm=True, or fewer layers",
     )
 
 
@@ -208,7 +254,7 @@ def _saturated(history):
         f"{100 * share.max():.0f}% of the activations of hidden layer {share.argmax()} are at an "
         "end of their range, where there is next to no slope.",
         "scaled features, smaller first weights (init), layer_norm=True, a larger alpha, or "
-        "activation='relu'",
+        "activation='leaky_relu'",
     )
 
 
@@ -227,7 +273,7 @@ def _learning_rate(loss):
     late = changes[-max(1, len(changes) // 5) :]
     if np.mean(changes < 0) >= ALMOST_ALWAYS and late.mean() < changes.mean() / 2:
         return Finding(
-            "learning rate too low",
+            TOO_LOW,
             f"in the end the loss ({loss[-1]:.3g}) still falls more than half as fast as on "
             "average.",
             "a higher learning_rate_init, or a larger max_iter",

@@ -2,11 +2,13 @@
 
 import copy
 import functools
+import threading
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import closing, contextmanager
 from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -18,7 +20,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, d2_pinball_score, r2_score
+from sklearn.metrics import accuracy_score, d2_pinball_score, d2_tweedie_score, r2_score
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -28,7 +30,12 @@ from sklearn.utils.multiclass import (
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from fastmlp._callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._data import Data, Features, trusted
@@ -52,7 +59,7 @@ from fastmlp._training import (
     minimize_lbfgs,
     train_epochs,
 )
-from fastmlp._validation import by_output, by_scorer, set_aside
+from fastmlp._validation import Part, pairs_of, set_aside, validation_of
 
 OUTPUT_ACTIVATIONS = {
     "log_loss": "softmax",
@@ -78,17 +85,25 @@ LOSSES_OF_REGRESSOR = {
     "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
 }  # fmt: skip
 
+# Scored by the deviance; the output begins at the mean of y, whatever its unit.
+OF_DEVIANCE = ("gamma", "tweedie")
+
 # Schedules that are meant to be over at max_iter: no sign that there was no convergence.
 WITH_AN_END = ("cosine", "one_cycle")
 
 LARGEST_AUTO_BATCH = 200
 
-# What a fit sets.
-FITTED = (
-    "_network", "_descent", "_history", "_target_kind", "_feature_sizes", "classes_", "history_",
-    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_",
-    "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
+# What a fit sets: what predictions need, and every new network brings; and what is of training.
+OF_NETWORK = (
+    "_network", "_target_kind", "classes_", "n_layers_", "n_outputs_", "out_activation_",
+    "n_features_in_", "feature_names_in_",
 )  # fmt: skip
+OF_TRAINING = (
+    "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
+    "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+    "best_iter_", "stop_reason_",
+)  # fmt: skip
+FITTED = OF_NETWORK + OF_TRAINING
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
@@ -97,6 +112,13 @@ ROWS_TO_LOOK_AT = 1_000
 
 class NoPartialFit(AttributeError, ValueError):
     """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
+
+
+class InTraining(NamedTuple):
+    """On an estimator while it is fitted: the thread that does so, and what all others see."""
+
+    thread: int
+    published: dict
 
 
 class _of_mini_batches:
@@ -119,6 +141,16 @@ class _of_mini_batches:
                 "validation rows"
             )
         return self._method.__get__(estimator, owner)
+
+
+def _of_one_moment(method):
+    """A method that reads the estimator whole, though another thread fit it meanwhile."""
+
+    @functools.wraps(method)
+    def of_one_moment(self, *args, **kwargs):
+        return method(self._as_published(), *args, **kwargs)
+
+    return of_one_moment
 
 
 class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
@@ -167,6 +199,9 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     ):
         """Fit the network to X and y.
 
+        Until it has ended, other threads predict by the network that was there before. A callback
+        must not call it, nor ``partial_fit``, on the estimator that it watches.
+
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
@@ -177,9 +212,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             Weights of the rows in the loss; not negative.
         X_val, y_val : like X and y, default=None
             Validation rows of your own. Their loss and score stand in ``history_``; with
-            ``early_stopping`` they take the place of a part of X.
+            ``early_stopping`` they take the place of a part of X. X_val may be a list of pairs
+            (X, y), without y_val: all are recorded, the last decides.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
-            Weights of the validation rows.
+            Weights of the validation rows; for a list of pairs a list of them or None.
 
         Returns
         -------
@@ -205,19 +241,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         >>> max(classifier.history_['val_score']) == classifier.best_validation_score_
         True
         """
-        with self._unchanged_on_error():
-            goes_on = self.warm_start and self.__sklearn_is_fitted__()
-            if not goes_on:
-                self._forget()
-            validation = (X_val, y_val, sample_weight_val)
-            return self._fit(X, y, sample_weight, validation, goes_on=goes_on)
+        with self._aside():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
-    def _partial_fit(self, X, y, sample_weight):
-        self._validate_params()  # which scikit-learn leaves out for a fitted estimator
-        goes_on = self.__sklearn_is_fitted__()
-        return self._fit(X, y, sample_weight, (None, None, None), goes_on=goes_on, is_partial=True)
-
-    def _fit(self, X, y, sample_weight, validation, *, goes_on, is_partial=False):
+    def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
+        goes_on = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
+        self._forget(["stop_reason_"] if goes_on else OF_TRAINING)
+        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+            self._validate_params()
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
@@ -232,10 +263,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if goes_on:
             self._check_structure(layer_sizes, dtype)
+            self._network = self._network._twin()  # others go on to predict by that one
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
-        data = self._network_data(rows, encoded, weight)
+        names = self._names_of_weight(sample_weight)
+        data = self._network_data(rows, encoded, weight, names)
+        self._warn_of_scale_of_targets(data.y)
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
@@ -250,6 +284,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
+            if self.loss in OF_DEVIANCE and not goes_on:
+                self._network._begin_at_mean(data, order)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
                 penalties = self.alpha / batch_size, self.l1 / batch_size
@@ -258,6 +294,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 self._fit_lbfgs(data, watch)
             else:
                 self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
+            if self.stop_reason_ == "max_seconds":
+                warnings.warn(
+                    f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
+                    f"{max_iter}, before it had converged.",
+                    ConvergenceWarning,
+                    stacklevel=4,
+                )
         return self
 
     def _validate_rows(self, X, y, dtype, *, reset):
@@ -280,7 +323,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     def _validate_weight(self, sample_weight, X):
         if sample_weight is None:
             return None
-        return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        with np.errstate(over="ignore"):  # what is then infinite is an error
+            return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
 
     def _whole_weight(self, sample_weight, X, y):
         """What every row counts: its own weight times that of its class."""
@@ -288,13 +332,20 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         class_weight = self._class_weight_of_rows(y)
         if class_weight is None:
             return weight
-        return class_weight if weight is None else weight * class_weight
+        with np.errstate(over="ignore"):
+            return class_weight if weight is None else weight * class_weight
 
-    def _network_data(self, X, encoded_y, sample_weight):
+    def _names_of_weight(self, sample_weight):
+        """What an error calls the whole weight."""
+        given = {"sample_weight": sample_weight, "class_weight": vars(self).get("class_weight")}
+        names = [name for name, value in given.items() if value is not None]
+        return " times ".join(names) or "sample_weight"
+
+    def _network_data(self, X, encoded_y, weight, name_of_weight):
         return Data(
             Features.of(X),
             self._network._check_y(encoded_y, X.shape[0]),
-            self._network._check_sample_weight(sample_weight, X.shape[0]),
+            self._network._check_sample_weight(weight, X.shape[0], name_of_weight),
         )
 
     def _build(self, layer_sizes, dtype, random_state):
@@ -338,6 +389,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_iter_ = minimum.n_iter
         self.t_ = self._history.n_rows_seen
         self.history_ = self._history.columns
+        self.best_iter_ = self._history.best_epoch
+        self.stop_reason_ = minimum.reason
         if minimum.failure:
             warnings.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.failure}. "
@@ -348,7 +401,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
-        is_over = train_epochs(
+        self.stop_reason_ = train_epochs(
             self._descent,
             data,
             order,
@@ -360,7 +413,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             max_iter=max_iter,
         )
         self._publish(self._history)
-        if not (is_over or is_partial or self.learning_rate in WITH_AN_END):
+        is_meant_to_end = is_partial or self.learning_rate in WITH_AN_END
+        if self.stop_reason_ == "max_iter" and not is_meant_to_end:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet.",
@@ -369,7 +423,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             )
 
     def _set_rows_aside(self, X, y, data, validation, random_state):
-        """The rows to train on; and a function for loss and score of the others, if any."""
+        """The rows to train on; and a function for what is measured of the others, if any."""
         everything = np.arange(data.n_rows)
         X_val, y_val, weight_val = validation
         if X_val is not None or y_val is not None:
@@ -378,28 +432,31 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("sample_weight_val needs X_val and y_val")
         if not self.early_stopping or self.solver == "lbfgs":
             return everything, None
-        return set_aside(self, X, y, data, random_state)
+        order, part = set_aside(self, X, y, data, random_state)
+        return order, validation_of(self, [part])
 
     def _validation_of_own(self, X_val, y_val, weight_val):
-        if X_val is None or y_val is None:
-            missing = "X_val" if X_val is None else "y_val"
-            raise ValueError(f"X_val and y_val must be given together, got no {missing}")
-        try:
-            X, y = self._validate_rows(X_val, y_val, self._network.dtype, reset=False)
-            weight = self._validate_weight(weight_val, X)
-            data = self._network_data(X, self._encode_validation_targets(y), weight)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"X_val, y_val or sample_weight_val: {error}") from error
-        rows = np.arange(data.n_rows)
-        if self.scoring is None:
-            return by_output(self, data, rows)
-        return by_scorer(self, data, rows, X_val, y, weight)
+        several, are_pairs = pairs_of(X_val, y_val, weight_val)
+        parts = []
+        for i, (X_given, y_given, weight_given) in enumerate(several):
+            try:
+                X, y = self._validate_rows(X_given, y_given, self._network.dtype, reset=False)
+                weight = self._validate_weight(weight_given, X)
+                encoded = self._encode_validation_targets(y)
+                data = self._network_data(X, encoded, weight, "sample_weight_val")
+            except (ValueError, TypeError) as error:
+                names = "X_val, y_val or sample_weight_val"
+                names += f", number {i} of {len(several)}" if are_pairs else ""
+                raise type(error)(f"{names}: {error}") from error
+            parts.append(Part(data, np.arange(data.n_rows), X_given, y, weight))
+        return validation_of(self, parts, are_numbered=are_pairs)
 
     def _descent_for(self, network, random_state, *, keep_state):
         settings = settings_of_descent(self, network.n_layers - 1)
         descent = getattr(self, "_descent", None) if keep_state else None
-        if descent is not None and not descent.goes_on_with(self.solver, settings):
-            descent = None
+        if descent is not None:
+            goes_on = descent.goes_on_with(self.solver, settings)
+            descent = descent.copy_for(network) if goes_on else None
         is_random = self.input_noise > 0 or any(settings["dropout"])
         seed = 0 if descent is None else descent.seed
         if is_random and seed == 0:
@@ -413,6 +470,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """Show the history in scikit-learn's attributes and in ``history_``."""
         self.history_ = history.columns
         self.n_iter_ = history.n_epochs
+        self.best_iter_ = history.best_epoch
         if self.solver == "lbfgs":
             return
         self.loss_curve_ = history.loss_curve
@@ -424,30 +482,52 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.best_validation_score_ = history.best_validation_score if by_score else None
 
     @contextmanager
-    def _unchanged_on_error(self):
-        """Whatever is raised inside, the estimator is as it was before."""
-        attributes = vars(self).copy()
-        changed_in_place = [
-            (part, part.snapshot())
-            for name in ("_network", "_descent", "_history")
-            if (part := attributes.get(name)) is not None
-        ]
+    def _aside(self):
+        """Work on the estimator while other threads see it as it was; an error takes all back."""
+        before = vars(self)
+        if "_in_training" in before:
+            raise RuntimeError(
+                f"this {type(self).__name__} is being fitted: fit, partial_fit and initialize must "
+                "not be called before that has ended, as by a callback or another thread (a "
+                "callback may fit a clone)"
+            )
+        history = before.get("_history")
+        n_known = history.snapshot() if history is not None else None
         try:
+            self.__dict__ = before | {"_in_training": InTraining(threading.get_ident(), before)}
             yield
+            del self._in_training  # from here on everybody sees what is new
         except BaseException:
             # scikit-learn ends its callbacks by these, after us
             for name in ("_callback_fit_ctx", "_skl_callbacks_to_teardown"):
                 if name in vars(self):
-                    attributes[name] = vars(self)[name]
-            vars(self).clear()
-            vars(self).update(attributes)
-            for part, snapshot in changed_in_place:
-                part.restore(snapshot)
+                    before[name] = vars(self)[name]
+            self.__dict__ = before
+            if history is not None:
+                history.restore(n_known)
             raise
 
-    def _forget(self):
-        """Remove all that an earlier fit has left behind."""
-        for name in FITTED:
+    def _as_published(self):
+        """The estimator of this moment, whole, whatever another thread makes of it meanwhile.
+
+        In the thread that fits it, and so in callbacks, it is the one in training.
+        """
+        attributes = self.__dict__
+        if "_in_training" in attributes:
+            training = attributes["_in_training"]
+            if training.thread != threading.get_ident():
+                attributes = training.published
+        whole = object.__new__(self.__class__)
+        whole.__dict__ = attributes
+        return whole
+
+    def __getstate__(self):
+        state = BaseEstimator.__getstate__(self._as_published())
+        return {name: state[name] for name in state if name != "_in_training"}
+
+    def _forget(self, names):
+        """Remove what an earlier fit has left behind."""
+        for name in names:
             vars(self).pop(name, None)
 
     # Checks --------------------------------------------------------------------------------------
@@ -469,7 +549,26 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             f"X has {len(names)} unscaled column(s), of a root mean square beyond "
             f"{LARGEST_SCALE:g}: {shown}. Training may diverge or stand still; scale the features, "
             "for instance by sklearn.preprocessing.StandardScaler.",
-            stacklevel=6,
+            stacklevel=5,
+        )
+
+    def _warn_of_scale_of_targets(self, y):
+        """The same of the numbers that a regressor is to predict."""
+        if not isinstance(self, RegressorMixin):
+            return
+        y = y[:: -(-len(y) // ROWS_TO_LOOK_AT)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._target_sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
+        columns = np.flatnonzero(self._target_sizes > LARGEST_SCALE)
+        if self.loss != "squared_error" or len(columns) == 0:
+            return
+        which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
+        warnings.warn(
+            f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
+            f"{self._target_sizes.max():.3g}. Under 'squared_error' training may diverge or stand "
+            "still; scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
+            "StandardScaler.",
+            stacklevel=5,
         )
 
     def _check_hidden_layer_sizes(self):
@@ -518,7 +617,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             warnings.warn(
                 f"Got `batch_size` less than 1 or larger than sample size: {self.batch_size} for "
                 f"{n_rows} rows. It is going to be clipped.",
-                stacklevel=6,
+                stacklevel=5,
             )
         return min(int(self.batch_size), n_rows)
 
@@ -537,12 +636,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
             twin._build(sizes, "float64", check_random_state(twin.random_state))
         weight = twin._whole_weight(sample_weight, rows, targets)
-        return twin._network, twin._network_data(rows, encoded, weight)
+        names = twin._names_of_weight(sample_weight)
+        return twin._network, twin._network_data(rows, encoded, weight, names)
 
     # What is there after a fit -------------------------------------------------------------------
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "_network")
+        return "_network" in vars(self._as_published())
 
     def _output(self, X):
         """The network's output for X, of shape (n_samples, n_outputs_)."""
@@ -568,6 +668,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
         return Features.of(trusted(X))
 
+    @_of_one_moment
     def activations(self, X, layer=None):
         """What every layer makes of X.
 
@@ -620,25 +721,25 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     @property
     def coefs_(self):
-        return self._fitted_network("coefs_").W
+        return self._as_published()._fitted_network("coefs_").W
 
     @coefs_.setter
     def coefs_(self, coefs):
-        network = self._fitted_network("coefs_")
+        network = self._as_published()._fitted_network("coefs_")
         network.params = self._pairs(coefs, network.b)
 
     @property
     def intercepts_(self):
-        return self._fitted_network("intercepts_").b
+        return self._as_published()._fitted_network("intercepts_").b
 
     @intercepts_.setter
     def intercepts_(self, intercepts):
-        network = self._fitted_network("intercepts_")
+        network = self._as_published()._fitted_network("intercepts_")
         network.params = self._pairs(network.W, intercepts)
 
     @property
     def norms_(self):
-        network = self._fitted_network("norms_")
+        network = self._as_published()._fitted_network("norms_")
         if not network.layer_norm:
             raise AttributeError("there are norms_ with layer_norm=True only")
         return network.norms
@@ -834,6 +935,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return decision[:, 0] if self._target_kind == "binary" else decision
 
     def _score_output(self, y, output, sample_weight):
+        if not np.isfinite(output).all():
+            return np.nan
         y = y.astype(int)
         return accuracy_score(
             y if self._target_kind == "multilabel" else y[:, 0],
@@ -843,7 +946,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        classes=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -857,6 +970,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         classes : array-like of shape (n_classes,), default=None
             All classes that will come; needed in the first call. For an indicator matrix the
             numbers of its columns.
+        X_val, y_val, sample_weight_val : as of `fit`, default=None
+            Validation rows and their weights, which are recorded in ``history_``.
 
         Returns
         -------
@@ -879,7 +994,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         >>> classifier.t_
         1797
         """
-        with self._unchanged_on_error():
+        with self._aside():
             if self.class_weight == "balanced":
                 raise ValueError(
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
@@ -887,7 +1002,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
                 )
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"))
-            return self._partial_fit(X, y, sample_weight)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features, classes, *, multilabel=False):
         """Build the network without fitting, so that its weights can be seen and set.
@@ -922,12 +1038,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
         >>> classifier.predict(np.array([[0, 1], [1, 1]]))
         array(['no', 'yes'], dtype='<U3')
         """
-        with self._unchanged_on_error():
-            self._forget()
+        with self._aside():
+            self._forget(FITTED)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)
 
+    @_of_one_moment
     def predict(self, X):
         """The most probable class of every row; for several labels an indicator matrix.
 
@@ -952,6 +1069,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         decision = self._decide(self._output(X))
         return decision if self._target_kind == "multilabel" else self.classes_[decision]
 
+    @_of_one_moment
     def predict_proba(self, X):
         """The probability of every class; for several labels that of each of them.
 
@@ -1013,6 +1131,19 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return tags
 
 
+def d2_of_deviance(y, predicted, power, sample_weight):
+    """The share of Tweedie's deviance that is explained; 0 where y is constant, as R^2."""
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    check_consistent_length(y, predicted, weight)
+    y, predicted, weight = (
+        np.asarray(numbers, np.float64)[weight > 0] for numbers in (y, predicted, weight)
+    )
+    if len(y) > 1 and (y == y[0]).all():
+        return 0.0
+    predicted = np.maximum(predicted, np.finfo(np.float64).tiny)  # exp may round to 0
+    return d2_tweedie_score(y, predicted, power=power, sample_weight=weight)
+
+
 class MLPRegressor(RegressorMixin, _MLP):
     __doc__ = f"""A multilayer perceptron for regression.
 
@@ -1027,7 +1158,9 @@ class MLPRegressor(RegressorMixin, _MLP):
         where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
         one y: ``predict`` then gives a column for each, and they do not cross); or half the
         deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
-        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles D^2.
+        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles, 'gamma' and
+        'tweedie' D^2, scikit-learn's `d2_pinball_score` and `d2_tweedie_score`. 'gamma' and
+        'tweedie' begin at the mean of y: the last biases are its logarithm.
     {PARAMETERS}
 
     Attributes
@@ -1130,10 +1263,16 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _score_output(self, y, output, sample_weight):
         if not np.isfinite(output).all():
             return np.nan
-        quantiles = self._network.loss_params.get("quantiles")
-        with np.errstate(over="ignore"):  # just before it diverges
-            if not quantiles:
+        options = self._network.loss_params
+        with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
+            if self._network.loss in OF_DEVIANCE:
+                power = options.get("power", 2)
+                columns = zip(y.T if y.ndim > 1 else [y], output.T, strict=True)
+                scores = [d2_of_deviance(*pair, power, sample_weight) for pair in columns]
+                return float(np.mean(scores))
+            if "quantiles" not in options:
                 return r2_score(y, output, sample_weight=sample_weight)
+            quantiles = options["quantiles"]
             columns = output.T if len(quantiles) > 1 else [output]
             scores = [
                 d2_pinball_score(y, column, alpha=quantile, sample_weight=sample_weight)
@@ -1141,8 +1280,9 @@ class MLPRegressor(RegressorMixin, _MLP):
             ]
             return float(np.mean(scores))
 
+    @_of_one_moment
     def score(self, X, y, sample_weight=None):
-        """R^2 of the predictions, or D^2 of the predicted quantiles, their mean if several.
+        """R^2 of the predictions; for 'quantile', 'gamma' and 'tweedie' D^2, the mean if several.
 
         Parameters
         ----------
@@ -1156,7 +1296,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         Returns
         -------
         float
-            1 is perfect, 0 is as good as the mean, or as the quantile, of y.
+            1 is perfect, 0 is as good as the mean, or as the quantile, of y. D^2 is the share
+            that the predictions explain of the pinball loss, or of the deviance.
 
         Examples
         --------
@@ -1167,13 +1308,22 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> regressor.score(X, X.ravel() ** 2) > 0.99
         True
         """
-        if "quantiles" not in self._fitted_network().loss_params:
+        if self._fitted_network().loss not in ("quantile", *OF_DEVIANCE):
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 
     @_of_mini_batches
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -1184,6 +1334,8 @@ class MLPRegressor(RegressorMixin, _MLP):
             The numbers to predict.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; not negative.
+        X_val, y_val, sample_weight_val : as of `fit`, default=None
+            Validation rows and their weights, which are recorded in ``history_``.
 
         Returns
         -------
@@ -1205,8 +1357,9 @@ class MLPRegressor(RegressorMixin, _MLP):
         >>> len(regressor.loss_curve_)
         3
         """
-        with self._unchanged_on_error():
-            return self._partial_fit(X, y, sample_weight)
+        with self._aside():
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features, n_outputs=1):
         """Build the network without fitting, so that its weights can be seen and set.
@@ -1240,11 +1393,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         """
         if not isinstance(n_outputs, Integral) or n_outputs < 1:
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
-        with self._unchanged_on_error():
-            self._forget()
+        with self._aside():
+            self._forget(FITTED)
             self.n_outputs_ = self._outputs_for(int(n_outputs))
             return self._initialize(n_features)
 
+    @_of_one_moment
     def predict(self, X):
         """The predicted numbers.
 

@@ -1,6 +1,7 @@
 """`Network`: a network in memory, what can be asked of it, and what it refuses."""
 
 import itertools
+import math
 import operator
 from functools import partial
 from numbers import Real
@@ -88,11 +89,19 @@ def _check_parameter(name, given, view):
         raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
     if given.shape != view.shape:
         raise ValueError(f"{name} must have shape {view.shape}, got {given.shape}")
+    return _as_finite(name, given, view.dtype)
+
+
+def _as_finite(name, given, dtype):
+    """C-ordered, aligned and of the dtype; or an error that says what is not finite in it."""
     with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
-        given = given.astype(view.dtype)
+        array = np.require(given, dtype=dtype, requirements=["C", "A"])
+    if np.isfinite(array).all():
+        return array
+    what = "numbers too large for that: dtype='float64' holds larger ones"
     if not np.isfinite(given).all():
-        raise ValueError(f"{name} must be finite in {view.dtype.name}")
-    return given
+        what = "NaN" if np.isnan(given).any() else "infinity"
+    raise ValueError(f"{name} must be finite in {dtype.name}, but has {what}")
 
 
 class Workspace(NamedTuple):
@@ -213,6 +222,11 @@ TARGETS = {
     "tweedie": (lambda y: y >= 0, "not be negative"),
     "gamma": (lambda y: y >= np.finfo(y.dtype).tiny, "be positive (and a normal number)"),
 }
+
+
+def _norm(numbers):
+    """Not by BLAS, whose threads would wake up for it."""
+    return math.sqrt(np.einsum("i,i->", numbers, numbers))
 
 
 class Network:
@@ -364,6 +378,9 @@ class Network:
         self._weights = sum(itertools.starmap(operator.mul, itertools.pairwise(self.layer_sizes)))
         given = [np.ravel(value) for value in self._loss_params.values()]
         self._loss_numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
+        self._make_predictor()
+
+    def _make_predictor(self):
         self._predictor = _core.Predictor(
             self._layers,
             *self._core_loss,
@@ -405,6 +422,15 @@ class Network:
             longer = norms > max_norm
             W[:, longer] *= (max_norm / norms[longer]).astype(W.dtype)
 
+    def _twin(self):
+        """The same network with parameters of its own, and the same tables."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin._flat = aligned_zeros(self._flat.shape, self.dtype)
+        twin._flat[...] = self._flat
+        twin._make_predictor()
+        return twin
+
     def _copy_as(self, dtype):
         """The same network in another arithmetic."""
         twin = object.__new__(type(self))
@@ -437,6 +463,12 @@ class Network:
         for gain, _ in filter(None, self.norms):
             gain[...] = 1
         self._remove_missing()
+
+    def _begin_at_mean(self, data, order):
+        """Let outputs that are exp(z) begin near the weighted mean of the targets."""
+        y, weight = data.y[order].astype(np.float64), data.sample_weight[order].astype(np.float64)
+        mean = np.average(y, axis=0, weights=weight)
+        self.b[-1][mean > 0] = np.log(mean[mean > 0])
 
     def __repr__(self):
         return (
@@ -786,6 +818,41 @@ class Network:
             )  # fmt: skip
         return out
 
+    def _is_finite_for(self, features):
+        """Whether the outputs for these rows are finite: by norms, or else by looking at them."""
+        largest = float(max(features.values.max(), -features.values.min()))
+        most_in_row = self.layer_sizes[0]
+        if features.is_sparse:  # a column may be there twice
+            most_in_row = int(np.diff(features.indptr).max())
+        with np.errstate(over="ignore", invalid="ignore"):
+            bound = self._largest_number(most_in_row * largest)
+        if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
+            return True
+        output = self._output(features)  # None if the rows are not finite
+        return output is not None and bool(
+            np.isfinite(self._flat).all() & np.isfinite(output).all()
+        )
+
+    def _largest_number(self, size):
+        """A bound of z and a in all layers, for inputs of this norm; infinite if unknown.
+
+        By |z| <= |W, b| |(a, 1)|, Frobenius's norm; no activation makes more of it than below.
+        """
+        largest = size
+        for layer, norms in zip(self._layers[1:], self.norms, strict=True):
+            root = math.sqrt(layer["n_out"])
+            numbers = self._flat[int(layer["W"]) : int(layer["b"]) + int(layer["stride"])]
+            z = _norm(numbers) * math.hypot(size, 1.0)
+            if not z < math.inf:  # NaN, too
+                return math.inf
+            largest = max(largest, z)
+            if norms is not None:
+                gain, shift = norms
+                z = root * _norm(gain) + _norm(shift)
+            size = 1.06 * z + 2 * root + self.residual * size
+            largest = max(largest, size)
+        return largest
+
     def _activations(self, features, layers):
         """a^l of some layers of weights, for all rows."""
         work = self._workspace_for_pass(features.n_rows)
@@ -846,14 +913,7 @@ class Network:
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
         if array.ndim != 2 or array.shape[1] != n_columns or len(array) == 0:
             raise ValueError(f"{name} must have shape (n_rows, {n_columns}), got {array.shape}")
-        with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
-            array = np.require(array, dtype=self.dtype, requirements=["C", "A"])
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"{name} must be finite in {self.dtype.name}: it has NaN, infinity or numbers too "
-                "large for that"
-            )
-        return array
+        return _as_finite(name, array, self.dtype)
 
     def _check_data(self, X, y, sample_weight):
         X = self._check_X(X)
@@ -890,20 +950,20 @@ class Network:
                 raise ValueError(f"y must {what} for {self.loss!r}")
         return y
 
-    def _check_sample_weight(self, sample_weight, n_rows):
+    def _check_sample_weight(self, sample_weight, n_rows, name="sample_weight"):
         if sample_weight is None:
             return np.ones(n_rows, dtype=self.dtype)
         weight = np.asarray(sample_weight)
         if weight.shape != (n_rows,):
-            raise ValueError(f"sample_weight must have shape ({n_rows},), got {weight.shape}")
-        weight = self._as_matrix(weight[:, np.newaxis], "sample_weight", 1)[:, 0]
+            raise ValueError(f"{name} must have shape ({n_rows},), got {weight.shape}")
+        weight = self._as_matrix(weight[:, np.newaxis], name, 1)[:, 0]
         if not (weight >= 0).all():
-            raise ValueError(f"sample_weight must not be negative, got {weight.min()}")
+            raise ValueError(f"{name} must not be negative, got {weight.min()}")
         with np.errstate(over="ignore"):
             total = weight.sum(dtype=np.float64)
         if not 1e-300 < total < np.inf:
             raise ValueError(
-                "sample_weight must not be zero throughout, and must have a finite sum: it is "
+                f"{name} must not be zero throughout, and must have a finite sum: it is "
                 f"{total} in {self.dtype.name}"
             )
         return weight

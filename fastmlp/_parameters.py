@@ -74,17 +74,18 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         bit, for any number.
     dtype : {'float32', 'float64'} or None, default=None
         The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others.
-    scoring : str, callable or None, default=None
+    scoring : str, callable, list of them or None, default=None
         The score of the validation rows: a name of a scorer of scikit-learn or a function
-        f(estimator, X, y); None is the accuracy or R^2. Larger is better.
+        f(estimator, X, y); None is what ``score`` gives. Larger is better. Of a list all are
+        recorded, and the first decides.
     callbacks : list or callable, default=None
         Functions f(estimator, state), called after every epoch with an `Epoch` (epoch, loss,
         val_loss, val_score, learning_rate, seconds); one that returns True ends the training.
         Callbacks of scikit-learn (from its version 1.9) may be among them, or be set by
         ``set_callbacks``.
     max_seconds : float or None, default=None
-        A budget of time: ``fit`` ends at the first mini-batch after it, and the model is that of
-        this moment. A schedule still counts ``max_iter`` epochs.
+        A budget of time: ``fit`` ends at the first mini-batch after it, with a warning, and the
+        model is that of this moment. A schedule still counts ``max_iter`` epochs.
     loss_params : dict or None, default=None
         Options of the loss: see `loss`.
     solver_params : dict or None, default=None
@@ -159,13 +160,23 @@ ATTRIBUTES = """coefs_ : list of ndarray
     history_ : dict of list of float
         A number for every epoch under 'loss', 'learning_rate' (that of its last step; not for
         'lbfgs') and 'seconds', and with validation rows under 'val_loss' (without penalty) and
-        'val_score'.
+        'val_score'. With a list of scorers each is also under its name, as 'val_roc_auc' (a second
+        one of the name as 'val_roc_auc(2)'); with a list of pairs X_val, every pair is also under
+        'val_loss_0', 'val_score_0', 'val_loss_1' and so on.
         With ``diagnostics`` a tuple with a number for each layer of weights under 'gradient_norm',
         'update_norm' (of what the epoch has changed) and 'weight_norm', and for each hidden layer
         under 'dead_units' (the share that answers 0 to every row) and 'saturated_units'
         (the share of 'tanh' and 'logistic' activations within 0.01 of an end of their range).
     n_iter_ : int
         Epochs, or iterations of 'lbfgs', of the last fit.
+    best_iter_ : int
+        The epoch or iteration, from 1 in the last fit, of the best validation score if there are
+        validation rows, or else of the smallest loss; 0 if none has been finished.
+    stop_reason_ : str
+        Why the last fit ended: 'converged', 'max_iter' (also ``max_fun``, and the one pass of
+        ``partial_fit``), 'max_seconds', 'callback', 'interrupted' (by Ctrl-C); or 'failed' if it
+        could not go on: the loss was no longer finite, and early stopping has kept better weights,
+        or the line search of 'lbfgs' found nothing.
     t_ : int
         Training rows that mini-batch solvers have seen so far.
     n_layers_ : int
@@ -205,7 +216,7 @@ CONSTRAINTS = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "n_threads": [None, Interval(Integral, 1, None, closed="left")],
     "dtype": [None, StrOptions({"float32", "float64"})],
-    "scoring": [None, StrOptions(set(get_scorer_names())), callable],
+    "scoring": [None, StrOptions(set(get_scorer_names())), callable, list, tuple],
     "callbacks": [None, list, tuple, callable, HasMethods("on_fit_task_end")],
     "max_seconds": [None, Interval(Real, 0, None, closed="neither")],
     "loss_params": [None, dict],
@@ -245,6 +256,7 @@ def check_combinations(estimator):
             "schedule_params['patience'] must be less than n_iter_no_change, or training ends "
             f"before the rate falls, got {options['patience']:g} and {estimator.n_iter_no_change}"
         )
+    _check_scoring(estimator.scoring)
     for name in CONSTRAINTS:
         _check_size(name, getattr(estimator, name))
     of_solver = filled("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
@@ -263,6 +275,18 @@ def check_combinations(estimator):
     if given:
         shown = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in given)
         raise ValueError(f"{shown}: of mini-batch solvers only, got solver='lbfgs'")
+
+
+def _check_scoring(scoring):
+    """Of a list; scikit-learn checks a single one."""
+    if not isinstance(scoring, list | tuple):
+        return
+    bad = [s for s in scoring if not callable(s) and s not in get_scorer_names()]
+    if bad or not scoring:
+        raise ValueError(
+            "scoring must be a name of a scorer of scikit-learn, a function f(estimator, X, y) or "
+            f"a list of at least one of them, got {bad[0] if bad else scoring!r}"
+        )
 
 
 def _check_size(name, value):

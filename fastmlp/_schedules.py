@@ -106,7 +106,8 @@ def factors(name, options, first, n_steps, steps_in_epoch, n_epochs):
     if name == "plateau":
         options = {}
     function, _ = SCHEDULES[name]
-    result = function(np.maximum(epochs - warmup, 0), n_epochs - warmup, **options)
-    if warmup > 0:
-        result = result * np.minimum((epochs + 1 / steps_in_epoch) / warmup, 1)
+    with np.errstate(over="ignore"):  # a share of a tiny period is infinite
+        result = function(np.maximum(epochs - warmup, 0), n_epochs - warmup, **options)
+        if warmup > 0:
+            result = result * np.minimum((epochs + 1 / steps_in_epoch) / warmup, 1)
     return result

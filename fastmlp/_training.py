@@ -75,10 +75,22 @@ class History:
     n_bad_epochs: int = 0
     n_rows_seen: int = 0
     n_epochs: int = 0  # of the last call
+    best_epoch: int = 0  # of the last call, by the validation score or else by the loss
+    _best: float = np.inf  # its loss, or its score with the other sign
+
+    def begin(self):
+        """Begin to count the epochs of a call anew."""
+        self.n_epochs = self.best_epoch = 0
+        self._best = np.inf
+        # The best weights so far belong to another split; if none are better, the last are kept.
+        self.best_params = None
 
     def add(self, epoch, measured):
         """Take in an epoch, and what else has been measured."""
         self.n_epochs = epoch.epoch
+        value = epoch.loss if epoch.val_score is None else -epoch.val_score
+        if value < self._best:
+            self.best_epoch, self._best = epoch.epoch, value
         n_before = max(map(len, self.columns.values()), default=0)
         of_epoch = ("loss", "val_loss", "val_score", "learning_rate", "seconds")
         values = {name: getattr(epoch, name) for name in of_epoch} | measured
@@ -94,9 +106,12 @@ class History:
                 self.validation_scores.append(epoch.val_score)
 
     def judge(self, value, best, tol, *, larger_is_better):
-        """Count the epochs since ``value`` last got better than ``best`` by ``tol``."""
-        worse = value < best + tol if larger_is_better else value > best - tol
-        self.n_bad_epochs = self.n_bad_epochs + 1 if worse else 0
+        """Count the epochs since ``value`` last got better than ``best`` by ``tol``.
+
+        NaN is never better.
+        """
+        better = value >= best + tol if larger_is_better else value <= best - tol
+        self.n_bad_epochs = 0 if better else self.n_bad_epochs + 1
 
     def _lists(self):
         curves = {"loss_curve": self.loss_curve, "validation_scores": self.validation_scores}
@@ -120,14 +135,17 @@ def _unknown(like):
 
 
 class Divergence(ValueError):
-    """The loss or the weights have stopped being finite."""
+    """The loss, the weights or the outputs have stopped being finite."""
 
-    def __init__(self, when, remedy="A lower learning_rate_init"):
+    def __init__(self, when, dtype, remedy="A lower learning_rate_init"):
+        range_of_float32 = ""
+        if dtype == np.float32:
+            range_of_float32 = " dtype='float64' holds numbers beyond 3e38, where float32 ends."
         super().__init__(
             "Solver produced non-finite parameter weights. The input data may contain large "
             f"values and need to be preprocessed. ({when}. {remedy}, scaled features (by "
             "sklearn.preprocessing.StandardScaler for instance), clipping of outliers and, in "
-            "regression, scaled targets usually help.)"
+            f"regression, scaled targets usually help.{range_of_float32})"
         )
 
 
@@ -143,7 +161,7 @@ class Watch(NamedTuple):
     say : callable
         Gets a line of text about what training decides.
     validate : callable or None
-        () -> (loss, score) of the validation rows.
+        () -> a dict of what is measured on the validation rows, 'val_loss' and 'val_score' in it.
     measure : callable or None
         () -> a dict of what else goes into the history.
     deadline : float
@@ -162,13 +180,17 @@ class Watch(NamedTuple):
         self.begin()
         return time.perf_counter()
 
-    def end_epoch(self, history, began, **epoch):
-        """Complete the record of an epoch that began at a time; return whether to stop."""
-        val_loss, val_score = self.validate() if self.validate else (None, None)
+    def end_epoch(self, history, began, *, is_whole=True, **epoch):
+        """Complete the record of an epoch that began at a time; return why to stop, or None."""
+        measured = self.validate() if self.validate else {}
+        val_loss, val_score = measured.pop("val_loss", None), measured.pop("val_score", None)
         now = time.perf_counter()
         epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
-        history.add(epoch, self.measure() if self.measure else {})
-        return bool(self.end(epoch)) or now >= self.deadline
+        history.add(epoch, measured | (self.measure() if self.measure else {}))
+        if self.end(epoch):
+            return "callback"
+        is_last = is_whole and epoch.epoch == epoch.max_iter
+        return "max_seconds" if now >= self.deadline and not is_last else None
 
 
 class Stopping(NamedTuple):
@@ -242,7 +264,7 @@ class Descent:
         if settings["learning_rate"] != self._settings.get("learning_rate"):
             self._rate = settings["learning_rate"]
         # An epsilon that rounds to 0 would divide 0 by 0 where a gradient has always been 0.
-        smallest = np.finfo(self.network.dtype).tiny
+        smallest = float(np.finfo(self.network.dtype).tiny)
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
         in_memory = ("dropout", "input_noise", "clip_norm")
         if any(settings[name] != self._settings.get(name) for name in in_memory):
@@ -267,12 +289,28 @@ class Descent:
 
     def __setstate__(self, state):
         vars(self).update(state)
-        for name in ("_state", "_own"):
-            unaligned = state[name]
-            aligned = aligned_zeros(unaligned.shape, unaligned.dtype)
-            aligned[...] = unaligned
-            setattr(self, name, aligned)
+        self._copy_arrays()
         self._forget_memory()
+
+    def copy_for(self, network):
+        """The same solver with a state of its own, at work on a copy of the network.
+
+        The memory of an epoch goes along. (An epoch that goes wrong may leave NaN in it.)
+        """
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.network = network
+        twin._copy_arrays()
+        self._forget_memory()
+        return twin
+
+    def _copy_arrays(self):
+        for name in ("_left", "_solver", "_regularizer"):
+            setattr(self, name, getattr(self, name).copy())
+        for name in ("_state", "_own"):
+            numbers = getattr(self, name)
+            setattr(self, name, aligned_zeros(numbers.shape, numbers.dtype))
+            getattr(self, name)[...] = numbers
 
     @property
     def schedule(self):
@@ -291,21 +329,6 @@ class Descent:
     @property
     def is_finite(self):
         return bool(np.isfinite(self._state).all() and np.isfinite(self._own).all())
-
-    def snapshot(self):
-        """All that an epoch changes here, copied."""
-        names = ("_settings", "_rate", "_n_epochs", "_n_bad_epochs")
-        return {name: getattr(self, name) for name in names}, [a.copy() for a in self._arrays()]
-
-    def _arrays(self):
-        return self._state, self._own, self._left, self._solver, self._regularizer
-
-    def restore(self, snapshot):
-        kept, arrays = snapshot
-        vars(self).update(kept)
-        for array, before in zip(self._arrays(), arrays, strict=True):
-            array[...] = before
-        self._forget_memory()  # where what went wrong may have left NaN in the padding
 
     def epoch(self, data, order, batch_size, deadline=np.inf):
         """One pass over the rows ``order``, or as far as the deadline lets it come.
@@ -421,7 +444,7 @@ class Descent:
 def train_epochs(
     descent, data, order, random_state, history, stopping, watch, *, batch_size, max_iter,
 ):  # fmt: skip
-    """Train for up to ``max_iter`` epochs; return whether something else ended it before.
+    """Train for up to ``max_iter`` epochs; return the reason of the end, as ``stop_reason_``.
 
     Parameters
     ----------
@@ -437,26 +460,25 @@ def train_epochs(
         With ``by_score``, the best weights are restored in the end.
     watch : Watch
     """
-    history.n_epochs = 0
-    # The best weights so far belong to another split; where none are better, the last are kept.
-    history.best_params = None
+    history.begin()
     order = order.copy()
-    is_over = False
+    reason = None
     try:
         with core_in_use:
-            while not is_over and history.n_epochs < max_iter:
+            while reason is None and history.n_epochs < max_iter:
                 began = watch.begin_epoch()
                 if random_state is not None:
                     _core.shuffle(order, random_state._bit_generator)
                 loss, n_seen = descent.epoch(data, order, batch_size, watch.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:
-                    raise Divergence(f"The loss was {loss} in epoch {history.n_epochs + 1}")
+                    when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
+                    raise Divergence(when, descent.network.dtype)
                 history.n_rows_seen += n_seen
                 rate = descent.learning_rate
-                is_over = watch.end_epoch(
+                reason = watch.end_epoch(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
-                    learning_rate=rate,
+                    learning_rate=rate, is_whole=n_seen == len(order),
                 )  # fmt: skip
                 if not np.isfinite(loss):
                     warnings.warn(
@@ -466,22 +488,24 @@ def train_epochs(
                         RuntimeWarning,
                         stacklevel=2,
                     )
-                    is_over = True
+                    reason = "failed"
                 _judge_epoch(descent.network, history, stopping)
                 if descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0):
                     history.n_bad_epochs = 0
                     watch.say(f"No progress. Setting learning rate to {descent._rate:g}")
-                if history.n_bad_epochs > stopping.n_iter_no_change:
-                    is_over |= _at_plateau(descent, history, stopping, watch.say)
+                is_stuck = history.n_bad_epochs > stopping.n_iter_no_change
+                if is_stuck and _at_plateau(descent, history, stopping, watch.say):
+                    reason = reason or "converged"
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
-        is_over = True
+        reason = "interrupted"
     if history.best_params is not None:
         descent.network.restore(history.best_params)
     elif not descent.is_finite:
-        raise Divergence("The gradient or its square has overflowed in the solver")
-    _check_finite(descent.network)
-    return is_over
+        when = "The gradient or its square has overflowed in the solver"
+        raise Divergence(when, descent.network.dtype)
+    _check_finite(descent.network, data)
+    return reason or "max_iter"
 
 
 def _judge_epoch(network, history, stopping):
@@ -515,17 +539,23 @@ def _at_plateau(descent, history, stopping, say):
     return False
 
 
-def _check_finite(network):
-    if not np.isfinite(network._flat).all():
-        raise Divergence("The weights after the last step are not finite")
+def _check_finite(network, data):
+    if not network._is_finite_for(data.features):
+        when = "The weights after the last step, or the outputs that they lead to, are not finite"
+        raise Divergence(when, network.dtype)
 
 
 class Minimum(NamedTuple):
-    """What L-BFGS came to: why it ended is None where it has converged or was told to stop."""
+    """What L-BFGS came to; ``failure`` is SciPy's message, or None."""
 
     loss: float
     n_iter: int
-    failure: str | None
+    reason: str
+    failure: str | None = None
+
+
+# By SciPy's status; there are others for what it cannot do.
+REASONS = {0: "converged", 1: "max_iter"}
 
 
 def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, tol):
@@ -537,29 +567,34 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     network._remove_missing()
     gradient = aligned_zeros(network._flat.shape, network.dtype)
     accepted = network._flat.astype(np.float64)
-    best = Minimum(np.inf, 0, None)
-    was_stopped = False
+    best = Minimum(np.inf, 0, "interrupted")
+    reason = raised = None
+    history.begin()
     began = watch.begin_epoch()
 
     def loss_and_gradient(params):
         network._flat[...] = params
         loss = network._full_gradient(data, gradient, alpha)
         if not np.isfinite(loss):
-            raise Divergence(f"The loss was {loss} after iteration {best.n_iter}", "A larger alpha")
+            when = f"The loss was {loss} after iteration {best.n_iter}"
+            raise Divergence(when, network.dtype, "A larger alpha")
         return loss, gradient.astype(np.float64)
 
     def after_iteration(intermediate_result):
-        nonlocal accepted, best, began, was_stopped
+        nonlocal accepted, best, began, reason, raised
         accepted = intermediate_result.x.copy()
-        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, None)
+        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
         network._flat[...] = accepted
-        was_stopped = watch.end_epoch(
-            history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
-            learning_rate=None,
-        )  # fmt: skip
-        if was_stopped:
-            raise StopIteration  # which SciPy takes for a request to end
-        began = watch.begin_epoch()
+        try:
+            reason = watch.end_epoch(
+                history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
+                learning_rate=None,
+            )  # fmt: skip
+            began = None if reason else watch.begin_epoch()
+        except StopIteration as error:  # a callback's, which SciPy would take for a request to end
+            raised = error
+        if reason or raised:
+            raise StopIteration
 
     try:
         with core_in_use, blas_in_one_thread:  # SciPy's own vectors are short
@@ -571,11 +606,14 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
                 callback=after_iteration,
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
+        if raised:
+            raise raised
         accepted = result.x
-        failure = None if result.success or was_stopped else str(result.message)
-        best = Minimum(float(result.fun), min(result.nit, max_iter), failure)
+        failure = None if result.success or reason else str(result.message)
+        reason = reason or REASONS.get(result.status, "failed")
+        best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     network._flat[...] = accepted
-    _check_finite(network)
+    _check_finite(network, data)
     return best

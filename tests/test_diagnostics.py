@@ -134,6 +134,75 @@ def test_nothing_stands_out_in_a_healthy_fit(digits, activation):
     assert str(diagnose(healthy)) == "Nothing stands out."
 
 
+def names_of(estimator):
+    return {finding.name for finding in diagnose(estimator)}
+
+
+@pytest.mark.filterwarnings("ignore:y. the mean or standard deviation")
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile", "gamma"])
+def test_diagnose_sees_the_scale_of_y(loss):
+    X = np.random.RandomState(0).standard_normal((100, 3))
+    y = 500.0 + X[:, 0]
+    regressor = MLPRegressor(loss, max_iter=3, random_state=0)
+    assert ("unscaled targets" in names_of(regressor.fit(X, y))) == (loss != "gamma")
+    assert "unscaled targets" not in names_of(regressor.fit(X, y / 500))
+    assert "unscaled targets" not in names_of(MLPClassifier(max_iter=3).fit(X, y > 500))
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("diagnostics", [False, True])
+def test_diagnose_sees_overfitting(solver, diagnostics):
+    """Noise is learned by heart."""
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((100, 10)), rng.randint(0, 2, 100)
+    settings = dict(solver=solver, diagnostics=diagnostics, random_state=0, learning_rate_init=0.01)
+    classifier = MLPClassifier(max_iter=60, **settings)
+    classifier.fit(X[:50], y[:50], X_val=X[50:], y_val=y[50:])
+    assert "overfitting" in names_of(classifier)
+    assert "early_stopping=True" in str(diagnose(classifier))
+    classifier.fit(X[:50], y[:50], X_val=X[:50], y_val=y[:50])
+    assert "overfitting" not in names_of(classifier)
+
+
+FALLING, RISING = np.linspace(1, 0.1, 10), np.linspace(0.1, 1, 10)
+SLOPES = {
+    "vanishing": np.tile([1e-6, 1e-3, 1e2], (10, 1)),
+    "exploding": np.tile([1e2, 1.0, 1e-3], (10, 1)),
+    "large": np.full((10, 3), 1e5),
+    "good": np.ones((10, 3)),
+}
+
+
+@pytest.mark.parametrize("val_loss", [FALLING, RISING, None])
+@pytest.mark.parametrize("loss", [FALLING, RISING])
+@pytest.mark.parametrize("dead", [0.0, 1.0])
+@pytest.mark.parametrize("slopes", [*SLOPES, None])
+def test_diagnose_never_gives_opposite_advice(slopes, dead, loss, val_loss):
+    X = np.random.RandomState(0).standard_normal((30, 3))
+    classifier = MLPClassifier((5, 5), max_iter=1, random_state=0).fit(X, X[:, 0] > 0)
+    history = {"loss": loss.tolist()}
+    if val_loss is not None:
+        history["val_loss"] = val_loss.tolist()
+    if slopes is not None:
+        history["gradient_norm"] = SLOPES[slopes]
+        history["weight_norm"] = np.ones((10, 3))
+        history["dead_units"], history["saturated_units"] = np.full((2, 10, 2), dead)
+    classifier.history_ = history
+    advice, names = str(diagnose(classifier)), names_of(classifier)
+    opposites = [
+        ("a lower learning_rate_init", "a higher learning_rate_init"),
+        ("early_stopping", "a larger max_iter"),
+        ("leaky_relu", "'relu'"),
+        ("vanishing", "exploding"),
+    ]
+    for this, that in opposites:
+        assert not (this in advice and that in advice)
+    assert ("learning rate too high" in names) == (loss is RISING)
+    only_rate = val_loss is not RISING and slopes in ("good", "vanishing", None)
+    is_dead = dead and slopes is not None
+    assert ("learning rate too low" in names) == (loss is FALLING and only_rate and not is_dead)
+
+
 def test_diagnose_refuses():
     with pytest.raises(TypeError, match="estimator must be an MLPClassifier or MLPRegressor"):
         diagnose("a network")

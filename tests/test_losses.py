@@ -6,9 +6,11 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 from sklearn.metrics import (
     d2_pinball_score,
+    d2_tweedie_score,
     mean_gamma_deviance,
     mean_poisson_deviance,
     mean_tweedie_deviance,
+    r2_score,
 )
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, check_gradients
@@ -203,3 +205,75 @@ def test_validation_rows_of_two_classes_are_stratified(loss):
     settings = {"early_stopping": True, "scoring": scoring, "max_iter": 2, "random_state": 0}
     MLPClassifier((3,), loss=loss, **settings).fit(X, y)
     assert shares == [0.1, 0.1]
+
+
+def skewed(n_rows=400):
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((n_rows, 3))
+    return X, rng.gamma(2.0, np.exp(X[:, 0]) / 2), rng.uniform(size=n_rows)
+
+
+@pytest.mark.parametrize("init", [None, "he_normal", [np.zeros((3, 2))]])
+@pytest.mark.parametrize("loss", ["gamma", "tweedie", "poisson"])
+def test_the_output_begins_at_the_mean(loss, init):
+    X, y, w = skewed()
+    y, settings = np.column_stack([1000 * y, y + 0.01]), {"learning_rate_init": 1e-12}
+    regressor = MLPRegressor(loss, (), init=init, max_iter=1, random_state=0, **settings)
+    began = regressor.fit(X, y, w).intercepts_[0].copy()
+    if loss == "poisson":  # as scikit-learn's
+        expected = MLPRegressor(loss, (), init=init, random_state=0).initialize(3, 2).intercepts_[0]
+    else:
+        expected = np.log((w[:, np.newaxis] * y).sum(axis=0) / w.sum())
+    assert_allclose(began, expected, rtol=1e-5, atol=1e-9)
+    regressor.set_params(warm_start=True).fit(X, 100 * y)  # which goes on
+    regressor.partial_fit(X, 100 * y)
+    assert_allclose(regressor.intercepts_[0], began, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("loss", ["gamma", "tweedie"])
+def test_the_unit_of_a_positive_y_does_not_matter(loss, early_stopping):
+    X, y, _ = skewed()
+    settings = {"early_stopping": early_stopping, "max_iter": 100, "random_state": 0}
+    settings |= {"dtype": "float64", "learning_rate_init": 0.01, "tol": 0.0}
+    scores = []
+    for unit in (1.0, 1e3, 1e6):
+        regressor = MLPRegressor(loss, (20,), **settings).fit(X, unit * y)
+        scores.append(regressor.score(X, unit * y))
+        assert_allclose(
+            scores[-1],
+            d2_tweedie_score(unit * y, regressor.predict(X), power=2 if loss == "gamma" else 1.5),
+        )
+    assert min(scores) > 0.4
+    assert_allclose(scores, scores[0], atol=0.05)
+
+
+def test_the_score_of_validation_rows_is_that_of_the_loss():
+    X, y, w = skewed()
+    y[:10] = 0
+    for loss, power in (("tweedie", 1.3), ("poisson", None)):
+        settings = {"loss_params": {"power": power}} if power else {}
+        regressor = MLPRegressor(loss, early_stopping=True, max_iter=20, random_state=0, **settings)
+        regressor.fit(X[:200], y[:200], X_val=X[200:], y_val=y[200:], sample_weight_val=w[200:])
+        predicted = regressor.predict(X[200:])
+        if power:
+            expected = d2_tweedie_score(y[200:], predicted, power=power, sample_weight=w[200:])
+        else:
+            expected = r2_score(y[200:], predicted, sample_weight=w[200:])
+        assert_allclose(regressor.best_validation_score_, expected, rtol=1e-5)
+        assert_allclose(regressor.score(X[200:], y[200:], w[200:]), expected, rtol=1e-5)
+
+
+def test_the_deviance_of_several_outputs_and_of_a_constant():
+    X, y, w = skewed()
+    both = np.column_stack([y, 3.0 + 0 * y])
+    regressor = MLPRegressor("gamma", max_iter=5, random_state=0).fit(X, both, w)
+    first = d2_tweedie_score(y, regressor.predict(X)[:, 0], power=2, sample_weight=w)
+    assert_allclose(regressor.score(X, both, w), first / 2)  # nothing of a constant is explained
+    zeros = MLPRegressor("tweedie", early_stopping=True, max_iter=5, random_state=0)
+    zeros.fit(X, 0 * y)
+    assert zeros.validation_scores_ == [0.0] * 5
+    with pytest.raises(ValueError, match="inconsistent"):
+        regressor.score(X, both[:3])
+    with pytest.raises(ValueError, match="strictly positive"):
+        regressor.score(X, both * [-1, 1])

@@ -5,9 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from test_core import make_problem
 
 from fastmlp import Network
+from fastmlp._core import ACTIVATIONS
+from fastmlp._data import Features
 from fastmlp._layout import aligned_zeros, rows_in_block
 
 
@@ -157,8 +160,9 @@ def test_constructor_refuses(arguments, error, message):
         (np.ones((5, 2)), ValueError, r"X must have shape \(n_rows, 3\), got \(5, 2\)"),
         (np.ones(3), ValueError, "X must have shape"),
         (np.ones((0, 3)), ValueError, "X must have shape"),
-        ([[1, 2, np.nan]], ValueError, "X must be finite"),
-        ([[1, 2, np.inf]], ValueError, "X must be finite"),
+        ([[1, 2, np.nan]], ValueError, "X must be finite in float64, but has NaN$"),
+        ([[1, 2, np.inf]], ValueError, "X must be finite in float64, but has infinity$"),
+        ([[1, np.nan, np.inf]], ValueError, "X must be finite in float64, but has NaN$"),
         ([["a", "b", "c"]], TypeError, "X must hold real numbers"),
         ([[1j, 0, 0]], TypeError, "X must hold real numbers"),
     ],
@@ -210,8 +214,41 @@ def test_alpha_is_checked(network, alpha):
 
 
 def test_too_large_for_the_dtype():
-    with pytest.raises(ValueError, match="X must be finite in float32"):
-        Network([1, 1], dtype="float32").output([[1e300]])
+    for rows in ([[1e300]], csr_array([[1e300]])):
+        with pytest.raises(ValueError, match=r"float32, but has numbers.*dtype='float64'"):
+            Network([1, 1], dtype="float32").output(rows)
+    with pytest.raises(ValueError, match=r"params\[0\]: W must be.*but has infinity"):
+        Network([1, 1], dtype="float32").params = [([[np.inf]], [0])]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_what_cannot_overflow_is_within_the_bound(activation, layer_norm, residual, dtype):
+    rng = np.random.RandomState(0)
+    options = {"layer_norm": layer_norm, "residual": residual, "dtype": dtype}
+    for scale in (1e-3, 1.0, 1e3):
+        net = Network([3, 4, 4, 2], activation, **options)
+        for W in net.W:
+            W[...] = scale * rng.randn(*W.shape)
+        for gain, shift in filter(None, net.norms):
+            gain[...], shift[...] = scale * rng.randn(2, 4)
+        for b in net.b:
+            b[...] = scale * rng.randn(len(b))
+        X = scale * rng.randn(20, 3)
+        z, a = net.forward(X)
+        bound = net._largest_number(np.linalg.norm(X, axis=1).max())
+        assert max(abs(numbers).max() for numbers in (*z, *a)) <= bound < np.inf
+
+
+def test_large_weights_that_lead_to_numbers_are_no_overflow():
+    X = np.array([[1e-9, 0], [0, 1e-9]], dtype=np.float32)
+    net = Network([2, 2, 1], "identity")
+    net.params = [(np.full((2, 2), 1e25), [0, 0]), ([[1e10], [1e10]], [0])]
+    assert net._is_finite_for(Features.of(X))  # 1e16 * 1e10
+    assert not net._is_finite_for(Features.of(1e20 * X))
+    assert not net._is_finite_for(Features.of(csr_array(1e20 * X)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300 * 1e300, 1j])

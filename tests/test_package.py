@@ -36,7 +36,7 @@ BESIDE_THEM = {
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
     "_threads": {"_core", "_guard"},
-    "_validation": set(),
+    "_validation": {"_data"},
 }
 
 

@@ -4,6 +4,7 @@ import _thread
 import builtins
 import io
 import pickle
+import re
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.preprocessing import StandardScaler
 
@@ -58,6 +60,23 @@ def test_class_weight_of_labels():
     weights = [{0: 1, 1: 3}, {0: 1, 1: 1}]
     classifier = MLPClassifier(class_weight=weights, max_iter=3).fit(X, labels)
     assert classifier.predict(X).shape == labels.shape
+
+
+@pytest.mark.parametrize(
+    ("w", "class_weight", "dtype", "message"),
+    [
+        (1e200, {0: 1e308, 1: 1, 2: 1}, "float64", "sample_weight times class_weight must be fin"),
+        (1e30, {0: 1e30, 1: 1, 2: 1}, "float32", "sample_weight times class_weight must be finite"),
+        (None, {0: 1e300, 1: 1, 2: 1}, "float32", "^class_weight must be finite in float32, but"),
+        (None, {0: 0, 1: 0, 2: 0}, "float32", "^class_weight must not be zero throughout"),
+        (None, {0: -1, 1: 1, 2: 1}, "float32", "^class_weight must not be negative"),
+        (1e300, None, "float32", "sample_weight contains infinity or a value too large"),
+    ],
+)
+def test_errors_name_the_weight(w, class_weight, dtype, message):
+    classifier = MLPClassifier(class_weight=class_weight, dtype=dtype)
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(X, Y, None if w is None else np.full(150, w))
 
 
 def test_bad_class_weight():
@@ -138,6 +157,12 @@ def test_scoring_with_a_split_names_and_strings():
         (dict(y_val=Y), "X_val and y_val must be given together, got no X_val"),
         (dict(sample_weight_val=np.ones(150)), "sample_weight_val needs X_val and y_val"),
         (dict(X_val=X[:, :2], y_val=Y), "X_val.*features"),
+        (dict(X_val=X[:, :2].tolist()), "given together, got no y_val .or X_val as a list of pai"),
+        (dict(X_val=[(X, Y), X]), "given together, got no y_val"),
+        (dict(X_val=[]), "X_val must have one, got 0 pairs"),
+        (dict(X_val=[(X, Y)] * 2, sample_weight_val=[None]), "sample_weight_val must be a list"),
+        (dict(X_val=[(X, Y)], sample_weight_val=np.ones(150)), "sample_weight_val must be a list"),
+        (dict(X_val=[(X, Y), (X[:, :2], Y)]), "X_val.*number 1 of 2: .*features"),
         (dict(X_val=X, y_val=Y + 1), "X_val, y_val.*classes not in"),
         (dict(X_val=X, y_val=Y[:3]), "X_val, y_val.*inconsistent"),
         (dict(X_val=X, y_val=Y, sample_weight_val=-np.ones(150)), "X_val.*sample_weight_val"),
@@ -150,6 +175,139 @@ def test_bad_validation_rows(validation, message):
     with pytest.raises(ValueError, match=message):
         classifier.fit(X, Y, **validation)
     assert pickle.dumps(classifier) == before
+
+
+def last_epoch(estimator):
+    return {name: column[-1] for name, column in estimator.history_.items()}
+
+
+def worst(estimator, X, y, sample_weight=None):
+    return -max(estimator.predict_proba(X)[:, 0])
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_several_scorers_are_recorded_and_the_first_decides(own):
+    accuracy = sklearn.metrics.make_scorer(sklearn.metrics.accuracy_score)
+    scoring = ["neg_log_loss", worst, "accuracy", accuracy, accuracy]
+    settings = dict(early_stopping=True, max_iter=30, random_state=0, learning_rate_init=0.02)
+    validation = dict(X_val=X[VAL], y_val=Y[VAL]) if own else {}
+    several = MLPClassifier(scoring=scoring, **settings).fit(X[TRAIN], Y[TRAIN], **validation)
+    first = MLPClassifier(scoring=scoring[0], **settings).fit(X[TRAIN], Y[TRAIN], **validation)
+    names = ["neg_log_loss", "worst", "accuracy", "accuracy_score", "accuracy_score(2)"]
+    assert set(several.history_) - set(first.history_) == {f"val_{name}" for name in names}
+    assert several.history_["val_score"] == several.history_["val_neg_log_loss"]
+    assert several.history_["val_score"] == first.history_["val_score"]
+    assert several.validation_scores_ == first.validation_scores_
+    assert same_weights(several, first)
+    np.testing.assert_allclose(
+        several.history_["val_accuracy"], several.history_["val_accuracy_score"]
+    )
+    if own:
+        plain = MLPClassifier(**settings | dict(early_stopping=False))
+        plain.set_params(scoring=scoring).fit(X[TRAIN], Y[TRAIN], **validation)
+        seen, p = last_epoch(plain), plain.predict_proba(X[VAL])
+        assert seen["val_neg_log_loss"] == pytest.approx(-log_loss(Y[VAL], p))
+        assert seen["val_accuracy"] == pytest.approx(plain.score(X[VAL], Y[VAL]))
+        assert seen["val_worst"] == pytest.approx(-p[:, 0].max())
+
+
+def test_a_scorer_named_as_a_column_of_the_history():
+    def loss(estimator, X, y):
+        return 7.0
+
+    def score(estimator, X, y):
+        return 8.0
+
+    regressor = MLPRegressor(scoring=[score, loss], max_iter=1, random_state=0)
+    seen = last_epoch(regressor.fit(X, NUMBERS, X_val=X, y_val=NUMBERS))
+    assert (seen["val_score"], seen["val_score(2)"], seen["val_loss(2)"]) == (8.0, 8.0, 7.0)
+    assert seen["val_loss"] == pytest.approx(np.mean((regressor.predict(X) - NUMBERS) ** 2) / 2)
+
+
+@pytest.mark.parametrize("scoring", [[], ["no such"], ["r2", 3], ["r2", None], [["r2"]]])
+def test_bad_lists_of_scorers(scoring):
+    with pytest.raises(ValueError, match="scoring must be a name of a scorer"):
+        MLPRegressor(scoring=scoring).fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("scoring", [None, ["r2", "neg_mean_squared_error"]])
+def test_several_validation_sets_are_recorded_and_the_last_decides(solver, scoring):
+    pairs = [(X[TRAIN], NUMBERS[TRAIN]), [X[VAL], NUMBERS[VAL]]]
+    w = np.linspace(0, 1, VAL.sum())
+    settings = dict(solver=solver, scoring=scoring, early_stopping=solver == "adam", max_iter=30)
+    several, last = (MLPRegressor(random_state=0, **settings) for _ in range(2))
+    several.fit(X, NUMBERS, X_val=pairs, sample_weight_val=[None, w])
+    last.fit(X, NUMBERS, X_val=X[VAL], y_val=NUMBERS[VAL], sample_weight_val=w)
+    assert same_weights(several, last)
+    assert getattr(last, "validation_scores_", 0) == getattr(several, "validation_scores_", 0)
+    new = set(several.history_) - set(last.history_)
+    measures = ["loss", "score", *([] if scoring is None else scoring)]
+    assert new == {f"val_{name}_{i}" for name in measures for i in (0, 1)}
+    for name in set(last.history_) - {"seconds"}:
+        assert several.history_[name] == last.history_[name]
+    for name in measures:
+        assert several.history_[f"val_{name}"] == several.history_[f"val_{name}_1"]
+    once = MLPRegressor(random_state=0, **settings | dict(max_iter=1, early_stopping=False))
+    once.fit(X, NUMBERS, X_val=tuple(pairs))
+    seen, predicted = last_epoch(once), once.predict(X)
+    for i, rows in enumerate((TRAIN, VAL)):
+        error = mean_squared_error(NUMBERS[rows], predicted[rows])
+        assert seen[f"val_loss_{i}"] == pytest.approx(error / 2)
+        expected = sklearn.metrics.r2_score(NUMBERS[rows], predicted[rows])
+        assert seen[f"val_score_{i}"] == pytest.approx(expected)
+
+
+def test_partial_fit_takes_validation_rows():
+    classifier = MLPClassifier(random_state=0, scoring=["accuracy", "neg_log_loss"])
+    regressor = MLPRegressor(random_state=0)
+    w = np.linspace(0, 1, VAL.sum())
+    for rows in (slice(75), slice(75, 150)):
+        classifier.partial_fit(X[rows], Y[rows], None, [0, 1, 2], X_val=[(X[VAL], Y[VAL])])
+        own = dict(X_val=X[VAL], y_val=NUMBERS[VAL], sample_weight_val=w)
+        regressor.partial_fit(X[rows], NUMBERS[rows], **own)
+    plain = MLPRegressor(random_state=0)
+    for rows in (slice(75), slice(75, 150)):
+        plain.partial_fit(X[rows], NUMBERS[rows])
+    assert same_weights(plain, regressor)
+    seen, p = last_epoch(classifier), classifier.predict_proba(X[VAL])
+    assert seen["val_neg_log_loss"] == seen["val_neg_log_loss_0"]
+    assert seen["val_neg_log_loss"] == pytest.approx(-log_loss(Y[VAL], p), rel=1e-5)
+    assert seen["val_accuracy"] == pytest.approx(classifier.score(X[VAL], Y[VAL]))
+    assert len(regressor.history_["val_score"]) == 2
+    expected = regressor.score(X[VAL], NUMBERS[VAL], w)
+    assert last_epoch(regressor)["val_score"] == pytest.approx(expected)
+    assert regressor.validation_scores_ is None
+    with pytest.raises(ValueError, match="classes not in"):
+        classifier.partial_fit(X, Y, X_val=X, y_val=Y + 1)
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+def test_rows_set_aside_that_count_nothing(model):
+    found = set()
+    for i in range(30):  # this row alone counts, be it set aside or not
+        with pytest.raises(ValueError, match=r"sample_weight.*must not be 0 for all") as error:
+            model(early_stopping=True, random_state=0).fit(X, Y, np.arange(150) == i)
+        found.add(
+            re.search(r"15 rows that early_stopping sets aside|135 rows", str(error.value))[0]
+        )
+    assert len(found) == 2
+    with pytest.raises(ValueError, match=r"sample_weight_val.*at least one non-zero"):
+        model().fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.zeros(150))
+
+
+@pytest.mark.parametrize("model", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("size", [1e38, 1e-30])
+def test_a_score_of_large_weights_is_that_of_ones(model, size):
+    w = np.full(150, size)
+    # alpha is divided by the weights
+    settings = dict(early_stopping=True, max_iter=3, alpha=0.0, random_state=0)
+    for own in ({}, dict(X_val=X, y_val=Y)):
+        plain = model(**settings).fit(X, Y, **own)
+        if own:
+            own["sample_weight_val"] = w
+        weighted = model(**settings).fit(X, Y, w, **own)
+        np.testing.assert_allclose(weighted.validation_scores_, plain.validation_scores_, rtol=1e-4)
 
 
 def test_history_goes_on_with_warm_start_and_partial_fit():
@@ -199,6 +357,20 @@ def test_an_error_in_a_callback_leaves_the_estimator():
     before = pickle.dumps(vars(regressor)["_network"])
     with pytest.raises(RuntimeError, match="enough"):
         regressor.set_params(callbacks=fail).fit(X, NUMBERS)
+    assert pickle.dumps(vars(regressor)["_network"]) == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("where", ["callback", "scorer"])
+def test_a_stop_iteration_is_an_error_like_others(solver, where):
+    def fail(*_):
+        raise StopIteration("a bug")
+
+    fails = {"callbacks": fail} if where == "callback" else {"scoring": fail}
+    regressor = MLPRegressor(solver=solver, max_iter=3, random_state=0).fit(X, NUMBERS)
+    before = pickle.dumps(vars(regressor)["_network"])
+    with pytest.raises(StopIteration, match="a bug"):
+        regressor.set_params(**fails).fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
     assert pickle.dumps(vars(regressor)["_network"]) == before
 
 
@@ -337,6 +509,87 @@ def test_max_seconds_in_the_first_epoch(monkeypatch):
     assert regressor.predict(X).shape == (150,)
 
 
+def interrupt(estimator, state):
+    if state.epoch == 2:
+        raise KeyboardInterrupt
+
+
+ENDS = {
+    "converged": dict(tol=1e-2, max_iter=500, n_iter_no_change=3),
+    "max_iter": dict(max_iter=2),
+    "callback": dict(callbacks=lambda e, state: state.epoch == 2),
+    "interrupted": dict(callbacks=interrupt),
+    "max_seconds": dict(max_seconds=1e-9),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Training interrupted by user")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("reason", ENDS)
+def test_stop_reason(reason, solver, early_stopping):
+    regressor = MLPRegressor(solver=solver, early_stopping=early_stopping, random_state=0)
+    regressor.set_params(learning_rate_init=0.02, **ENDS[reason]).fit(X, NUMBERS)
+    assert regressor.stop_reason_ == reason
+    assert not hasattr(regressor.set_params(max_iter=3).initialize(4), "stop_reason_")
+
+
+def test_stop_reason_is_of_the_last_fit():
+    seen = []
+    regressor = MLPRegressor(max_iter=2, warm_start=True, random_state=0)
+    regressor.fit(X, NUMBERS).set_params(
+        callbacks=lambda e, state: seen.append(hasattr(e, "stop_reason_"))
+    )
+    regressor.set_params(max_seconds=1e-9).fit(X, NUMBERS)
+    assert (seen, regressor.stop_reason_) == ([False], "max_seconds")
+    regressor.set_params(max_seconds=None).partial_fit(X, NUMBERS)
+    assert (regressor.stop_reason_, regressor.best_iter_) == ("max_iter", 1)
+    regressor.set_params(solver="lbfgs", dtype="float32", max_fun=2, max_iter=9, callbacks=None)
+    assert regressor.fit(X, NUMBERS).stop_reason_ == "max_iter"
+
+
+@pytest.mark.filterwarnings("ignore:Training has diverged")
+def test_stop_reason_where_it_cannot_go_on():
+    def too_far(estimator, state):
+        if state.epoch == 2:
+            estimator.coefs_ = [np.full_like(W, 1e30) for W in estimator.coefs_]
+
+    scores = iter([0.5, 0.4, 0.9])
+    settings = dict(early_stopping=True, scoring=lambda *_: next(scores), callbacks=too_far)
+    regressor = MLPRegressor(max_iter=9, random_state=0, **settings).fit(X, NUMBERS)
+    assert (regressor.stop_reason_, regressor.n_iter_, regressor.best_iter_) == ("failed", 3, 1)
+    np.testing.assert_equal(regressor.validation_scores_, [0.5, 0.4, np.nan])
+    once = MLPRegressor(max_iter=1, early_stopping=True, random_state=0).fit(X, NUMBERS)
+    assert same_weights(regressor, once)
+
+
+@pytest.mark.parametrize("learning_rate", ["constant", "one_cycle"])
+def test_a_budget_that_ends_a_fit_early_warns(learning_rate):
+    regressor = MLPRegressor(max_seconds=1e-9, learning_rate=learning_rate, random_state=0)
+    message = r"max_seconds=1e-09 ended the fit in epoch 1 of 200, before"
+    with pytest.warns(ConvergenceWarning, match=message) as record:
+        regressor.fit(X, NUMBERS)
+    assert [warning.filename for warning in record] == [__file__]
+    with pytest.warns(ConvergenceWarning, match="Maximum iterations"):  # the last epoch is whole
+        MLPRegressor(max_seconds=1e-9, max_iter=1).fit(X, NUMBERS)
+    with pytest.warns(ConvergenceWarning, match="max_seconds=1e-09 ended the fit in epoch 1 of 20"):
+        regressor.set_params(solver="lbfgs", learning_rate="constant").fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("settings", [{}, dict(early_stopping=True), dict(solver="lbfgs")])
+@pytest.mark.parametrize("own", [{}, dict(X_val=X[VAL], y_val=NUMBERS[VAL])])
+def test_best_iter(own, settings):
+    regressor = MLPRegressor(learning_rate_init=0.3, max_iter=15, random_state=0, **settings)
+    for warm_start in (False, True):
+        regressor.set_params(warm_start=warm_start).fit(X[TRAIN], NUMBERS[TRAIN], **own)
+        history = {
+            name: np.array(c[-regressor.n_iter_ :]) for name, c in regressor.history_.items()
+        }
+        values = -history["val_score"] if "val_score" in history else history["loss"]
+        assert regressor.best_iter_ == values.argmin() + 1
+    assert regressor.initialize(4).best_iter_ == 0
+
+
 def test_bad_max_seconds():
     with pytest.raises(ValueError, match="max_seconds"):
         MLPRegressor(max_seconds=0).fit(X, NUMBERS)
@@ -391,6 +644,23 @@ def test_divergence_with_early_stopping_keeps_the_best():
     assert np.isfinite(regressor.predict(X)).all()
 
 
+def test_unscaled_targets_warn_once():
+    y = np.column_stack([NUMBERS, 5000 + NUMBERS, 1e6 * NUMBERS])
+    regressor = MLPRegressor(solver="lbfgs", max_iter=2)
+    with pytest.warns(UserWarning, match=r"^column\(s\) 1, 2 of y: .*'squared_error'") as record:
+        regressor.fit(X, y)
+    assert {warning.filename for warning in record} == {__file__}
+    assert sum("mean or standard" in str(warning.message) for warning in record) == 1
+    with pytest.warns(UserWarning, match=r"^y: the mean or standard deviation is beyond 1000"):
+        MLPRegressor(max_iter=2).fit(X, y[:, 1])
+    with pytest.warns(UserWarning, match=r"^y: .*TransformedTargetRegressor"):
+        MLPRegressor().partial_fit(X, y[:, 2])
+    regressor.fit(X, y / 1e6)
+    MLPRegressor("huber", max_iter=2).fit(X, y[:, 1])
+    MLPRegressor("poisson", max_iter=2).fit(X, y[:, 1])
+    MLPClassifier(max_iter=2).fit(X, 5000 + Y)
+
+
 def test_unscaled_columns_warn_once_and_by_name():
     pandas = pytest.importorskip("pandas")
     rows = X.copy()
@@ -399,6 +669,7 @@ def test_unscaled_columns_warn_once_and_by_name():
     with pytest.warns(UserWarning, match=r"2 unscaled column.*: 1, 3\. Training") as record:
         MLPRegressor(max_iter=2).fit(rows, NUMBERS)
     assert sum("unscaled" in str(warning.message) for warning in record) == 1
+    assert {warning.filename for warning in record} == {__file__}
     frame = pandas.DataFrame(rows, columns=["a", "size", "c", "price"])
     with pytest.warns(UserWarning, match="size, price"):
         MLPRegressor(max_iter=2).fit(frame, NUMBERS)

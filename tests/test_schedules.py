@@ -86,6 +86,28 @@ def test_warmup_rises_in_a_straight_line(name):
         assert_allclose(warm[n:], factors_of(name)[:-n], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("cosine", {"warmup": 5e-324, "final": 1.0}, 1),
+        ("cosine_restarts", {"period": 5e-324, "multiplier": 1e300, "final": 1.0}, 1),
+        ("cosine_restarts", {"period": 1, "multiplier": 1e308, "final": 1.0}, 1),
+        ("step", {"step_size": 5e-324, "gamma": 1.0}, 1),
+        ("one_cycle", {"peak_at": 5e-324, "final": 1.0, "start": 1.0}, 1),
+    ],
+)
+def test_extreme_options_are_numbers(name, options, expected):
+    """And NumPy does not warn."""
+    assert_allclose(factors_of(name, **options), expected)
+
+
+def test_an_extreme_epsilon_stands_still():
+    X = np.random.RandomState(0).randn(30, 2)
+    regressor = MLPRegressor(epsilon=1e300, max_iter=2, random_state=0).fit(X, X[:, 0])
+    first = MLPRegressor(random_state=0).initialize(2)
+    assert_allclose(regressor.coefs_[0], first.coefs_[0], rtol=1e-6)
+
+
 def history(solver="sgd", **parameters):
     X, y = load_digits(return_X_y=True)
     settings = {"max_iter": 6, "learning_rate_init": 0.01, "random_state": 0, "batch_size": 600}

@@ -71,6 +71,7 @@ WITHOUT_REPEATED_ROWS = [
 
 ignore_small_and_unscaled = pytest.mark.filterwarnings(
     "ignore:X has .* unscaled column:UserWarning",
+    "ignore:.*the mean or standard deviation is beyond:UserWarning",
     "ignore:Training has diverged:RuntimeWarning",
     "ignore:Got `batch_size`:UserWarning",
 )

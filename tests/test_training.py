@@ -18,9 +18,11 @@ from fastmlp import MLPClassifier, MLPRegressor, _core
 from fastmlp._core import SOLVERS
 from fastmlp._data import Data, Features
 from fastmlp._threads import blas_libraries
-from fastmlp._training import Descent
+from fastmlp._training import Descent, History
 
 ignore_convergence = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ignore_unscaled = pytest.mark.filterwarnings("ignore:y. the mean or standard deviation is beyond")
 
 SETTINGS = {"learning_rate": 0.05}
 
@@ -170,6 +172,7 @@ def test_verbose_tells_of_every_epoch(capsys):
     assert capsys.readouterr().out == ""
 
 
+@ignore_unscaled
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_divergence_stops_and_leaves_the_estimator(solver):
     X, y, _ = make_task("squared_error")
@@ -191,6 +194,57 @@ def test_divergence_stops_and_leaves_the_estimator(solver):
     assert pickle.dumps(regressor) == before
 
 
+STEPS_TOO_LONG = {
+    "last epoch": dict(max_iter=1),
+    "every epoch, with early stopping": dict(max_iter=3, early_stopping=True),
+    "with a scorer": dict(max_iter=3, early_stopping=True, scoring="accuracy"),
+    "averaging": dict(max_iter=1, averaging=0.5),
+    "warm start": dict(max_iter=1, warm_start=True),
+    "partial_fit": dict(max_iter=1),
+}
+
+
+@ignore_convergence
+@pytest.mark.parametrize("case", STEPS_TOO_LONG)
+@pytest.mark.parametrize("kind", ["multiclass", "squared_error"])
+def test_finite_weights_that_predict_nan_are_divergence(kind, case):
+    X, y, _ = make_task(kind)
+    model = MLPRegressor if kind == "squared_error" else MLPClassifier
+    model = model(random_state=0, dtype="float32", **STEPS_TOO_LONG[case])
+    if kind == "squared_error" and model.scoring:
+        model.set_params(scoring="neg_mean_squared_error")
+    if case in ("warm start", "partial_fit"):
+        model.fit(X, y)
+    before = pickle.dumps(vars(model).get("_network"))
+    scores = []
+    model.set_params(learning_rate_init=1e30, callbacks=lambda e, s: scores.append(s.val_score))
+    method = model.partial_fit if case == "partial_fit" else model.fit
+    with pytest.raises(ValueError, match=r"non-finite.*dtype='float64'"):
+        method(X, y)
+    assert pickle.dumps(vars(model).get("_network")) == before
+    if model.early_stopping:
+        assert np.isnan(scores[0])
+
+
+@ignore_convergence
+def test_a_score_of_nan_loses_against_any_number():
+    X, y, _ = make_task("multiclass")
+
+    def too_far(estimator, state):
+        if state.epoch == 2:
+            estimator.coefs_ = [np.full_like(W, 1e30) for W in estimator.coefs_]
+
+    model = MLPClassifier(early_stopping=True, max_iter=9, callbacks=too_far, random_state=0)
+    with pytest.warns(RuntimeWarning, match="Training has diverged"):
+        model.fit(X, y)
+    assert np.isnan(model.validation_scores_[-1])
+    assert np.isfinite(model.best_validation_score_)
+    assert np.isfinite(model.predict_proba(X)).all()
+    history = History()
+    history.judge(np.nan, -1.0, 0.0, larger_is_better=True)
+    assert history.n_bad_epochs == 1
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_interrupt_keeps_the_weights(solver):
     """Ctrl-C in the middle of a long epoch."""
@@ -208,6 +262,7 @@ def test_interrupt_keeps_the_weights(solver):
     assert np.isfinite(regressor.predict(X[:5])).all()
 
 
+@ignore_unscaled
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("spoil", [dict(alpha=1e42), dict(learning_rate_init=1e30)])
 def test_partial_fit_goes_on_after_a_bad_batch(solver, spoil):
@@ -225,6 +280,7 @@ def test_partial_fit_goes_on_after_a_bad_batch(solver, spoil):
     assert all((a == b).all() for a, b in zip(regressor.coefs_, twin.coefs_, strict=True))
 
 
+@ignore_unscaled
 def test_overflow_in_the_solver_is_divergence():
     """The square of the gradient is infinite: Adam would stand still for ever."""
     X, y, _ = make_task("squared_error")
