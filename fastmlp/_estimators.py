@@ -797,10 +797,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def _learn_kind(self, is_multilabel):
         n_classes = len(self.classes_)
-        if n_classes < 2 and not is_multilabel:
-            raise ValueError(
-                f"there must be at least two classes in y, got one class: {self.classes_.tolist()}"
-            )
+        if n_classes == 0:
+            raise ValueError("classes must have at least one label, got none")
+        # A single class is one output under softmax: 1 for every row.
         if is_multilabel:
             self._target_kind = "multilabel"
         else:
@@ -907,7 +906,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Raises
         ------
         ValueError
-            For fewer than one feature or two classes.
+            For fewer than one feature or class.
 
         Examples
         --------

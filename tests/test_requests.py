@@ -460,7 +460,7 @@ def test_weights_set_before_fit_are_gone_on_with():
         (lambda: MLPRegressor().initialize(0), "n_features must be a whole number >= 1, got 0"),
         (lambda: MLPRegressor().initialize(2.5), "n_features"),
         (lambda: MLPRegressor().initialize(2, n_outputs=0), "n_outputs"),
-        (lambda: MLPClassifier().initialize(2, classes=["a"]), "at least two classes"),
+        (lambda: MLPClassifier().initialize(2, classes=[]), "classes must have at least one label"),
         (lambda: MLPClassifier(alpha=-1).initialize(2, [0, 1]), "alpha"),
     ],
 )
