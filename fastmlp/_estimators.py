@@ -85,7 +85,8 @@ LARGEST_AUTO_BATCH = 200
 
 # What a fit sets.
 FITTED = (
-    "_network", "_descent", "_history", "_target_kind", "_feature_sizes", "classes_", "history_",
+    "_network", "_descent", "_history", "_target_kind", "_sparse_format", "_feature_sizes",
+    "classes_", "history_",
     "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_",
     "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
 )  # fmt: skip
@@ -172,7 +173,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs, a row for each sample; tables of pandas, polars and pyarrow, too.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels or an indicator matrix of several labels; for regression numbers.
+            Class labels or an indicator matrix of several labels, which may be sparse; for
+            regression numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; not negative.
         X_val, y_val : like X and y, default=None
@@ -664,6 +666,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return tags
 
 
+def _sparse_format(y):
+    """The name of the sparse class in which an indicator matrix like y is answered, or None."""
+    if not scipy.sparse.issparse(y):
+        return None
+    return "csr_array" if isinstance(y, scipy.sparse.sparray) else "csr_matrix"
+
+
 class MLPClassifier(ClassifierMixin, _MLP):
     __doc__ = f"""A multilayer perceptron for classification.
 
@@ -766,7 +775,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._check_labels(y, is_multilabel, all_of_them=self.warm_start)
         else:
             self.classes_ = unique_labels(y)
-            self._learn_kind(is_multilabel)
+            self._learn_kind(is_multilabel, _sparse_format(y))
         return self._encode(y)
 
     def _encode_validation_targets(self, y):
@@ -795,10 +804,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return None
         return compute_sample_weight(self.class_weight, y)
 
-    def _learn_kind(self, is_multilabel):
+    def _learn_kind(self, is_multilabel, sparse_format=None):
         n_classes = len(self.classes_)
         if n_classes == 0:
             raise ValueError("classes must have at least one label, got none")
+        self._sparse_format = sparse_format
         # A single class is one output under softmax: 1 for every row.
         if is_multilabel:
             self._target_kind = "multilabel"
@@ -882,7 +892,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
                     "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
                 )
             if _check_partial_fit_first_call(self, classes):
-                self._learn_kind(type_of_target(y).startswith("multilabel"))
+                self._learn_kind(type_of_target(y).startswith("multilabel"), _sparse_format(y))
             return self._partial_fit(X, y, sample_weight)
 
     def initialize(self, n_features, classes, *, multilabel=False):
@@ -934,7 +944,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        ndarray or sparse matrix of shape (n_samples,) or (n_samples, n_labels)
+            Sparse (CSR) where the first y was.
 
         Examples
         --------
@@ -946,7 +957,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
         array([0, 1, 2])
         """
         decision = self._decide(self._output(X))
-        return decision if self._target_kind == "multilabel" else self.classes_[decision]
+        if self._target_kind != "multilabel":
+            return self.classes_[decision]
+        if self._sparse_format is None:
+            return decision
+        return getattr(scipy.sparse, self._sparse_format)(decision)
 
     def predict_proba(self, X):
         """The probability of every class; for several labels that of each of them.

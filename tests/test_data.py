@@ -1,5 +1,6 @@
 """Kinds of data: sparse rows, tables, and what they must not cost."""
 
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -103,6 +104,38 @@ def test_sparse_rows_with_validation_and_partial_fit():
     classifier.set_params(early_stopping=False).partial_fit(sparse[:10], LABELS[:10])
     empty = scipy.sparse.csr_matrix((3, 40))
     assert classifier.predict(empty).shape == (3,)
+
+
+INDICATORS = np.eye(3, dtype=int)[LABELS] | np.roll(np.eye(3, dtype=int)[LABELS], 1, axis=0)
+
+
+@pytest.mark.parametrize("way", ["fit", "early_stopping", "lbfgs", "partial_fit", "X_val"])
+@pytest.mark.parametrize(("make", "answer"), [
+    (scipy.sparse.csr_matrix, scipy.sparse.csr_matrix),
+    (scipy.sparse.lil_matrix, scipy.sparse.csr_matrix),
+    (scipy.sparse.coo_array, scipy.sparse.csr_array),
+    (np.asarray, np.ndarray),
+])  # fmt: skip
+def test_sparse_labels_are_answered_by_sparse_ones(make, answer, way):
+    def fitted(y):
+        classifier = MLPClassifier(max_iter=20, learning_rate_init=0.01, random_state=0)
+        if way == "partial_fit":
+            return classifier.partial_fit(DENSE, y, classes=[0, 1, 2]).partial_fit(DENSE, y)
+        classifier.set_params(early_stopping=way == "early_stopping", scoring="f1_macro")
+        classifier.set_params(solver="lbfgs" if way == "lbfgs" else "adam")
+        return classifier.fit(DENSE, y, **(dict(X_val=DENSE, y_val=y) if way == "X_val" else {}))
+
+    y = make(INDICATORS)
+    got, plain = fitted(y), fitted(INDICATORS)
+    predicted, expected = got.predict(DENSE), plain.predict(DENSE)
+    assert type(predicted) is answer
+    assert predicted.dtype == expected.dtype
+    assert 0 < expected.sum() < expected.size
+    assert (expected == (predicted if answer is np.ndarray else predicted.toarray())).all()
+    assert got.score(DENSE, y) == plain.score(DENSE, INDICATORS)
+    assert got.history_.get("val_score") == plain.history_.get("val_score")
+    assert isinstance(got.predict_proba(DENSE), np.ndarray)
+    assert type(pickle.loads(pickle.dumps(got)).predict(DENSE)) is answer
 
 
 @pytest.mark.parametrize(
