@@ -43,6 +43,7 @@ from fastmlp._parameters import (
 )
 from fastmlp._probe import Probe
 from fastmlp._progress import progress
+from fastmlp._tables import naming_columns, sparse_as
 from fastmlp._threads import check_n_threads
 from fastmlp._training import (
     Descent,
@@ -263,21 +264,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return self
 
     def _validate_rows(self, X, y, dtype, *, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            dtype=dtype,
-            order="C",
-            reset=reset,
-        )
+        is_regressor = isinstance(self, RegressorMixin)
+        X, y = self._validate(X, y, dtype, reset=reset, multi_output=True, y_numeric=is_regressor)
         X = trusted(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _validate(self, X, y, dtype, **options):
+        """scikit-learn's checks of X, and of y."""
+        try:
+            rows = sparse_as(dtype, X)
+            return validate_data(
+                self, rows, y, accept_sparse="csr", dtype=dtype, order="C", **options
+            )
+        except (ValueError, TypeError) as error:
+            raise naming_columns(error, X) from error
 
     def _validate_weight(self, sample_weight, X):
         if sample_weight is None:
@@ -564,7 +566,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return network
 
     def _features(self, X, network):
-        X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
+        X = self._validate(X, "no_validation", network.dtype, reset=False)
         return Features.of(trusted(X))
 
     def activations(self, X, layer=None):

@@ -35,6 +35,7 @@ BESIDE_THEM = {
     "_schedules": {"_options"},
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
+    "_tables": set(),
     "_threads": {"_core"},
     "_validation": set(),
 }
