@@ -668,6 +668,27 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return tags
 
 
+def _check_is_plain(name, labels):
+    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
+    nor do its metrics."""
+    if getattr(labels, "dtype", None) != np.dtype(object):
+        return
+    labels = np.ravel(labels)
+    kinds = {"str" if isinstance(label, str) else type(label).__name__ for label in labels}
+    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
+        return
+    remedy = f"{name}.astype(str)"
+    for kind, also in (("float", {"int", "bool"}), ("int", {"bool"}), ("bool", set())):
+        if kinds <= {kind} | also:
+            remedy = f"{name}.astype({kind})"
+    if kinds & {"NoneType", "NAType"}:
+        remedy = "first fill what is missing or leave out its rows, then " + remedy
+    raise ValueError(
+        f"{name} has dtype object and holds {', '.join(sorted(kinds))}, but labels must be numbers "
+        f"or strings; convert it, for instance by {remedy}"
+    )
+
+
 def _sparse_format(y):
     """The name of the sparse class in which an indicator matrix like y is answered, or None."""
     if not scipy.sparse.issparse(y):
@@ -785,6 +806,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return self._encode(y)
 
     def _is_multilabel(self, y):
+        _check_is_plain("y", y)
         check_classification_targets(y)
         if y.ndim == 1:
             return False
@@ -893,6 +915,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
                     "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
                 )
+            _check_is_plain("classes", classes)
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"), _sparse_format(y))
             return self._partial_fit(X, y, sample_weight)
@@ -932,6 +955,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         """
         with self._unchanged_on_error():
             self._forget()
+            _check_is_plain("classes", classes)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)

@@ -248,6 +248,37 @@ def test_labels_of_every_kind(y):
     assert classifier.predict(X).dtype == unique_labels(y).dtype
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"y has dtype object and holds int.*by y\.astype\(int\)"),
+        ([True, False], r"holds bool, .*by y\.astype\(bool\)"),
+        ([True, 2], r"holds bool, int, .*by y\.astype\(int\)"),
+        ([0, 1.0], r"holds float, int, .*by y\.astype\(float\)"),
+        (["a", 1], r"holds int, str, .*by y\.astype\(str\)"),
+        ([1, "a"], r"holds int, str, .*by y\.astype\(str\)"),
+        ([None, 1], r"holds NoneType, int.*first fill what is missing"),
+    ],
+)
+def test_labels_that_are_objects_are_told_apart(labels, message):
+    pandas = pytest.importorskip("pandas")
+    X = np.random.RandomState(0).standard_normal((50, 4))
+    y = np.array(labels * 25, dtype=object)
+    matrix = np.array([labels, labels[::-1]] * 25, dtype=object)
+    fitted = MLPClassifier(max_iter=1).fit(X, [0, 1] * 25)
+    of_classes = message.replace("y has", "classes has").replace(r"y\.", r"classes\.")
+    for call, expected in (
+        (lambda: MLPClassifier().fit(X, y), message),
+        (lambda: MLPClassifier().fit(X, matrix), message),
+        (lambda: fitted.partial_fit(X, y), message),
+        (lambda: MLPClassifier().fit(X, [0, 1] * 25, X_val=X, y_val=y), f"X_val.*{message}"),
+        (lambda: MLPClassifier().partial_fit(X, [0, 1] * 25, classes=y), of_classes),
+        (lambda: MLPClassifier().initialize(4, pandas.Series(y)), of_classes),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            call()
+
+
 def test_a_column_of_labels_warns():
     X, y, _ = make_task("binary")
     with pytest.warns(DataConversionWarning):
