@@ -224,7 +224,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
-        dtype = self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+        dtype = self._arithmetic(goes_on)
         rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
         encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
         weight = self._whole_weight(sample_weight, rows, targets)
@@ -262,6 +262,12 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             else:
                 self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
         return self
+
+    def _arithmetic(self, goes_on=False):
+        """The dtype that is asked for, and if none is, that of the network to go on with."""
+        if self.dtype is None and goes_on:
+            return self._network.dtype.name
+        return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
 
     def _validate_rows(self, X, y, dtype, *, reset):
         is_regressor = isinstance(self, RegressorMixin)
@@ -613,7 +619,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_features_in_ = int(n_features)
         self._build(
             (self.n_features_in_, *self._check_hidden_layer_sizes(), self.n_outputs_),
-            self.dtype or ("float64" if self.solver == "lbfgs" else "float32"),
+            self._arithmetic(),
             check_random_state(self.random_state),
         )
         self._publish(self._history)

@@ -73,7 +73,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         None takes as many as pay off for this network and batch. The result is the same, bit for
         bit, for any number.
     dtype : {'float32', 'float64'} or None, default=None
-        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others.
+        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others, and where
+        ``warm_start`` or ``partial_fit`` goes on, that of the network.
     scoring : str, callable or None, default=None
         The score of the validation rows: a name of a scorer of scikit-learn or a function
         f(estimator, X, y); None is the accuracy or R^2. Larger is better.

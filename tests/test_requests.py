@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import sklearn.metrics
+import sklearn.neural_network
 from sklearn.datasets import load_iris
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.preprocessing import StandardScaler
@@ -452,6 +453,60 @@ def test_weights_set_before_fit_are_gone_on_with():
     regressor.partial_fit(X, X[:, :2])
     labels = MLPClassifier().initialize(4, [0, 1, 2], multilabel=True)
     assert labels.partial_fit(X, np.eye(3, dtype=int)[Y]).predict(X).shape == (150, 3)
+
+
+def loss_of(regressor):
+    """Computed by hand, in float64."""
+    of_weights = sum((W.astype(float) ** 2).sum() for W in regressor.coefs_)
+    errors = regressor.predict(X).astype(float) - NUMBERS
+    return (errors**2).mean() / 2 + regressor.alpha * of_weights / 2 / len(X)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_solvers_take_over_from_each_other(dtype, early_stopping):
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(10,), warm_start=True, max_iter=20, random_state=0, dtype=dtype,
+        early_stopping=early_stopping,
+    ).fit(X, NUMBERS)  # fmt: skip
+    assert regressor.coefs_[0].dtype == (dtype or "float32")
+    losses = [loss_of(regressor)]
+    for solver in ("lbfgs", "adam", "lbfgs", "sgd"):
+        regressor.set_params(solver=solver).fit(X, NUMBERS)
+        assert regressor.coefs_[0].dtype == (dtype or "float32")
+        losses.append(loss_of(regressor))
+        if solver == "lbfgs":
+            assert regressor.loss_ == pytest.approx(losses[-1], rel=1e-4)
+    assert losses[1] < losses[0] / 2
+    assert losses[3] < losses[2]
+    assert max(losses[2:]) < losses[0] / 2
+    assert len(regressor.history_["loss"]) > len(regressor.loss_curve_)
+
+
+def test_mini_batches_go_on_in_the_arithmetic_of_lbfgs():
+    regressor = MLPRegressor(solver="lbfgs", max_iter=50, random_state=0).fit(X, NUMBERS)
+    loss = loss_of(regressor)
+    regressor.set_params(solver="adam", learning_rate_init=1e-5).partial_fit(X, NUMBERS)
+    assert regressor.coefs_[0].dtype == "float64"
+    assert regressor.loss_ == pytest.approx(loss, rel=1e-6)
+    regressor.set_params(warm_start=True, max_iter=1, early_stopping=True).fit(X, NUMBERS)
+    assert regressor.predict(X).dtype == "float64"
+    built = MLPRegressor(warm_start=True, max_iter=3).initialize(4)
+    assert built.set_params(solver="lbfgs").fit(X, NUMBERS).coefs_[0].dtype == "float32"
+    assert built.set_params(warm_start=False).fit(X, NUMBERS).coefs_[0].dtype == "float64"
+
+
+def test_adam_then_lbfgs_is_what_scikit_learn_makes_of_it():
+    parameters = dict(hidden_layer_sizes=(10,), warm_start=True, max_iter=20, random_state=0)
+    theirs = sklearn.neural_network.MLPRegressor(**parameters)
+    ours = MLPRegressor(dtype="float64", **parameters)
+    for solver in ("adam", "lbfgs", "adam", "lbfgs"):
+        for regressor in (theirs, ours):
+            regressor.set_params(solver=solver).fit(X, NUMBERS)
+        assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
+        np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5, atol=1e-6)
+        assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
