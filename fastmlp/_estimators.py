@@ -36,6 +36,7 @@ from fastmlp._network import Network, check_activation, check_layer_sizes
 from fastmlp._options import LOSS_PARAMS, filled
 from fastmlp._parameters import (
     ATTRIBUTES,
+    CHANGED_IN_TRAINING,
     CONSTRAINTS,
     PARAMETERS,
     check_combinations,
@@ -95,6 +96,14 @@ FITTED = (
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
 ROWS_TO_LOOK_AT = 1_000
+
+
+def _is_same(a, b):
+    """Whether two values of a parameter are equal; arrays only if they are one."""
+    try:
+        return a is b or bool(a == b)
+    except ValueError:
+        return False
 
 
 class NoPartialFit(AttributeError, ValueError):
@@ -242,11 +251,15 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
+            parameters = self._current_parameters()
 
             def end_epoch(epoch):
                 self._publish(self._history)
                 display(epoch)
-                return hooks.end_epoch(epoch)
+                is_over = hooks.end_epoch(epoch)
+                if not is_over:
+                    self._take_over_changes(parameters, random_state)
+                return is_over
 
             watch = Watch(hooks.begin_epoch, end_epoch, display.say)
             if self.max_seconds is not None:
@@ -255,8 +268,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             watch = watch._replace(validate=validate)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
-                penalties = self.alpha / batch_size, self.l1 / batch_size
-                watch = watch._replace(measure=Probe(self._network, data, order, *penalties))
+                probe = Probe(self, self._network, data, order, batch_size)
+                watch = watch._replace(measure=probe)
             if self.solver == "lbfgs":
                 self._fit_lbfgs(data, watch)
             else:
@@ -418,6 +431,35 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             descent.change(settings, seed)
             return descent
         return Descent(network, self.solver, settings, seed)
+
+    def _current_parameters(self):
+        return {name: getattr(self, name) for name in self._parameter_constraints}
+
+    def _take_over_changes(self, parameters, random_state):
+        """Let what a callback has changed since ``parameters`` count from now on, or raise."""
+        now = self._current_parameters()
+        changed = [name for name in now if not _is_same(now[name], parameters[name])]
+        parameters.update(now)
+        if not changed:
+            return
+        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGED_IN_TRAINING
+        refused = [f"{name}={now[name]!r}" for name in changed if name not in allowed]
+        if refused:
+            raise ValueError(
+                f"a callback has set {', '.join(refused)}: in the middle of a fit only "
+                f"{', '.join(allowed)} can change for solver={self.solver!r}"
+            )
+        self._validate_params()
+        check_combinations(self)
+        self._network.n_threads = self.n_threads
+        if self.solver == "lbfgs":
+            return
+        descent = self._descent
+        if self._descent_for(self._network, random_state, keep_state=True) is not descent:
+            raise ValueError(
+                "a callback has switched averaging or amsgrad on or off, which the state of a "
+                "solver at work does not allow"
+            )
 
     def _publish(self, history):
         """Show the history in scikit-learn's attributes and in ``history_``."""

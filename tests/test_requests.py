@@ -269,6 +269,112 @@ def test_callbacks_of_scikit_learn_are_ended_and_may_stop():
     assert "end fit" not in recorder.calls
 
 
+# Parameters that callbacks change ----------------------------------------------------------------
+
+
+def after_two_epochs(**changes):
+    def change(estimator, epoch):
+        if epoch.epoch == 2:
+            estimator.set_params(**changes)
+
+    return change
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("change", [
+    dict(learning_rate_init=0.1), dict(alpha=10.0), dict(l1=0.1), dict(weight_decay=0.5),
+    dict(momentum=0.1), dict(nesterovs_momentum=False), dict(beta_1=0.2, beta_2=0.5),
+    dict(epsilon=0.1), dict(max_norm=0.1), dict(clip_norm=1e-3), dict(clip_value=1e-4),
+    dict(learning_rate="exponential", schedule_params={"gamma": 0.1}), dict(n_threads=1),
+], ids=str)  # fmt: skip
+def test_what_a_callback_sets_counts_from_the_next_epoch(change, solver):
+    """As between calls of partial_fit."""
+    parameters = dict(
+        solver=solver, shuffle=False, batch_size=40, random_state=0, learning_rate_init=0.01
+    )
+    changed = MLPRegressor(max_iter=5, callbacks=after_two_epochs(**change), **parameters)
+    changed.fit(X, NUMBERS)
+    by_parts = MLPRegressor(max_iter=5, **parameters)
+    for epoch in range(5):
+        by_parts.set_params(**(change if epoch == 2 else {})).partial_fit(X, NUMBERS)
+    assert same_weights(changed, by_parts)
+    assert changed.loss_curve_ == by_parts.loss_curve_
+    assert changed.history_["learning_rate"] == by_parts.history_["learning_rate"]
+    unchanged = MLPRegressor(max_iter=5, **parameters).fit(X, NUMBERS)
+    without_effect = {
+        "adam": ("momentum", "nesterovs_momentum", "n_threads"),
+        "sgd": ("beta_1", "epsilon", "n_threads"),
+    }
+    assert same_weights(changed, unchanged) == (next(iter(change)) in without_effect[solver])
+
+
+def test_a_callback_may_stand_still_by_the_rate_or_switch_dropout_on():
+    parameters = dict(max_iter=6, random_state=0, learning_rate_init=0.01)
+    short = MLPRegressor(**parameters).set_params(max_iter=2).fit(X, NUMBERS)
+    still = MLPRegressor(callbacks=after_two_epochs(learning_rate_init=1e-30), **parameters)
+    still.fit(X, NUMBERS)
+    assert same_weights(still, short)
+    assert still.history_["learning_rate"] == [0.01] * 2 + [1e-30] * 4
+    plain = MLPRegressor(**parameters).fit(X, NUMBERS)
+    dropped = MLPRegressor(callbacks=after_two_epochs(dropout=0.9), **parameters).fit(X, NUMBERS)
+    assert dropped.loss_curve_[:2] == plain.loss_curve_[:2]
+    assert all(a > b for a, b in zip(dropped.loss_curve_[2:], plain.loss_curve_[2:], strict=True))
+
+
+def test_diagnostics_follow_a_changed_penalty():
+    parameters = dict(max_iter=3, random_state=0, learning_rate_init=1e-30, diagnostics=True)
+    always = MLPRegressor(alpha=1e4, **parameters).fit(X, NUMBERS)
+    later = MLPRegressor(alpha=0, callbacks=after_two_epochs(alpha=1e4), **parameters)
+    norms = later.fit(X, NUMBERS).history_["gradient_norm"]
+    assert norms[2] == always.history_["gradient_norm"][2]
+    assert norms[2][0] > 10 * norms[1][0]
+
+
+@pytest.mark.parametrize(("solver", "change", "message"), [
+    ("adam", dict(hidden_layer_sizes=(3,)), r"hidden_layer_sizes=\(3,\): in the middle of"),
+    ("adam", dict(solver="sgd"), "solver='sgd'"),
+    ("adam", dict(activation="tanh", dtype="float64"), "activation='tanh', dtype='float64'"),
+    ("adam", dict(max_iter=100, tol=0.1), "max_iter=100, tol=0.1"),
+    ("adam", dict(batch_size=3), "batch_size=3"),
+    ("adam", dict(input_noise=0.1), "input_noise=0.1"),
+    ("adam", dict(init=[np.ones((4, 100)), np.ones((100, 1))]), "init="),
+    ("adam", dict(averaging=0.9), "averaging or amsgrad"),
+    ("adam", dict(solver_params={"amsgrad": True}), "averaging or amsgrad"),
+    ("adam", dict(alpha=-1), "'alpha' parameter"),
+    ("adam", dict(dropout=[0.1, 0.2]), "dropout must be"),
+    ("adam", dict(schedule_params={"gamma": 0.1}), "schedule_params"),
+    ("lbfgs", dict(alpha=1.0), "alpha=1.0: in the middle of a fit only n_threads"),
+    ("lbfgs", dict(tol=1.0), "tol=1.0"),
+])  # fmt: skip
+def test_what_cannot_change_in_the_middle_of_a_fit_is_refused(solver, change, message):
+    regressor = MLPRegressor(solver=solver, max_iter=5, random_state=0).fit(X, NUMBERS)
+    regressor.set_params(callbacks=after_two_epochs(**change))
+    before = pickle.dumps({k: v for k, v in vars(regressor).items() if k != "callbacks"})
+    with pytest.raises(ValueError, match=message):
+        regressor.fit(X, NUMBERS)
+    assert pickle.dumps({k: v for k, v in vars(regressor).items() if k != "callbacks"}) == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_callback_may_set_what_it_likes_at_the_end_and_what_was_there(solver):
+    def change(estimator, epoch):
+        estimator.set_params(hidden_layer_sizes=(20, 3 * 10), n_threads=1 + epoch.epoch % 2)
+        estimator.set_params(alpha=1e-4, init=[None] * 3)
+        if epoch.epoch == 3:
+            estimator.set_params(solver="sgd", tol=1.0)
+        return epoch.epoch == 3
+
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(20, 30),
+        solver=solver,
+        init=[None] * 3,
+        callbacks=change,
+        random_state=0,
+    )
+    assert regressor.fit(X, NUMBERS).n_iter_ == 3
+    assert regressor.solver == "sgd"
+
+
 # Progress --------------------------------------------------------------------------------------
 
 
