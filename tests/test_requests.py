@@ -418,6 +418,19 @@ def test_verbose_in_a_file(monkeypatch, capsys):
     assert len(lines) <= 8
 
 
+@pytest.mark.parametrize("missing", [("ipywidgets",), ("ipywidgets", "tqdm")])
+def test_verbose_in_a_notebook_without_widgets(monkeypatch, capsys, missing):
+    """rich then shows nothing, and warns in every fit."""
+    rich = pytest.importorskip("rich")
+    without(monkeypatch, *missing)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr(rich, "_console", None)
+    MLPClassifier(max_iter=8, verbose=1).fit(X, Y)
+    shown = capsys.readouterr().out
+    assert "8/8" in shown
+    assert "loss" in shown
+
+
 # Time ------------------------------------------------------------------------------------------
 
 
