@@ -15,7 +15,7 @@ import pytest
 
 import fastmlp
 from fastmlp import _core, _estimators, _network, _training
-from fastmlp.__main__ import main
+from fastmlp.__main__ import main, take_turns, verdict
 
 PACKAGE = Path(fastmlp.__file__).parent
 README = Path(__file__).parent.parent / "README.md"
@@ -124,13 +124,64 @@ def test_show_config(capsys):
     assert shown["BLAS"]
 
 
-def test_demo(capsys):
+def test_demo(capsys, monkeypatch):
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0.5)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert "Iteration 100, loss = " in out
-    rows = re.findall(r"^(fastmlp|scikit-learn) +(\d\.\d{4}) +(\d+\.\d{3})$", out, re.MULTILINE)
-    assert [row[0] for row in rows] == ["fastmlp", "scikit-learn"]
-    assert all(float(accuracy) > 0.95 for _, accuracy, _ in rows)
+    assert "30/30" in out
+    names = r"fastmlp|scikit-learn(?:, \d+ threads? of BLAS)?"
+    row = rf"^({names}) +(\d\.\d{{4}}) +(\d+\.\d{{4}}) +(\d+\.\d{{4}})$"
+    rows = re.findall(row, out, re.MULTILINE)
+    assert rows[0][0] == "fastmlp"
+    assert rows[1][0] in (ONE, "scikit-learn")
+    assert all(float(accuracy) > 0.95 for _, accuracy, _, _ in rows)
+    assert all(float(best) <= float(middle) for _, _, best, middle in rows)
+    best = {name: float(best) for name, _, best, _ in rows}
+    ratio, rival = re.search(rf"took 1/(\d+\.\d) of the time of ({names});", out).groups()
+    assert best[rival] == min(time for name, time in best.items() if name != "fastmlp")
+    assert float(ratio) == pytest.approx(best[rival] / best["fastmlp"], rel=0.02, abs=0.06)
+
+
+ONE, TWO = "scikit-learn, 1 thread of BLAS", "scikit-learn, 2 threads of BLAS"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ratio", "rival", "range_of_ratios"),
+    [
+        ({"fastmlp": [2, 1, 1], ONE: [6, 5, 5], TWO: [50]}, "5.0", ONE, None),
+        ({"fastmlp": [1, 1, 1], ONE: [5, 5, 6], TWO: [3, 4, 3]}, "3.0", TWO, None),
+        ({"fastmlp": [1, 2, 3], ONE: [8, 8, 8], TWO: [90]}, "8.0", ONE, ("2.7", "8.0")),
+        ({"fastmlp": [1, 1, 1], ONE: [9, 4, 8], TWO: [90]}, "4.0", ONE, ("4.0", "9.0")),
+        ({"fastmlp": [1], ONE: [6]}, "6.0", ONE, ("6.0", "6.0")),
+    ],
+)
+def test_verdict_of_demo(seconds, ratio, rival, range_of_ratios):
+    """By the best turns, with scikit-learn at its better setting; and whether to trust them."""
+    text = verdict(seconds).replace("\n", " ")
+    assert f"fastmlp took 1/{ratio} of the time of {rival};" in text
+    found = re.search(r"seems busy .* between 1/(\S+) and 1/(\d+\.\d)", text)
+    assert (found and found.groups()) == range_of_ratios
+
+
+def test_turns_of_demo(monkeypatch):
+    """In turns, until the time is over or it was often enough; who has lost sits out."""
+    times = {"ours": 1.0, "one": 2.0, "two": 7.0}
+    order = []
+
+    def fit(name, n_threads, X, y):
+        order.append(name)
+        return times[name]
+
+    monkeypatch.setattr("fastmlp.__main__.seconds_of_fit", fit)
+    monkeypatch.setattr("fastmlp.__main__.MOST_TURNS", 3)
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 60)
+    seconds = take_turns({"fastmlp": ("ours", None), ONE: ("one", 1), TWO: ("two", 2)}, None, None)
+    assert order == ["ours", "one", "two", "ours", "one", "ours", "one"]
+    assert seconds == {"fastmlp": [1] * 3, ONE: [2] * 3, TWO: [7]}
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0)
+    assert take_turns({"fastmlp": ("ours", None), ONE: ("one", 1)}, None, None) == {
+        "fastmlp": [1], ONE: [2],
+    }  # fmt: skip
 
 
 def test_command_line(capsys):
