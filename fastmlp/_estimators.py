@@ -189,7 +189,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             Weights of the rows in the loss; not negative.
         X_val, y_val : like X and y, default=None
             Validation rows of your own. Their loss and score stand in ``history_``; with
-            ``early_stopping`` they take the place of a part of X.
+            ``early_stopping`` they take the place of a part of X. In a pipeline
+            ``Pipeline(steps, transform_input=["X_val"])`` sends X_val through the steps before,
+            under scikit-learn's metadata routing and with ``set_fit_request(X_val=True,
+            y_val=True)``.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows.
 
