@@ -126,7 +126,11 @@ PRIVATE = {
     "test_n_iter_no_change_inf",
 }
 # Those that expect float64 arithmetic for float64 rows, where the default here is float32
-FLOAT64 = {"test_nonfinite_params", "test_mlp_param_dtypes"}
+FLOAT64 = {
+    "test_nonfinite_params",
+    "test_mlp_param_dtypes[MLPClassifier-float64]",
+    "test_mlp_param_dtypes[MLPRegressor-float64]",
+}
 
 IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
 OURS = "from fastmlp import MLPClassifier, MLPRegressor\n"
