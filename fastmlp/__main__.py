@@ -22,71 +22,68 @@ DEMO_SETTINGS = {
     "random_state": 0,
 }
 
-# The fits take turns until this much time is over, and at most so often.
+# Both take turns until this much time is over. A turn is as many fits as fill its time: of turns
+# of one length neither slips through a gap of a busy machine where the other does not fit.
 DEMO_SECONDS = 6.0
-MOST_TURNS = 9
+SECONDS_OF_TURN = 0.4
 
-# A setting of scikit-learn so many times slower than its best has lost.
-LOST = 3
+# scikit-learn's BLAS is tried for so many epochs with each number of threads, so often.
+EPOCHS_OF_TRIAL, TRIALS = 3, 2
 
 # From where the median turn of a fit, over its best, tells of other programs at work.
 BUSY = 1.3
 
 
-def contestants():
-    """Name: (estimator, threads of BLAS or None) of what the demo times.
-
-    scikit-learn's arithmetic is BLAS's, whose threads help it or, for matrices as small as these
-    and on a busy machine, hold it up. Where BLAS cannot be told, it is left as it is.
-    """
-    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    result = {"fastmlp": (MLPClassifier(**DEMO_SETTINGS), None)}
-    for n_threads in sorted({1, *blas}) if blas else [None]:
-        of_blas = f", {n_threads} thread{'s' if n_threads > 1 else ''} of BLAS" if blas else ""
-        theirs = sklearn.neural_network.MLPClassifier(**DEMO_SETTINGS)
-        result[f"scikit-learn{of_blas}"] = theirs, n_threads
-    return result
-
-
-def seconds_of_fit(estimator, n_blas_threads, X, y):
+def seconds_of_fit(estimator, n_blas_threads, X, y, at_least=0.0):
+    """The mean of as many fits as take this much time, or of one."""
     with threadpool_limits(n_blas_threads, user_api="blas"):
-        start = time.perf_counter()
-        estimator.fit(X, y)
-        return time.perf_counter() - start
+        start, n_fits, seconds = time.perf_counter(), 0, -1.0
+        while seconds < at_least:
+            estimator.fit(X, y)
+            n_fits, seconds = n_fits + 1, time.perf_counter() - start
+        return seconds / n_fits
+
+
+def seconds_of_blas(X, y):
+    """{threads of BLAS: seconds} of a few epochs of scikit-learn, whose arithmetic BLAS does.
+
+    Its threads help or, for matrices as small as these and on a busy machine, hold it up. Empty
+    where BLAS cannot be told.
+    """
+    blas = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    settings = DEMO_SETTINGS | {"max_iter": EPOCHS_OF_TRIAL}
+    theirs = sklearn.neural_network.MLPClassifier(**settings)
+    seconds = {n_threads: [] for n_threads in sorted({1, *blas}) if blas}
+    for _ in range(TRIALS):
+        for n_threads, trials in seconds.items():
+            trials.append(seconds_of_fit(theirs, n_threads, X, y))
+    return {n_threads: min(trials) for n_threads, trials in seconds.items()}
 
 
 def take_turns(contestants, X, y):
-    """Name: the seconds of every turn. A setting of scikit-learn that has lost sits out."""
+    """Name: the seconds of a fit in every turn, of (estimator, threads of BLAS) by name."""
     seconds = {name: [] for name in contestants}
     start = time.perf_counter()
-    while True:
-        best = min((min(turns) for turns in rivals(seconds).values() if turns), default=0)
+    while time.perf_counter() - start < DEMO_SECONDS or not seconds["fastmlp"]:
         for name, contestant in contestants.items():
-            if name == "fastmlp" or min(seconds[name], default=0) <= LOST * best:
-                seconds[name].append(seconds_of_fit(*contestant, X, y))
-        n_turns = len(seconds["fastmlp"])
-        if n_turns == MOST_TURNS or time.perf_counter() - start > DEMO_SECONDS:
-            return seconds
+            seconds[name].append(seconds_of_fit(*contestant, X, y, SECONDS_OF_TURN))
+    return seconds
 
 
-def rivals(seconds):
-    return {name: turns for name, turns in seconds.items() if name != "fastmlp"}
-
-
-def verdict(seconds):
-    """What the turns say of fastmlp and scikit-learn at its better setting, and how surely."""
-    rival, theirs = min(rivals(seconds).items(), key=lambda item: min(item[1]))
-    ours = seconds["fastmlp"]
+def verdict(ours, theirs):
+    """What the seconds of all turns say: the best ones, unless the machine seems busy."""
+    is_busy = len(ours) == 1 or max(median(turns) / min(turns) for turns in (ours, theirs)) > BUSY
+    choose, name = (median, "median") if is_busy else (min, "best")
     text = (
-        f"fastmlp took 1/{min(theirs) / min(ours):.1f} of the time of {rival}; the best turn of "
-        f"{len(ours)} each."
+        f"fastmlp took 1/{choose(theirs) / choose(ours):.1f} of scikit-learn's time: the {name} of "
+        f"{len(ours)} turns each."
     )
-    if len(ours) > 1 and max(median(turns) / min(turns) for turns in (ours, theirs)) <= BUSY:
+    if not is_busy:
         return text
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return (
-        f"{text}\nThis machine seems busy with other programs: from turn to turn it was between "
-        f"1/{min(ratios):.1f} and\n1/{max(ratios):.1f}. Try again when it is quiet."
+        f"{text}\nThis machine seems busy with other programs: from turn to turn it was 1/"
+        f"{min(ratios):.1f} to 1/{max(ratios):.1f}.\nTry again when it is quiet."
     )
 
 
@@ -101,19 +98,29 @@ def demo():
         f"{len(X_test)} to test.\n"
         f"A network 64-100-10: relu, Adam, batches of 200, {DEMO_SETTINGS['max_iter']} epochs.\n"
     )
-    fits = contestants()
     with warnings.catch_warnings():
         # The demo stops all after the same number of epochs, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
         MLPClassifier(**DEMO_SETTINGS, verbose=1).fit(X_train, y_train)
-        print("\nNow in turns, for some seconds ...\n")
-        seconds = take_turns(fits, X_train, y_train)
-    print(f"{'':32}test accuracy   seconds, best turn   median")
-    for name, (estimator, _) in fits.items():
+        of_blas = seconds_of_blas(X_train, y_train)
+        n_threads = min(of_blas, key=of_blas.get, default=None)
+        if n_threads is not None:
+            trials = ", ".join(f"{s:.3f} s with {n}" for n, s in of_blas.items())
+            print(
+                f"\nscikit-learn computes by BLAS, whose threads may help or harm: {trials}, for "
+                f"{EPOCHS_OF_TRIAL} epochs.\nIt gets {n_threads}. Now both in turns ..."
+            )
+        contestants = {
+            "fastmlp": (MLPClassifier(**DEMO_SETTINGS), None),
+            "scikit-learn": (sklearn.neural_network.MLPClassifier(**DEMO_SETTINGS), n_threads),
+        }
+        seconds = take_turns(contestants, X_train, y_train)
+    print(f"\n{'':14}test accuracy   seconds a fit, best turn   median turn")
+    for name, (estimator, _) in contestants.items():
         turns = seconds[name]
         accuracy = estimator.score(X_test, y_test)
-        print(f"{name:32}{accuracy:13.4f}{min(turns):21.4f}{median(turns):9.4f}")
-    print(f"\n{verdict(seconds)}")
+        print(f"{name:14}{accuracy:13.4f}{min(turns):27.4f}{median(turns):14.4f}")
+    print(f"\n{verdict(*seconds.values())}")
 
 
 def main(arguments=None):
