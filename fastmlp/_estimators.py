@@ -732,11 +732,10 @@ def _check_is_plain(name, labels):
     for kind, also in (("float", {"int", "bool"}), ("int", {"bool"}), ("bool", set())):
         if kinds <= {kind} | also:
             remedy = f"{name}.astype({kind})"
-    if kinds & {"NoneType", "NAType"}:
-        remedy = "first fill what is missing or leave out its rows, then " + remedy
+    missing = "fill what is missing, then " if kinds & {"NoneType", "NAType"} else ""
     raise ValueError(
         f"{name} has dtype object and holds {', '.join(sorted(kinds))}, but labels must be numbers "
-        f"or strings; convert it, for instance by {remedy}"
+        f"or strings; {missing}convert it, for instance by {remedy}"
     )
 
 

@@ -3,6 +3,8 @@
 pandas, polars and pyarrow are taken as they come, and never imported.
 """
 
+import reprlib
+
 import numpy as np
 
 MOST_SHOWN = 10
@@ -27,7 +29,9 @@ def naming_columns(error, X):
     columns = _columns_without_numbers(X)
     if not columns:
         return error
-    shown = ", ".join(f"{name!r} (as {value!r})" for name, value in columns[:MOST_SHOWN])
+    shown = ", ".join(
+        f"{name!r} (as {reprlib.repr(value)})" for name, value in columns[:MOST_SHOWN]
+    )
     more = ", ..." if len(columns) > MOST_SHOWN else ""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(

@@ -303,6 +303,8 @@ def test_columns_of_anything_else_are_named():
         MLPRegressor().fit(frame, [1, 2])
     with pytest.raises(TypeError, match=r"no numbers: 'a' \(as <NA>\)"):
         MLPRegressor().fit(pandas.DataFrame({"a": [1, None, pandas.NA]}), [1, 2, 3])
+    with pytest.raises(ValueError, match=r"no numbers: 0 \(as 'x.{8,40}x'\)"):
+        MLPRegressor().fit(np.array([["x" * 999]], dtype=object), [1])
     many = pandas.DataFrame([["text"] * 12] * 2, columns=[f"c{j}" for j in range(12)])
     with pytest.raises(ValueError, match=r"12 column.*'c0'.*'c9' \(as 'text'\), \.\.\.; encode"):
         MLPRegressor().fit(many, [1, 2])

@@ -257,7 +257,7 @@ def test_labels_of_every_kind(y):
         ([0, 1.0], r"holds float, int, .*by y\.astype\(float\)"),
         (["a", 1], r"holds int, str, .*by y\.astype\(str\)"),
         ([1, "a"], r"holds int, str, .*by y\.astype\(str\)"),
-        ([None, 1], r"holds NoneType, int.*first fill what is missing"),
+        ([None, 1], r"holds NoneType, int.*; fill what is missing, then convert it"),
     ],
 )
 def test_labels_that_are_objects_are_told_apart(labels, message):
