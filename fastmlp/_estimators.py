@@ -99,9 +99,9 @@ ROWS_TO_LOOK_AT = 1_000
 
 
 def _is_same(a, b):
-    """Whether two values of a parameter are equal; arrays only if they are one."""
+    """Whether two values of a parameter are equal, which arrays are not taken to be."""
     try:
-        return a is b or bool(a == b)
+        return bool(a == b)
     except ValueError:
         return False
 
@@ -436,13 +436,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return Descent(network, self.solver, settings, seed)
 
     def _current_parameters(self):
-        return {name: getattr(self, name) for name in self._parameter_constraints}
+        return {name: vars(self)[name] for name in self._parameter_constraints}
 
     def _take_over_changes(self, parameters, random_state):
         """Let what a callback has changed since ``parameters`` count from now on, or raise."""
-        now = self._current_parameters()
-        changed = [name for name in now if not _is_same(now[name], parameters[name])]
-        parameters.update(now)
+        now = vars(self)
+        others = [name for name, before in parameters.items() if now[name] is not before]
+        changed = [name for name in others if not _is_same(now[name], parameters[name])]
+        parameters.update({name: now[name] for name in others})
         if not changed:
             return
         allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGED_IN_TRAINING
@@ -734,8 +735,8 @@ def _check_is_plain(name, labels):
             remedy = f"{name}.astype({kind})"
     missing = "fill what is missing, then " if kinds & {"NoneType", "NAType"} else ""
     raise ValueError(
-        f"{name} has dtype object and holds {', '.join(sorted(kinds))}, but labels must be numbers "
-        f"or strings; {missing}convert it, for instance by {remedy}"
+        f"Unknown label type: {name} has dtype object and holds {', '.join(sorted(kinds))}, but "
+        f"labels must be numbers or strings; {missing}convert it, for instance by {remedy}"
     )
 
 
