@@ -44,7 +44,7 @@ from fastmlp._parameters import (
 )
 from fastmlp._probe import Probe
 from fastmlp._progress import progress
-from fastmlp._tables import naming_columns, sparse_as
+from fastmlp._tables import check_labels_are_plain, naming_columns, sparse_as
 from fastmlp._threads import check_n_threads
 from fastmlp._training import (
     Descent,
@@ -88,9 +88,9 @@ LARGEST_AUTO_BATCH = 200
 # What a fit sets.
 FITTED = (
     "_network", "_descent", "_history", "_target_kind", "_sparse_format", "_feature_sizes",
-    "classes_", "history_",
-    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_",
-    "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_", "feature_names_in_",
+    "classes_", "history_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
+    "best_validation_score_", "n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_",
+    "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
@@ -287,18 +287,18 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _validate_rows(self, X, y, dtype, *, reset):
         is_regressor = isinstance(self, RegressorMixin)
-        X, y = self._validate(X, y, dtype, reset=reset, multi_output=True, y_numeric=is_regressor)
+        X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
         X = trusted(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _validate(self, X, y, dtype, **options):
-        """scikit-learn's checks of X, and of y."""
+    def _validate(self, dtype, X, *y, **options):
+        """scikit-learn's checks of X, or of X and y."""
         try:
             rows = sparse_as(dtype, X)
             return validate_data(
-                self, rows, y, accept_sparse="csr", dtype=dtype, order="C", **options
+                self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
             )
         except (ValueError, TypeError) as error:
             raise naming_columns(error, X) from error
@@ -618,7 +618,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return network
 
     def _features(self, X, network):
-        X = self._validate(X, "no_validation", network.dtype, reset=False)
+        X = self._validate(network.dtype, X, reset=False)
         return Features.of(trusted(X))
 
     def activations(self, X, layer=None):
@@ -718,26 +718,6 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _check_is_plain(name, labels):
-    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
-    nor do its metrics."""
-    if getattr(labels, "dtype", None) != np.dtype(object):
-        return
-    labels = np.ravel(labels)
-    kinds = {"str" if isinstance(label, str) else type(label).__name__ for label in labels}
-    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
-        return
-    remedy = f"{name}.astype(str)"
-    for kind, also in (("float", {"int", "bool"}), ("int", {"bool"}), ("bool", set())):
-        if kinds <= {kind} | also:
-            remedy = f"{name}.astype({kind})"
-    missing = "fill what is missing, then " if kinds & {"NoneType", "NAType"} else ""
-    raise ValueError(
-        f"Unknown label type: {name} has dtype object and holds {', '.join(sorted(kinds))}, but "
-        f"labels must be numbers or strings; {missing}convert it, for instance by {remedy}"
-    )
 
 
 def _sparse_format(y):
@@ -857,7 +837,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return self._encode(y)
 
     def _is_multilabel(self, y):
-        _check_is_plain("y", y)
+        check_labels_are_plain("y", y)
         check_classification_targets(y)
         if y.ndim == 1:
             return False
@@ -966,7 +946,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
                     "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
                 )
-            _check_is_plain("classes", classes)
+            check_labels_are_plain("classes", classes)
             if _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"), _sparse_format(y))
             return self._partial_fit(X, y, sample_weight)
@@ -1006,7 +986,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         """
         with self._unchanged_on_error():
             self._forget()
-            _check_is_plain("classes", classes)
+            check_labels_are_plain("classes", classes)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)

@@ -1,13 +1,18 @@
-"""Data frames: what scikit-learn's checks leave undone, and which of their columns are no numbers.
+"""Data frames and columns of objects: what scikit-learn's checks leave undone or do not explain.
 
 pandas, polars and pyarrow are taken as they come, and never imported.
 """
 
 import reprlib
+from numbers import Integral, Real
 
 import numpy as np
 
 MOST_SHOWN = 10
+
+# The kinds of labels, in the order in which one takes in the other.
+KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
+MISSING = {"NoneType", "NAType"}
 
 
 def sparse_as(dtype, X):
@@ -70,3 +75,27 @@ def _is_number(value):
     except (TypeError, ValueError):
         return False
     return True
+
+
+def check_labels_are_plain(name, labels):
+    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
+    nor do its metrics."""
+    if getattr(labels, "dtype", None) != np.dtype(object):
+        return
+    kinds = set(map(_kind_of_label, np.ravel(labels)))
+    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
+        return
+    order = list(KINDS)
+    plain = kinds - MISSING
+    remedy = max(plain, key=order.index) if plain and plain <= set(order) else "str"
+    fill = "fill what is missing, then " if kinds & MISSING else ""
+    raise ValueError(
+        f"Unknown label type: {name} has dtype object and holds {', '.join(sorted(kinds))}, but "
+        f"labels must be numbers or strings; {fill}convert it, for instance by "
+        f"{name}.astype({remedy})"
+    )
+
+
+def _kind_of_label(label):
+    kinds = (kind for kind, types in KINDS.items() if isinstance(label, types))
+    return next(kinds, type(label).__name__)

@@ -253,10 +253,11 @@ def test_labels_of_every_kind(y):
     [
         ([0, 1], r"y has dtype object and holds int.*by y\.astype\(int\)"),
         ([True, False], r"holds bool, .*by y\.astype\(bool\)"),
-        ([True, 2], r"holds bool, int, .*by y\.astype\(int\)"),
+        ([np.bool_(True), np.int64(2)], r"holds bool, int, .*by y\.astype\(int\)"),
         ([0, 1.0], r"holds float, int, .*by y\.astype\(float\)"),
         (["a", 1], r"holds int, str, .*by y\.astype\(str\)"),
         ([1, "a"], r"holds int, str, .*by y\.astype\(str\)"),
+        ([1j, 2.0], r"holds complex, float, .*by y\.astype\(str\)"),
         ([None, 1], r"holds NoneType, int.*; fill what is missing, then convert it"),
     ],
 )
