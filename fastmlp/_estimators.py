@@ -106,6 +106,13 @@ def _is_same(a, b):
         return False
 
 
+def _seed_for(settings, seed, random_state):
+    """The seed of dropout and noise so far, or one that is drawn where none is but needed."""
+    if seed == 0 and (settings["input_noise"] > 0 or any(settings["dropout"])):
+        return int(random_state.randint(1, 2**62, dtype=np.int64))
+    return seed
+
+
 class NoPartialFit(AttributeError, ValueError):
     """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
 
@@ -426,10 +433,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         descent = getattr(self, "_descent", None) if keep_state else None
         if descent is not None and not descent.goes_on_with(self.solver, settings):
             descent = None
-        is_random = self.input_noise > 0 or any(settings["dropout"])
-        seed = 0 if descent is None else descent.seed
-        if is_random and seed == 0:
-            seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        seed = _seed_for(settings, 0 if descent is None else descent.seed, random_state)
         if descent is not None:
             descent.change(settings, seed)
             return descent
@@ -458,12 +462,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self._network.n_threads = self.n_threads
         if self.solver == "lbfgs":
             return
-        descent = self._descent
-        if self._descent_for(self._network, random_state, keep_state=True) is not descent:
+        settings = settings_of_descent(self, self._network.n_layers - 1)
+        if not self._descent.goes_on_with(self.solver, settings):
             raise ValueError(
                 "a callback has switched averaging or amsgrad on or off, which the state of a "
                 "solver at work does not allow"
             )
+        self._descent.change(settings, _seed_for(settings, self._descent.seed, random_state))
 
     def _publish(self, history):
         """Show the history in scikit-learn's attributes and in ``history_``."""
