@@ -43,6 +43,7 @@ from fastmlp._network import Network, check_activation, check_layer_sizes
 from fastmlp._options import LOSS_PARAMS, filled
 from fastmlp._parameters import (
     ATTRIBUTES,
+    CHANGED_IN_TRAINING,
     CONSTRAINTS,
     PARAMETERS,
     check_combinations,
@@ -50,6 +51,7 @@ from fastmlp._parameters import (
 )
 from fastmlp._probe import Probe
 from fastmlp._progress import progress
+from fastmlp._tables import check_labels_are_plain, naming_columns, sparse_as
 from fastmlp._threads import check_n_threads
 from fastmlp._training import (
     Descent,
@@ -95,7 +97,8 @@ LARGEST_AUTO_BATCH = 200
 
 # What a fit sets: what predictions need, and every new network brings; and what is of training.
 OF_NETWORK = (
-    "_network", "_target_kind", "classes_", "n_layers_", "n_outputs_", "out_activation_",
+    "_network", "_target_kind", "_sparse_format", "classes_", "n_layers_", "n_outputs_",
+    "out_activation_",
     "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 OF_TRAINING = (
@@ -108,6 +111,21 @@ FITTED = OF_NETWORK + OF_TRAINING
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
 ROWS_TO_LOOK_AT = 1_000
+
+
+def _is_same(a, b):
+    """Whether two values of a parameter are equal, which arrays are not taken to be."""
+    try:
+        return bool(a == b)
+    except ValueError:
+        return False
+
+
+def _seed_for(settings, seed, random_state):
+    """The seed of dropout and noise so far, or one that is drawn where none is but needed."""
+    if seed == 0 and (settings["input_noise"] > 0 or any(settings["dropout"])):
+        return int(random_state.randint(1, 2**62, dtype=np.int64))
+    return seed
 
 
 class NoPartialFit(AttributeError, ValueError):
@@ -199,21 +217,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     ):
         """Fit the network to X and y.
 
-        Until it has ended, other threads predict by the network that was there before. A callback
-        must not call it, nor ``partial_fit``, on the estimator that it watches.
-
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs, a row for each sample; tables of pandas, polars and pyarrow, too.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels or an indicator matrix of several labels; for regression numbers.
+            Class labels or an indicator matrix of several labels, which may be sparse; for
+            regression numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; not negative.
         X_val, y_val : like X and y, default=None
             Validation rows of your own. Their loss and score stand in ``history_``; with
             ``early_stopping`` they take the place of a part of X. X_val may be a list of pairs
-            (X, y), without y_val: all are recorded, the last decides.
+            (X, y), without y_val: all are recorded, the last decides. In a pipeline
+            ``Pipeline(steps, transform_input=["X_val"])`` sends X_val through the steps before,
+            under scikit-learn's metadata routing and with ``set_fit_request(X_val=True,
+            y_val=True)``.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Weights of the validation rows; for a list of pairs a list of them or None.
 
@@ -252,7 +271,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
-        dtype = self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+        dtype = self._arithmetic(goes_on)
         rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
         encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
         weight = self._whole_weight(sample_weight, rows, targets)
@@ -273,11 +292,15 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
+            parameters = self._current_parameters()
 
             def end_epoch(epoch):
                 self._publish(self._history)
                 display(epoch)
-                return hooks.end_epoch(epoch)
+                is_over = hooks.end_epoch(epoch)
+                if not is_over:
+                    self._take_over_changes(parameters, random_state)
+                return is_over
 
             watch = Watch(hooks.begin_epoch, end_epoch, display.say)
             if self.max_seconds is not None:
@@ -288,8 +311,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 self._network._begin_at_mean(data, order)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
-                penalties = self.alpha / batch_size, self.l1 / batch_size
-                watch = watch._replace(measure=Probe(self._network, data, order, *penalties))
+                probe = Probe(self, self._network, data, order, batch_size)
+                watch = watch._replace(measure=probe)
             if self.solver == "lbfgs":
                 self._fit_lbfgs(data, watch)
             else:
@@ -303,22 +326,29 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
                 )
         return self
 
+    def _arithmetic(self, goes_on=False):
+        """The dtype that is asked for, and if none is, that of the network to go on with."""
+        if self.dtype is None and goes_on:
+            return self._network.dtype.name
+        return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+
     def _validate_rows(self, X, y, dtype, *, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=isinstance(self, RegressorMixin),
-            dtype=dtype,
-            order="C",
-            reset=reset,
-        )
+        is_regressor = isinstance(self, RegressorMixin)
+        X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
         X = trusted(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _validate(self, dtype, X, *y, **options):
+        """scikit-learn's checks of X, or of X and y."""
+        try:
+            rows = sparse_as(dtype[0] if isinstance(dtype, tuple) else dtype, X)
+            return validate_data(
+                self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
+            )
+        except (ValueError, TypeError) as error:
+            raise naming_columns(error, X) from error
 
     def _validate_weight(self, sample_weight, X):
         if sample_weight is None:
@@ -457,14 +487,42 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         if descent is not None:
             goes_on = descent.goes_on_with(self.solver, settings)
             descent = descent.copy_for(network) if goes_on else None
-        is_random = self.input_noise > 0 or any(settings["dropout"])
-        seed = 0 if descent is None else descent.seed
-        if is_random and seed == 0:
-            seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        seed = _seed_for(settings, 0 if descent is None else descent.seed, random_state)
         if descent is not None:
             descent.change(settings, seed)
             return descent
         return Descent(network, self.solver, settings, seed)
+
+    def _current_parameters(self):
+        return {name: vars(self)[name] for name in self._parameter_constraints}
+
+    def _take_over_changes(self, parameters, random_state):
+        """Let what a callback has changed since ``parameters`` count from now on, or raise."""
+        now = vars(self)
+        others = [name for name, before in parameters.items() if now[name] is not before]
+        changed = [name for name in others if not _is_same(now[name], parameters[name])]
+        parameters.update({name: now[name] for name in others})
+        if not changed:
+            return
+        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGED_IN_TRAINING
+        refused = [f"{name}={now[name]!r}" for name in changed if name not in allowed]
+        if refused:
+            raise ValueError(
+                f"a callback has set {', '.join(refused)}: in the middle of a fit only "
+                f"{', '.join(allowed)} can change for solver={self.solver!r}"
+            )
+        self._validate_params()
+        check_combinations(self)
+        self._network.n_threads = self.n_threads
+        if self.solver == "lbfgs":
+            return
+        settings = settings_of_descent(self, self._network.n_layers - 1)
+        if not self._descent.goes_on_with(self.solver, settings):
+            raise ValueError(
+                "a callback has switched averaging or amsgrad on or off, which the state of a "
+                "solver at work does not allow"
+            )
+        self._descent.change(settings, _seed_for(settings, self._descent.seed, random_state))
 
     def _publish(self, history):
         """Show the history in scikit-learn's attributes and in ``history_``."""
@@ -652,10 +710,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
             output = network._dense_output(X)
             if output is not None:
                 return output
-        dtypes = (np.float64, np.float32)
-        return network.output(
-            validate_data(self, X, accept_sparse="csr", dtype=dtypes, reset=False)
-        )
+        return network.output(self._validate((np.float64, np.float32), X, reset=False))
 
     def _network_for_rows(self):
         """The fitted network, with the number of threads that is asked for now."""
@@ -665,7 +720,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         return network
 
     def _features(self, X, network):
-        X = validate_data(self, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
+        X = self._validate(network.dtype, X, reset=False)
         return Features.of(trusted(X))
 
     @_of_one_moment
@@ -713,7 +768,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_features_in_ = int(n_features)
         self._build(
             (self.n_features_in_, *self._check_hidden_layer_sizes(), self.n_outputs_),
-            self.dtype or ("float64" if self.solver == "lbfgs" else "float32"),
+            self._arithmetic(),
             check_random_state(self.random_state),
         )
         self._publish(self._history)
@@ -766,6 +821,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _sparse_format(y):
+    """The name of the sparse class in which an indicator matrix like y is answered, or None."""
+    if not scipy.sparse.issparse(y):
+        return None
+    return "csr_array" if isinstance(y, scipy.sparse.sparray) else "csr_matrix"
 
 
 class MLPClassifier(ClassifierMixin, _MLP):
@@ -870,7 +932,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._check_labels(y, is_multilabel, all_of_them=self.warm_start)
         else:
             self.classes_ = unique_labels(y)
-            self._learn_kind(is_multilabel)
+            self._learn_kind(is_multilabel, _sparse_format(y))
         return self._encode(y)
 
     def _encode_validation_targets(self, y):
@@ -878,6 +940,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return self._encode(y)
 
     def _is_multilabel(self, y):
+        check_labels_are_plain("y", y)
         check_classification_targets(y)
         if y.ndim == 1:
             return False
@@ -899,12 +962,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return None
         return compute_sample_weight(self.class_weight, y)
 
-    def _learn_kind(self, is_multilabel):
+    def _learn_kind(self, is_multilabel, sparse_format=None):
         n_classes = len(self.classes_)
-        if n_classes < 2 and not is_multilabel:
-            raise ValueError(
-                f"there must be at least two classes in y, got one class: {self.classes_.tolist()}"
-            )
+        if n_classes == 0:
+            raise ValueError("classes must have at least one label, got none")
+        self._sparse_format = sparse_format
+        # A single class is one output under softmax: 1 for every row.
         if is_multilabel:
             self._target_kind = "multilabel"
         else:
@@ -1000,8 +1063,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
                     "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
                 )
+            check_labels_are_plain("classes", classes)
             if _check_partial_fit_first_call(self, classes):
-                self._learn_kind(type_of_target(y).startswith("multilabel"))
+                self._learn_kind(type_of_target(y).startswith("multilabel"), _sparse_format(y))
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 
@@ -1026,7 +1090,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         Raises
         ------
         ValueError
-            For fewer than one feature or two classes.
+            For fewer than one feature or class.
 
         Examples
         --------
@@ -1040,6 +1104,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         """
         with self._aside():
             self._forget(FITTED)
+            check_labels_are_plain("classes", classes)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)
@@ -1055,7 +1120,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
+        ndarray or sparse matrix of shape (n_samples,) or (n_samples, n_labels)
+            Sparse (CSR) where the first y was.
 
         Examples
         --------
@@ -1067,7 +1133,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
         array([0, 1, 2])
         """
         decision = self._decide(self._output(X))
-        return decision if self._target_kind == "multilabel" else self.classes_[decision]
+        if self._target_kind != "multilabel":
+            return self.classes_[decision]
+        if self._sparse_format is None:
+            return decision
+        return getattr(scipy.sparse, self._sparse_format)(decision)
 
     @_of_one_moment
     def predict_proba(self, X):

@@ -73,7 +73,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         None takes as many as pay off for this network and batch. The result is the same, bit for
         bit, for any number.
     dtype : {'float32', 'float64'} or None, default=None
-        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others.
+        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others, and where
+        ``warm_start`` or ``partial_fit`` goes on, that of the network.
     scoring : str, callable, list of them or None, default=None
         The score of the validation rows: a name of a scorer of scikit-learn or a function
         f(estimator, X, y); None is what ``score`` gives. Larger is better. Of a list all are
@@ -81,6 +82,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
     callbacks : list or callable, default=None
         Functions f(estimator, state), called after every epoch with an `Epoch` (epoch, loss,
         val_loss, val_score, learning_rate, seconds); one that returns True ends the training.
+        What a function changes by ``estimator.set_params`` counts from the next epoch (the rate,
+        penalties, dropout and the like; 'lbfgs' takes ``n_threads`` only) or is refused.
         Callbacks of scikit-learn (from its version 1.9) may be among them, or be set by
         ``set_callbacks``.
     max_seconds : float or None, default=None
@@ -242,6 +245,13 @@ CONSTRAINTS = {
 OF_MINI_BATCHES = (
     "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
     "input_noise", "max_norm", "clip_norm", "clip_value", "averaging",
+)  # fmt: skip
+
+# What a callback may change in the middle of a fit by mini-batches.
+CHANGED_IN_TRAINING = (
+    "n_threads", "learning_rate", "learning_rate_init", "schedule_params", "power_t", "momentum",
+    "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "solver_params", "alpha", "l1",
+    "weight_decay", "dropout", "max_norm", "clip_norm", "clip_value", "averaging",
 )  # fmt: skip
 
 WEIGHT_DECAY_OF_ADAMW = 0.01

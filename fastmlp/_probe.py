@@ -16,27 +16,31 @@ class Probe:
 
     Parameters
     ----------
+    penalties : object
+        Has ``alpha`` and ``l1``, which may change from epoch to epoch.
     network : Network
     data : Data
     order : ndarray of intp
         The training rows.
-    alpha, l1 : float
-        The penalties over the rows of a mini-batch.
+    batch_size : int
+        By which the penalties are divided in training.
     """
 
-    def __init__(self, network, data, order, alpha, l1):
+    def __init__(self, penalties, network, data, order, batch_size):
         order = np.sort(order[data.sample_weight[order] > 0])
         rows = order[:: -(-len(order) // ROWS_TO_PROBE)]
         weight = data.sample_weight[rows]
         self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
         self._network = network
-        total = float(weight.sum(dtype=np.float64))  # by which penalties are divided
-        self._penalties = alpha * total, l1 * total
+        self._penalties = penalties
+        # Here they are divided by the sum of weights.
+        self._times = float(weight.sum(dtype=np.float64)) / batch_size
         self._before = network.snapshot()
 
     def __call__(self):
         network = self._network
-        _, gradient, work = network._see(self._data, *self._penalties)
+        alpha, l1 = self._penalties.alpha * self._times, self._penalties.l1 * self._times
+        _, gradient, work = network._see(self._data, alpha, l1)
         now = network.snapshot()
         update = now - self._before
         self._before = now

@@ -60,7 +60,13 @@ class RichBar(Silence):
     """A bar of rich, with the time left."""
 
     def __init__(self):
+        from rich import get_console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        if (
+            get_console().is_jupyter
+        ):  # where rich shows nothing without it, but a warning in every fit
+            import ipywidgets  # noqa: F401
 
         self._bar = Progress(
             TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),

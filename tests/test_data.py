@@ -1,5 +1,6 @@
 """Kinds of data: sparse rows, tables, and what they must not cost."""
 
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -105,6 +106,38 @@ def test_sparse_rows_with_validation_and_partial_fit():
     assert classifier.predict(empty).shape == (3,)
 
 
+INDICATORS = np.eye(3, dtype=int)[LABELS] | np.roll(np.eye(3, dtype=int)[LABELS], 1, axis=0)
+
+
+@pytest.mark.parametrize("way", ["fit", "early_stopping", "lbfgs", "partial_fit", "X_val"])
+@pytest.mark.parametrize(("make", "answer"), [
+    (scipy.sparse.csr_matrix, scipy.sparse.csr_matrix),
+    (scipy.sparse.lil_matrix, scipy.sparse.csr_matrix),
+    (scipy.sparse.coo_array, scipy.sparse.csr_array),
+    (np.asarray, np.ndarray),
+])  # fmt: skip
+def test_sparse_labels_are_answered_by_sparse_ones(make, answer, way):
+    def fitted(y):
+        classifier = MLPClassifier(max_iter=20, learning_rate_init=0.01, random_state=0)
+        if way == "partial_fit":
+            return classifier.partial_fit(DENSE, y, classes=[0, 1, 2]).partial_fit(DENSE, y)
+        classifier.set_params(early_stopping=way == "early_stopping", scoring="f1_macro")
+        classifier.set_params(solver="lbfgs" if way == "lbfgs" else "adam")
+        return classifier.fit(DENSE, y, **(dict(X_val=DENSE, y_val=y) if way == "X_val" else {}))
+
+    y = make(INDICATORS)
+    got, plain = fitted(y), fitted(INDICATORS)
+    predicted, expected = got.predict(DENSE), plain.predict(DENSE)
+    assert type(predicted) is answer
+    assert predicted.dtype == expected.dtype
+    assert 0 < expected.sum() < expected.size
+    assert (expected == (predicted if answer is np.ndarray else predicted.toarray())).all()
+    assert got.score(DENSE, y) == plain.score(DENSE, INDICATORS)
+    assert got.history_.get("val_score") == plain.history_.get("val_score")
+    assert isinstance(got.predict_proba(DENSE), np.ndarray)
+    assert type(pickle.loads(pickle.dumps(got)).predict(DENSE)) is answer
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -178,6 +211,108 @@ def test_tables_as_X(library, make):
     regressor = MLPRegressor(max_iter=3, random_state=0).fit(table, NUMBERS)
     assert (regressor.predict(table) == plain.predict(DENSE)).all()
     assert regressor.feature_names_in_.tolist() == NAMES
+
+
+def sparse_frame(pandas, dtype, fill_value):
+    sparse = pandas.DataFrame(DENSE != 0, columns=NAMES).astype(pandas.SparseDtype(bool, False))
+    return sparse.astype(pandas.SparseDtype(dtype, fill_value))
+
+
+FRAMES_OF_FLAGS = {
+    "sparse booleans": lambda pandas: sparse_frame(pandas, bool, False),
+    "sparse booleans, mostly True": lambda pandas: sparse_frame(pandas, bool, True),
+    "sparse integers": lambda pandas: sparse_frame(pandas, "int8", 0),
+    "sparse floats": lambda pandas: sparse_frame(pandas, "float64", 0),
+    "sparse floats that fill with NaN": lambda pandas: sparse_frame(pandas, "float64", np.nan),
+    "sparse objects": lambda pandas: sparse_frame(pandas, object, 0),
+    "sparse columns of two types": lambda pandas: sparse_frame(pandas, bool, False).astype(
+        {NAMES[3]: pandas.SparseDtype("float64", 0)}
+    ),
+    "sparse columns and dense ones": lambda pandas: sparse_frame(pandas, bool, False).astype(
+        {NAMES[3]: "int8"}
+    ),
+    "booleans": lambda pandas: pandas.DataFrame(DENSE != 0, columns=NAMES),
+    "nullable booleans": lambda pandas: pandas.DataFrame(
+        DENSE != 0, columns=NAMES, dtype="boolean"
+    ),
+    "objects": lambda pandas: pandas.DataFrame(DENSE != 0, columns=NAMES, dtype=object),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", FRAMES_OF_FLAGS)
+@pytest.mark.filterwarnings("ignore:pandas.DataFrame with sparse columns found:UserWarning")
+def test_frames_of_flags(kind, dtype):
+    frame = FRAMES_OF_FLAGS[kind](pytest.importorskip("pandas"))
+    parameters = dict(max_iter=3, random_state=0, dtype=dtype)
+    flags = (DENSE != 0).astype(float)
+    plain = MLPRegressor(**parameters).fit(flags, NUMBERS, X_val=flags, y_val=NUMBERS)
+    regressor = MLPRegressor(**parameters).fit(frame, NUMBERS, X_val=frame, y_val=NUMBERS)
+    assert regressor.feature_names_in_.tolist() == NAMES
+    for got, expected in (
+        (regressor.predict(frame), plain.predict(flags)),
+        (regressor.activations(frame, 0), plain.activations(flags, 0)),
+        (regressor.history_["val_loss"], plain.history_["val_loss"]),
+    ):
+        rtol = 1e-4 if dtype == "float32" else 1e-10
+        assert_allclose(got, expected, rtol=rtol, atol=rtol)
+
+
+def test_missing_numbers_in_sparse_frames_are_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = sparse_frame(pandas, "float64", np.nan)
+    frame[NAMES[1]] = pandas.arrays.SparseArray([np.nan, *NUMBERS[1:]], fill_value=0)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        MLPRegressor().fit(frame, NUMBERS)
+
+
+WITH_TEXT = [
+    ("pandas", lambda lib, columns: lib.DataFrame(columns)),
+    ("pandas", lambda lib, columns: lib.DataFrame(columns).astype({"city": "category"})),
+    ("pandas", lambda lib, columns: lib.DataFrame(columns).astype({"city": "string"})),
+    ("polars", lambda lib, columns: lib.DataFrame(columns)),
+    ("polars", lambda lib, columns: lib.DataFrame(columns).cast({"city": lib.Categorical})),
+    ("pyarrow", lambda lib, columns: lib.table(columns)),
+    ("numpy", lambda lib, columns: lib.array(list(columns.values()), dtype=object).T),
+    ("numpy", lambda lib, columns: lib.array(list(columns.values())).T),
+    ("numpy", lambda lib, columns: lib.array(list(columns.values())).T.tolist()),
+]
+
+
+@pytest.mark.parametrize(("library", "make"), WITH_TEXT)
+@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
+def test_columns_of_text_are_named(library, make):
+    columns = {"size": [1.0, 2.0, 3.0], "city": ["1", "Paris", "Oslo"], "age": [1, 2, 3]}
+    with_text = make(pytest.importorskip(library), columns)
+    name = "1" if library == "numpy" else "'city'"
+    message = rf"could not convert.* X has 1 column.*no numbers: {name} \(as 'Paris'\); encode"
+    plain = np.arange(9.0).reshape(3, 3)
+    fitted = MLPRegressor(max_iter=1).fit(plain, [1, 2, 3])
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor().fit(with_text, [1, 2, 3])
+    with pytest.raises(ValueError, match=f"X_val.*{message}"):
+        MLPRegressor().fit(plain, [1, 2, 3], X_val=with_text, y_val=[1, 2, 3])
+    with pytest.raises(ValueError, match=message):
+        fitted.predict(with_text)
+
+
+def test_columns_of_anything_else_are_named():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "day": pandas.to_datetime(["2020", "2021"])})
+    with pytest.raises(TypeError, match=r"no numbers: 'day' \(as Timestamp"):
+        MLPRegressor().fit(frame, [1, 2])
+    with pytest.raises(TypeError, match=r"no numbers: 'a' \(as <NA>\)"):
+        MLPRegressor().fit(pandas.DataFrame({"a": [1, None, pandas.NA]}), [1, 2, 3])
+    with pytest.raises(ValueError, match=r"no numbers: 0 \(as 'x.{8,40}x'\)"):
+        MLPRegressor().fit(np.array([["x" * 999]], dtype=object), [1])
+    many = pandas.DataFrame([["text"] * 12] * 2, columns=[f"c{j}" for j in range(12)])
+    with pytest.raises(ValueError, match=r"12 column.*'c0'.*'c9' \(as 'text'\), \.\.\.; encode"):
+        MLPRegressor().fit(many, [1, 2])
+    with pytest.raises(ValueError, match="NaN") as raised:
+        MLPRegressor().fit(pandas.DataFrame({"a": [1, 0, None]}, dtype="boolean"), [1, 2, 3])
+    assert "no numbers" not in str(raised.value)
+    with pytest.raises(TypeError, match="y must hold real numbers"):
+        MLPRegressor().fit([[1], [2]], ["a", "b"])
 
 
 TEXT = np.array(["ant", "bee", "cat"])[LABELS]

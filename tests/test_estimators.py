@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import unique_labels
@@ -248,10 +249,81 @@ def test_labels_of_every_kind(y):
     assert classifier.predict(X).dtype == unique_labels(y).dtype
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"y has dtype object and holds int.*by y\.astype\(int\)"),
+        ([True, False], r"holds bool, .*by y\.astype\(bool\)"),
+        ([np.bool_(True), np.int64(2)], r"holds bool, int, .*by y\.astype\(int\)"),
+        ([0, 1.0], r"holds float, int, .*by y\.astype\(float\)"),
+        (["a", 1], r"holds int, str, .*by y\.astype\(str\)"),
+        ([1, "a"], r"holds int, str, .*by y\.astype\(str\)"),
+        ([1j, 2.0], r"holds complex, float, .*by y\.astype\(str\)"),
+        ([None, 1], r"holds NoneType, int.*; fill what is missing, then convert it"),
+    ],
+)
+def test_labels_that_are_objects_are_told_apart(labels, message):
+    pandas = pytest.importorskip("pandas")
+    X = np.random.RandomState(0).standard_normal((50, 4))
+    y = np.array(labels * 25, dtype=object)
+    matrix = np.array([labels, labels[::-1]] * 25, dtype=object)
+    fitted = MLPClassifier(max_iter=1).fit(X, [0, 1] * 25)
+    of_classes = message.replace("y has", "classes has").replace(r"y\.", r"classes\.")
+    for call, expected in (
+        (lambda: MLPClassifier().fit(X, y), message),
+        (lambda: MLPClassifier().fit(X, matrix), message),
+        (lambda: fitted.partial_fit(X, y), message),
+        (lambda: MLPClassifier().fit(X, [0, 1] * 25, X_val=X, y_val=y), f"X_val.*{message}"),
+        (lambda: MLPClassifier().partial_fit(X, [0, 1] * 25, classes=y), of_classes),
+        (lambda: MLPClassifier().initialize(4, pandas.Series(y)), of_classes),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            call()
+
+
 def test_a_column_of_labels_warns():
     X, y, _ = make_task("binary")
     with pytest.warns(DataConversionWarning):
         assert MLPClassifier(max_iter=2).fit(X, y[:, np.newaxis]).predict(X).shape == y.shape
+
+
+ONE_CLASS = {
+    "fit": lambda classifier: classifier.fit(X, TEXT),
+    "own validation rows": lambda classifier: classifier.fit(X, TEXT, X_val=X, y_val=TEXT),
+    "partial_fit": lambda classifier: classifier.partial_fit(X, TEXT, classes=["a"]),
+    "initialize": lambda classifier: classifier.initialize(X.shape[1], ["a"]),
+}
+TEXT = ["a"] * 157
+
+
+@pytest.mark.parametrize("parameters", [
+    dict(), dict(solver="lbfgs"), dict(early_stopping=True), dict(loss="squared_error"),
+    dict(class_weight="balanced"), dict(loss_params={"label_smoothing": 0.1}),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("way", ONE_CLASS)
+def test_a_single_class_is_predicted(way, parameters):
+    classifier = MLPClassifier(max_iter=3, random_state=0, **parameters)
+    if way == "partial_fit":
+        classifier.set_params(solver="sgd", early_stopping=False, class_weight=None)
+    ONE_CLASS[way](classifier)
+    assert classifier.classes_.tolist() == ["a"]
+    assert classifier.n_outputs_ == 1
+    assert classifier.predict(X).tolist() == TEXT
+    assert (classifier.predict_proba(X) == np.ones((157, 1))).all()
+    assert (classifier.predict_log_proba(X) == np.zeros((157, 1))).all()
+    assert classifier.score(X, TEXT) == 1
+    with pytest.raises(ValueError, match="classes not in"):
+        classifier.set_params(solver="adam", early_stopping=False, class_weight=None).partial_fit(
+            X, Y_CLASSES
+        )
+
+
+def test_a_column_of_one_class_among_others():
+    columns = np.column_stack([Y_CLASSES == "yes", np.ones(157), np.arange(157) % 3])
+    several = MultiOutputClassifier(MLPClassifier(max_iter=2)).fit(X, columns)
+    assert several.predict(X).shape == (157, 3)
+    assert (several.predict(X)[:, 1] == 1).all()
+    assert [p.shape[1] for p in several.predict_proba(X)] == [2, 1, 3]
 
 
 @pytest.mark.parametrize("hidden_layer_sizes", [(), 7, [7, 5], np.array([7, 5]), (1, 1, 1)])
@@ -324,7 +396,6 @@ def test_bad_X_for_prediction(fitted, rows):
     ("estimator", "y", "message"),
     [
         (MLPClassifier(), Y_NUMBERS, "Unknown label type: continuous"),
-        (MLPClassifier(), np.zeros(len(X)), r"at least two classes in y, got one class: \[0\.0\]"),
         (
             MLPClassifier(),
             np.arange(2 * len(X)).reshape(-1, 2) % 5,
@@ -455,8 +526,6 @@ def test_partial_fit_refuses():
         MLPClassifier().partial_fit(X, Y_CLASSES)
     with pytest.raises(ValueError, match="does not support early_stopping"):
         MLPRegressor(early_stopping=True).partial_fit(X, Y_NUMBERS)
-    with pytest.raises(ValueError, match="at least two classes"):
-        MLPClassifier().partial_fit(X, ["a"] * len(X), classes=["a"])
 
 
 def test_validation_set_too_small():

@@ -15,7 +15,7 @@ import pytest
 
 import fastmlp
 from fastmlp import _core, _estimators, _network, _training
-from fastmlp.__main__ import main
+from fastmlp.__main__ import main, take_turns, verdict
 
 PACKAGE = Path(fastmlp.__file__).parent
 README = Path(__file__).parent.parent / "README.md"
@@ -35,6 +35,7 @@ BESIDE_THEM = {
     "_schedules": {"_options"},
     "_progress": set(),
     "_show_config": {"_threads", "_core"},
+    "_tables": set(),
     "_threads": {"_core", "_guard"},
     "_validation": {"_data"},
 }
@@ -122,13 +123,63 @@ def test_show_config(capsys):
     assert shown["BLAS"]
 
 
-def test_demo(capsys):
+def test_demo(capsys, monkeypatch):
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0.5)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert "Iteration 100, loss = " in out
-    rows = re.findall(r"^(fastmlp|scikit-learn) +(\d\.\d{4}) +(\d+\.\d{3})$", out, re.MULTILINE)
+    assert "30/30" in out
+    row = r"^(fastmlp|scikit-learn) +(\d\.\d{4}) +(\d+\.\d{4}) +(\d+\.\d{4})$"
+    rows = re.findall(row, out, re.MULTILINE)
     assert [row[0] for row in rows] == ["fastmlp", "scikit-learn"]
-    assert all(float(accuracy) > 0.95 for _, accuracy, _ in rows)
+    assert all(float(accuracy) > 0.95 for _, accuracy, _, _ in rows)
+    assert all(float(best) <= float(middle) for _, _, best, middle in rows)
+    ratio, kind = re.search(r"1/(\d+\.\d) of scikit-learn's time: the (best|median)", out).groups()
+    column = 2 if kind == "best" else 3
+    expected = float(rows[1][column]) / float(rows[0][column])
+    assert float(ratio) == pytest.approx(expected, rel=0.02, abs=0.06)
+    trials = {n: float(s) for s, n in re.findall(r"(\d+\.\d{3}) s with (\d+)", out)}
+    if trials:  # BLAS can be told
+        assert "1" in trials
+        assert trials[re.search(r"It gets (\d+)", out)[1]] == min(trials.values())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "ratio", "range_of_ratios"),
+    [
+        ([2, 1, 1], [6, 5, 5], "5.0 of scikit-learn's time: the best of 3 turns", None),
+        ([1, 2, 3], [8, 8, 8], "4.0 of scikit-learn's time: the median of 3", ("2.7", "8.0")),
+        ([1, 1, 1], [9, 4, 8], "8.0 of scikit-learn's time: the median of 3", ("4.0", "9.0")),
+        ([1], [6], "6.0 of scikit-learn's time: the median of 1", ("6.0", "6.0")),
+    ],
+)
+def test_verdict_of_demo(ours, theirs, ratio, range_of_ratios):
+    """By the best turns, or where they differ much by those in the middle."""
+    text = verdict(ours, theirs)
+    assert f"fastmlp took 1/{ratio}" in text
+    found = re.search(r"seems busy .* it was 1/(\S+) to 1/(\d+\.\d)", text)
+    assert (found and found.groups()) == range_of_ratios
+
+
+def test_turns_of_demo(monkeypatch):
+    """Turn about, each as many fits as fill its time, until the time of all is over."""
+    now, fits = [0.0], []
+
+    class Fit:
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def fit(self, X, y):
+            now[0] += self.seconds
+            fits.append(self.seconds)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fastmlp.__main__.SECONDS_OF_TURN", 6)
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 20)
+    contestants = {"fastmlp": (Fit(2), None), "scikit-learn": (Fit(7), 1)}
+    assert take_turns(contestants, None, None) == {"fastmlp": [2, 2], "scikit-learn": [7, 7]}
+    assert fits == [2, 2, 2, 7] * 2
+    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0)
+    assert take_turns(contestants, None, None) == {"fastmlp": [2], "scikit-learn": [7]}
 
 
 def test_command_line(capsys):

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import sklearn.metrics
+import sklearn.neural_network
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_squared_error
@@ -440,6 +441,112 @@ def test_callbacks_of_scikit_learn_are_ended_and_may_stop():
     assert "end fit" not in recorder.calls
 
 
+# Parameters that callbacks change ----------------------------------------------------------------
+
+
+def after_two_epochs(**changes):
+    def change(estimator, epoch):
+        if epoch.epoch == 2:
+            estimator.set_params(**changes)
+
+    return change
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("change", [
+    dict(learning_rate_init=0.1), dict(alpha=10.0), dict(l1=0.1), dict(weight_decay=0.5),
+    dict(momentum=0.1), dict(nesterovs_momentum=False), dict(beta_1=0.2, beta_2=0.5),
+    dict(epsilon=0.1), dict(max_norm=0.1), dict(clip_norm=1e-3), dict(clip_value=1e-4),
+    dict(learning_rate="exponential", schedule_params={"gamma": 0.1}), dict(n_threads=1),
+], ids=str)  # fmt: skip
+def test_what_a_callback_sets_counts_from_the_next_epoch(change, solver):
+    """As between calls of partial_fit."""
+    parameters = dict(
+        solver=solver, shuffle=False, batch_size=40, random_state=0, learning_rate_init=0.01
+    )
+    changed = MLPRegressor(max_iter=5, callbacks=after_two_epochs(**change), **parameters)
+    changed.fit(X, NUMBERS)
+    by_parts = MLPRegressor(max_iter=5, **parameters)
+    for epoch in range(5):
+        by_parts.set_params(**(change if epoch == 2 else {})).partial_fit(X, NUMBERS)
+    assert same_weights(changed, by_parts)
+    assert changed.loss_curve_ == by_parts.loss_curve_
+    assert changed.history_["learning_rate"] == by_parts.history_["learning_rate"]
+    unchanged = MLPRegressor(max_iter=5, **parameters).fit(X, NUMBERS)
+    without_effect = {
+        "adam": ("momentum", "nesterovs_momentum", "n_threads"),
+        "sgd": ("beta_1", "epsilon", "n_threads"),
+    }
+    assert same_weights(changed, unchanged) == (next(iter(change)) in without_effect[solver])
+
+
+def test_a_callback_may_stand_still_by_the_rate_or_switch_dropout_on():
+    parameters = dict(max_iter=6, random_state=0, learning_rate_init=0.01)
+    short = MLPRegressor(**parameters).set_params(max_iter=2).fit(X, NUMBERS)
+    still = MLPRegressor(callbacks=after_two_epochs(learning_rate_init=1e-30), **parameters)
+    still.fit(X, NUMBERS)
+    assert same_weights(still, short)
+    assert still.history_["learning_rate"] == [0.01] * 2 + [1e-30] * 4
+    plain = MLPRegressor(**parameters).fit(X, NUMBERS)
+    dropped = MLPRegressor(callbacks=after_two_epochs(dropout=0.9), **parameters).fit(X, NUMBERS)
+    assert dropped.loss_curve_[:2] == plain.loss_curve_[:2]
+    assert all(a > b for a, b in zip(dropped.loss_curve_[2:], plain.loss_curve_[2:], strict=True))
+
+
+def test_diagnostics_follow_a_changed_penalty():
+    parameters = dict(max_iter=3, random_state=0, learning_rate_init=1e-30, diagnostics=True)
+    always = MLPRegressor(alpha=1e4, **parameters).fit(X, NUMBERS)
+    later = MLPRegressor(alpha=0, callbacks=after_two_epochs(alpha=1e4), **parameters)
+    norms = later.fit(X, NUMBERS).history_["gradient_norm"]
+    assert norms[2] == always.history_["gradient_norm"][2]
+    assert norms[2][0] > 10 * norms[1][0]
+
+
+@pytest.mark.parametrize(("solver", "change", "message"), [
+    ("adam", dict(hidden_layer_sizes=(3,)), r"hidden_layer_sizes=\(3,\): in the middle of"),
+    ("adam", dict(solver="sgd"), "solver='sgd'"),
+    ("adam", dict(activation="tanh", dtype="float64"), "activation='tanh', dtype='float64'"),
+    ("adam", dict(max_iter=100, tol=0.1), "max_iter=100, tol=0.1"),
+    ("adam", dict(batch_size=3), "batch_size=3"),
+    ("adam", dict(input_noise=0.1), "input_noise=0.1"),
+    ("adam", dict(init=[np.ones((4, 100)), np.ones((100, 1))]), "init="),
+    ("adam", dict(averaging=0.9), "averaging or amsgrad"),
+    ("adam", dict(solver_params={"amsgrad": True}), "averaging or amsgrad"),
+    ("adam", dict(alpha=-1), "'alpha' parameter"),
+    ("adam", dict(dropout=[0.1, 0.2]), "dropout must be"),
+    ("adam", dict(schedule_params={"gamma": 0.1}), "schedule_params"),
+    ("lbfgs", dict(alpha=1.0), "alpha=1.0: in the middle of a fit only n_threads"),
+    ("lbfgs", dict(tol=1.0), "tol=1.0"),
+])  # fmt: skip
+def test_what_cannot_change_in_the_middle_of_a_fit_is_refused(solver, change, message):
+    regressor = MLPRegressor(solver=solver, max_iter=5, random_state=0).fit(X, NUMBERS)
+    regressor.set_params(callbacks=after_two_epochs(**change))
+    before = pickle.dumps({k: v for k, v in vars(regressor).items() if k != "callbacks"})
+    with pytest.raises(ValueError, match=message):
+        regressor.fit(X, NUMBERS)
+    assert pickle.dumps({k: v for k, v in vars(regressor).items() if k != "callbacks"}) == before
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_callback_may_set_what_it_likes_at_the_end_and_what_was_there(solver):
+    def change(estimator, epoch):
+        estimator.set_params(hidden_layer_sizes=(20, 3 * 10), n_threads=1 + epoch.epoch % 2)
+        estimator.set_params(alpha=1e-4, init=[None] * 3)
+        if epoch.epoch == 3:
+            estimator.set_params(solver="sgd", tol=1.0)
+        return epoch.epoch == 3
+
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(20, 30),
+        solver=solver,
+        init=[None] * 3,
+        callbacks=change,
+        random_state=0,
+    )
+    assert regressor.fit(X, NUMBERS).n_iter_ == 3
+    assert regressor.solver == "sgd"
+
+
 # Progress --------------------------------------------------------------------------------------
 
 
@@ -481,6 +588,19 @@ def test_verbose_in_a_file(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("epoch 8/8  loss ")
     assert len(lines) <= 8
+
+
+@pytest.mark.parametrize("missing", [("ipywidgets",), ("ipywidgets", "tqdm")])
+def test_verbose_in_a_notebook_without_widgets(monkeypatch, capsys, missing):
+    """rich then shows nothing, and warns in every fit."""
+    rich = pytest.importorskip("rich")
+    without(monkeypatch, *missing)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr(rich, "_console", None)
+    MLPClassifier(max_iter=8, verbose=1).fit(X, Y)
+    shown = capsys.readouterr().out
+    assert "8/8" in shown
+    assert "loss" in shown
 
 
 # Time ------------------------------------------------------------------------------------------
@@ -725,13 +845,67 @@ def test_weights_set_before_fit_are_gone_on_with():
     assert labels.partial_fit(X, np.eye(3, dtype=int)[Y]).predict(X).shape == (150, 3)
 
 
+def loss_of(regressor):
+    """Computed by hand, in float64."""
+    of_weights = sum((W.astype(float) ** 2).sum() for W in regressor.coefs_)
+    errors = regressor.predict(X).astype(float) - NUMBERS
+    return (errors**2).mean() / 2 + regressor.alpha * of_weights / 2 / len(X)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_solvers_take_over_from_each_other(dtype, early_stopping):
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(10,), warm_start=True, max_iter=20, random_state=0, dtype=dtype,
+        early_stopping=early_stopping,
+    ).fit(X, NUMBERS)  # fmt: skip
+    assert regressor.coefs_[0].dtype == (dtype or "float32")
+    losses = [loss_of(regressor)]
+    for solver in ("lbfgs", "adam", "lbfgs", "sgd"):
+        regressor.set_params(solver=solver).fit(X, NUMBERS)
+        assert regressor.coefs_[0].dtype == (dtype or "float32")
+        losses.append(loss_of(regressor))
+        if solver == "lbfgs":
+            assert regressor.loss_ == pytest.approx(losses[-1], rel=1e-4)
+    assert losses[1] < losses[0] / 2
+    assert losses[3] < losses[2]
+    assert max(losses[2:]) < losses[0] / 2
+    assert len(regressor.history_["loss"]) > len(regressor.loss_curve_)
+
+
+def test_mini_batches_go_on_in_the_arithmetic_of_lbfgs():
+    regressor = MLPRegressor(solver="lbfgs", max_iter=50, random_state=0).fit(X, NUMBERS)
+    loss = loss_of(regressor)
+    regressor.set_params(solver="adam", learning_rate_init=1e-5).partial_fit(X, NUMBERS)
+    assert regressor.coefs_[0].dtype == "float64"
+    assert regressor.loss_ == pytest.approx(loss, rel=1e-6)
+    regressor.set_params(warm_start=True, max_iter=1, early_stopping=True).fit(X, NUMBERS)
+    assert regressor.predict(X).dtype == "float64"
+    built = MLPRegressor(warm_start=True, max_iter=3).initialize(4)
+    assert built.set_params(solver="lbfgs").fit(X, NUMBERS).coefs_[0].dtype == "float32"
+    assert built.set_params(warm_start=False).fit(X, NUMBERS).coefs_[0].dtype == "float64"
+
+
+def test_adam_then_lbfgs_is_what_scikit_learn_makes_of_it():
+    parameters = dict(hidden_layer_sizes=(10,), warm_start=True, max_iter=20, random_state=0)
+    theirs = sklearn.neural_network.MLPRegressor(**parameters)
+    ours = MLPRegressor(dtype="float64", **parameters)
+    for solver in ("adam", "lbfgs", "adam", "lbfgs"):
+        for regressor in (theirs, ours):
+            regressor.set_params(solver=solver).fit(X, NUMBERS)
+        assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-6)
+        np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5, atol=1e-6)
+        assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: MLPRegressor().initialize(0), "n_features must be a whole number >= 1, got 0"),
         (lambda: MLPRegressor().initialize(2.5), "n_features"),
         (lambda: MLPRegressor().initialize(2, n_outputs=0), "n_outputs"),
-        (lambda: MLPClassifier().initialize(2, classes=["a"]), "at least two classes"),
+        (lambda: MLPClassifier().initialize(2, classes=[]), "classes must have at least one label"),
         (lambda: MLPClassifier(alpha=-1).initialize(2, [0, 1]), "alpha"),
     ],
 )

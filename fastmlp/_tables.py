@@ -1,0 +1,101 @@
+"""Data frames and columns of objects: what scikit-learn's checks leave undone or do not explain.
+
+pandas, polars and pyarrow are taken as they come, and never imported.
+"""
+
+import reprlib
+from numbers import Integral, Real
+
+import numpy as np
+
+MOST_SHOWN = 10
+
+# The kinds of labels, in the order in which one takes in the other.
+KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
+MISSING = {"NoneType", "NAType"}
+
+
+def sparse_as(dtype, X):
+    """A pandas frame of sparse columns of any kind as one of ``dtype`` that fills with 0.
+
+    scikit-learn's checks leave sparse booleans as they are, and refuse sparse columns of different
+    types. All else is returned as it is.
+    """
+    if not hasattr(X, "sparse") or not len(getattr(X, "dtypes", ())):
+        return X
+    sparse_dtype = type(X.dtypes.iloc[0])
+    return X.astype(sparse_dtype(dtype, 0))
+
+
+def naming_columns(error, X):
+    """The error of a conversion to numbers, with the columns of X that it comes from, if any."""
+    if "contains NaN" in str(error):  # the conversion has succeeded
+        return error
+    columns = _columns_without_numbers(X)
+    if not columns:
+        return error
+    shown = ", ".join(
+        f"{name!r} (as {reprlib.repr(value)})" for name, value in columns[:MOST_SHOWN]
+    )
+    more = ", ..." if len(columns) > MOST_SHOWN else ""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(
+        f"{error}. X has {len(columns)} column(s) that are no numbers: {shown}{more}; encode them, "
+        "for instance by sklearn.preprocessing.OneHotEncoder in a ColumnTransformer, or leave them "
+        "out."
+    )
+
+
+def _columns_without_numbers(X):
+    """(name or number, first value that is no number) of each such column."""
+    try:
+        rows = np.asarray(X)
+    except Exception:  # whatever a foreign type raises: there are no columns to be named
+        return []
+    if rows.ndim != 2 or rows.dtype.kind not in "OUS":
+        return []
+    names = getattr(X, "column_names", getattr(X, "columns", range(rows.shape[1])))
+    found = [(name, _first_without_number(rows[:, j])) for j, name in enumerate(names)]
+    return [(name, value[0]) for name, value in found if value]
+
+
+def _first_without_number(column):
+    """A list of the first value that does not convert to a number, or an empty one."""
+    try:
+        column.astype(np.float64)
+    except (TypeError, ValueError):
+        return [value for value in column.tolist() if not _is_number(value)][:1]
+    return []
+
+
+def _is_number(value):
+    """Whether it converts to a number, as None does in an array."""
+    try:
+        float(np.nan if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def check_labels_are_plain(name, labels):
+    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
+    nor do its metrics."""
+    if getattr(labels, "dtype", None) != np.dtype(object):
+        return
+    kinds = set(map(_kind_of_label, np.ravel(labels)))
+    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
+        return
+    order = list(KINDS)
+    plain = kinds - MISSING
+    remedy = max(plain, key=order.index) if plain and plain <= set(order) else "str"
+    fill = "fill what is missing, then " if kinds & MISSING else ""
+    raise ValueError(
+        f"Unknown label type: {name} has dtype object and holds {', '.join(sorted(kinds))}, but "
+        f"labels must be numbers or strings; {fill}convert it, for instance by "
+        f"{name}.astype({remedy})"
+    )
+
+
+def _kind_of_label(label):
+    kinds = (kind for kind, types in KINDS.items() if isinstance(label, types))
+    return next(kinds, type(label).__name__)
