@@ -3,14 +3,15 @@
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-# BLAS and OpenMP threads spin for some tens of milliseconds after their last work; without a pause
-# they would take a core from the next peer.
+# The threads of BLAS and OpenMP spin for some tens of milliseconds after their last work; without a
+# pause they would take a core from the next peer.
 PAUSE_SECONDS = 0.05
 
 
@@ -29,6 +30,7 @@ class PeerProcess:
                 *(variant.module, variant.precision, json.dumps(variant.options)),
             ],
             cwd=Path(__file__).parent,
+            env=os.environ | variant.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

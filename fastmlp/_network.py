@@ -772,7 +772,7 @@ class Network:
 
     def _new_output(self, X):
         """Room for a^L of the rows of X: of float64 unless both X and the network are float32."""
-        is_float32 = X.dtype == np.float32 == self.dtype
+        is_float32 = X.dtype.newbyteorder("=") == np.float32 == self.dtype
         shape = (X.shape[0], self.layer_sizes[-1])
         return np.empty(shape, dtype=np.float32 if is_float32 else np.float64)
 

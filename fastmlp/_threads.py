@@ -21,6 +21,10 @@ LEAST_FLOPS_THAT_PAY = 4e6
 LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
 SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, 0.3
 
+# As programs with OpenMP do, to which this name belongs.
+if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive":
+    _core.be_patient(0)
+
 # More threads than this, unless there are more CPUs, are never started.
 MOST_THREADS = 64
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from fastmlp._guard import Guard
 from threadpoolctl import threadpool_info
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
@@ -20,6 +21,7 @@ from fastmlp._threads import (
     SECONDS_OF_TRIAL,
     Trial,
     available_threads,
+    blas_in_one_thread,
     candidates_for,
     core_in_use,
     cpus_of_cgroup,
@@ -288,3 +290,81 @@ def test_bits_of_few_rows_do_not_depend_on_threads(sizes, loss, n_rows, dtype):
         network = Network(sizes, "tanh", loss, dtype=dtype, random_state=0, n_threads=n_threads)
         outputs.append(network.output(rows).tobytes())
     assert len(set(outputs)) == 1
+
+
+class _Interrupts:
+    """A trace function that raises KeyboardInterrupt at the n-th step in some files, once."""
+
+    def __init__(self, n, files):
+        self.n, self.files = n, files
+
+    def __call__(self, frame, event, argument):
+        frame.f_trace_opcodes = True
+        if frame.f_code.co_filename.endswith(self.files):
+            self.n -= 1
+            if self.n == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interrupt_anywhere_leaves_no_guard(monkeypatch):
+    """Ctrl-C at any step of entering and leaving; BLAS is the process's own."""
+    monkeypatch.setattr(_core, "uses_blas", lambda: True)
+    before, n = blas_threads(), 0
+    was_interrupted = True
+    tracing = sys.gettrace()
+    while was_interrupted:
+        n += 1
+        interrupts = _Interrupts(n, ("_threads.py", "threadpoolctl.py"))
+        try:
+            sys.settrace(interrupts)
+            with core_in_use, blas_in_one_thread:
+                pass
+            was_interrupted = interrupts.n <= 0
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracing)
+        assert core_in_use.n_users == blas_in_one_thread.n_users == 0, n
+        assert blas_threads() == before, n
+    assert n > 20
+
+
+def test_an_error_in_a_guard_is_raised():
+    def refuse():
+        raise OSError("no")
+
+    for guard in (Guard(begin=refuse), Guard(end=refuse)):
+        with pytest.raises(OSError, match="no"), guard:
+            pass
+        assert guard.n_users == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_takes_one_thread_unless_it_is_told_otherwise():
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+
+    def report():
+        queue.put((available_threads(), threads_for(1e15, 100), threads_for(1e15, 100, 2)))
+
+    child = context.Process(target=report)
+    child.start()
+    assert queue.get(timeout=60) == (1, 1, 2)
+    child.join()
+
+
+def test_bits_do_not_depend_on_how_long_threads_spin():
+    """Whoever waits sleeps at once, or after a while."""
+    once = fit(1, batch_size=32)
+    try:
+        for microseconds in (0, 5, 1000):
+            _core.be_patient(microseconds)
+            assert fit(3, batch_size=32) == once
+    finally:
+        _core.be_patient(100)  # the default, see _team/team.c
+
+
+def test_more_threads_than_blocks_and_cpus():
+    assert fit(64, batch_size=200) == fit(1, batch_size=200)

@@ -20,8 +20,9 @@ class Variant:
     """One form of a peer, run in one process.
 
     `column` is the column of the tables it competes for (the best variant is shown), `libraries`
-    are the packages it cannot do without, `options` the arguments of its class `Peer`. `quick` says
-    whether it has a part in quick runs.
+    are the packages it cannot do without, `options` the arguments of its class `Peer`,
+    `environment` what is added to that of its process. `quick` says whether it has a part in quick
+    runs.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Variant:
     libraries: tuple[str, ...]
     precision: str = "float32"
     options: dict = field(default_factory=dict)
+    environment: dict = field(default_factory=dict)
     trains: bool = True
     predicts: bool = True
     quick: bool = True

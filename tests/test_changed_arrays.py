@@ -1,0 +1,123 @@
+"""Arrays that do not fit, or that somebody changes: an error or other numbers, never a crash."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from fastmlp import MLPClassifier, MLPRegressor, Network, _core
+from fastmlp._core import SOLVERS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.RandomState(0)
+X = RNG.standard_normal((200, 50)).astype(np.float32)
+Y = X[:, 0] > 0
+
+
+@pytest.mark.parametrize("kind", [1, 2, 5, 99, -1])
+def test_a_state_that_belongs_to_another_solver(kind):
+    """A flipped byte in a pickle: adam would write a second array behind that of sgd."""
+    classifier = MLPClassifier((40,), solver="sgd", random_state=0)
+    classifier.partial_fit(X, Y, classes=[False, True])
+    classifier._descent._solver["kind"] = kind
+    changed = pickle.loads(pickle.dumps(classifier))
+    with pytest.raises(ValueError, match="state must have"):
+        changed.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_needs_the_arrays_that_it_is_said_to_need(solver):
+    classifier = MLPClassifier((4,), solver=solver, random_state=0)
+    classifier.partial_fit(X, Y, classes=[False, True])
+    descent = classifier._descent
+    descent._state = descent._state[:-1]
+    with pytest.raises(ValueError, match="state must have"):
+        classifier.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["indices", "indptr"])
+@pytest.mark.parametrize("value", [10**9, -(10**9), 2**62])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_sparse_indices_that_change_during_a_fit(name, value, solver):
+    rows = scipy.sparse.random(500, 50, 0.2, format="csr", dtype=np.float32, random_state=0)
+    rows.indices, rows.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
+
+    def change(estimator, state):
+        getattr(rows, name)[:] = value
+
+    regressor = MLPRegressor(solver=solver, callbacks=change, max_iter=3, random_state=0)
+    regressor.fit(rows, np.zeros(500))
+    assert np.isfinite(regressor.predict(X)).all()
+
+
+@pytest.mark.parametrize("value", [1e9, -1, np.nan, np.inf])
+def test_classes_that_change_under_the_core(value):
+    """As another thread could do between the check and the core's use."""
+    network = Network([50, 4, 3], loss="log_loss", random_state=0)
+    y = np.zeros((200, 1), dtype=np.float32)
+    data = network._check_data(X, y, None)
+    data.y[...] = value
+    assert np.isfinite(network._evaluate(data, np.arange(200))[1])
+
+
+def a_call(**changes):
+    """Arguments of `add_gradient`, in their order."""
+    network = Network([3, 4, 2], random_state=0)
+    work = network._workspace(8, network._table(1), dense=True)
+    rows, y = np.zeros((8, 3), np.float32), np.zeros((8, 2), np.float32)
+    nothing = np.zeros(0, np.intp)
+    arguments = {
+        "layers": work.layers, "blocks": network._blocks.copy(), "loss_kind": 4,
+        "loss_params": np.zeros(1), "params": network._flat, "connections": network._flat[:0],
+        "gradient": np.zeros_like(network._flat), "work": work.memory, "X": rows,
+        "indices": nothing, "indptr": nothing, "y": y, "sample_weight": np.ones(8, np.float32),
+        "order": np.arange(8), "capacity": work.capacity, "block_rows": 8, "scale": 1.0,
+        "l1": 0.0, "l2": 0.0, "adds_up": False, "row_loss": np.zeros(4),
+        "penalty": np.zeros(len(network._blocks)), "n_threads": 1,
+    }  # fmt: skip
+    for name, value in changes.items():
+        arguments[name] = value(arguments[name]) if callable(value) else value
+    return list(arguments.values())
+
+
+def changed(field, row, value):
+    """A function that returns a table with another number in it."""
+
+    def change(table):
+        table = table.copy()
+        table[field][row] = value
+        return table
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"order": np.array([0, 8])}, "order must have numbers of rows"),
+        ({"order": np.array([-1])}, "order must have numbers of rows"),
+        ({"order": np.zeros(0, np.intp)}, "work must have room"),
+        ({"blocks": changed("layer", 0, 3)}, "a block must belong to a layer"),
+        ({"blocks": changed("layer", 0, 0)}, "a block must belong to a layer"),
+        ({"blocks": changed("last", 0, 99)}, "a block must be some of its layer's rows"),
+        ({"blocks": changed("first", 0, -1)}, "a block must be some of its layer's rows"),
+        ({"blocks": lambda blocks: blocks[:0], "penalty": np.zeros(0)}, "a block of parameters"),
+        ({"layers": changed("n_in", 2, 5)}, "the layers do not fit"),
+        ({"layers": changed("stride", 1, 2)}, "the layers do not fit"),
+        ({"layers": changed("W", 1, -16)}, "the layers do not fit|params is smaller"),
+        ({"layers": changed("delta", 1, 10**6)}, "work is smaller"),
+        ({"layers": changed("z", 1, -1)}, "work is smaller"),
+        ({"layers": changed("shift", 1, 10**6)}, "params is smaller"),
+        ({"layers": lambda layers: layers[:1]}, "there must be a layer of weights"),
+        ({"y": np.zeros((8, 1), np.float32)}, "y must have 2 columns"),
+        ({"row_loss": np.zeros(0)}, "row_loss must have room"),
+        ({"block_rows": 0}, "row_loss must have room"),
+        ({"X": np.zeros((8, 4), np.float32)}, "X must have 3 columns"),
+    ],
+)
+def test_tables_and_arrays_that_do_not_fit(changes, message):
+    _core.add_gradient(*a_call())
+    with pytest.raises(ValueError, match=message):
+        _core.add_gradient(*a_call(**changes))
