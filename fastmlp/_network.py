@@ -789,10 +789,17 @@ class Network:
         X = self._check_X(given)
         if out is None:
             out = self._new_output(given)
-        if scipy.sparse.issparse(X):
-            self._sparse_output(Features.of(X), out)
-        elif self._dense_output(X, out) is None:
+        if self._output_of_features(Features.of(X), out) is None:
             raise ValueError("X was changed while it was read: it is no longer finite")
+        return out
+
+    def _output_of_features(self, features, out=None):
+        """a^L of rows in the network's dtype."""
+        if not features.is_sparse:
+            return self._dense_output(features.values, out)
+        if out is None:
+            out = np.empty((features.n_rows, self.layer_sizes[-1]), dtype=self.dtype)
+        self._sparse_output(features, out)
         return out
 
     def _sparse_output(self, features, out):
@@ -828,7 +835,7 @@ class Network:
             bound = self._largest_number(most_in_row * largest)
         if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
             return True
-        output = self._output(features)  # None if the rows are not finite
+        output = self._output_of_features(features)  # None if the rows are not finite
         return output is not None and bool(
             np.isfinite(self._flat).all() & np.isfinite(output).all()
         )
