@@ -32,6 +32,12 @@
 #endif
 #define HALF_BESIDE (TILE_ROWS == 8)
 
+#if VECTOR_BYTES > 16
+#include <immintrin.h>
+#elif defined(__aarch64__) && defined(__GNUC__)
+#include <arm_neon.h>
+#endif
+
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
