@@ -26,9 +26,9 @@ OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
 INSTRUCTION_SETS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
+    "avx2": ["-DVECTOR_BYTES=32", "-mavx2", "-mfma"],
     "avx512": [
-        "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma",
+        "-DVECTOR_BYTES=64", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma",
         "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
