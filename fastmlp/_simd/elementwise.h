@@ -303,6 +303,13 @@ static void NAME(exponentials)(const REAL *z, REAL *a, ptrdiff_t n)
         a[i] = NAME(exp)(z[i]);
 }
 
+/* a = log(z) */
+static void NAME(logarithms)(const REAL *z, REAL *a, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        a[i] = NAME(log)(z[i]);
+}
+
 /* c += x b */
 static void NAME(add_multiple)(REAL x, const REAL *__restrict__ b, REAL *__restrict__ c,
                                ptrdiff_t n)

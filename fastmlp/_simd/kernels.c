@@ -87,7 +87,7 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
-            exponentials_##S, add_multiple_##S, add_decay_##S, all_finite_##S,                     \
+            exponentials_##S, logarithms_##S, add_multiple_##S, add_decay_##S, all_finite_##S,     \
             sum_of_squares_##S, move_##S                                                           \
     }
 
