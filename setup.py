@@ -15,16 +15,21 @@ from setuptools.command.build_ext import build_ext
 SIMD = Path("fastmlp/_simd")
 C_FILES = sorted(map(str, Path("fastmlp").glob("_*/*.[ch]")))
 
+# The compiler must neither fuse multiplications with additions by itself nor reorder anything: what
+# is fused says so (_simd/fma.h), and so all compilers make the same bits (tests/test_compilers.py).
+SAME_BITS = ["-ffp-contract=off"]
+OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
-ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 INSTRUCTION_SETS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
+    "avx2": ["-DVECTOR_BYTES=32", "-mavx2", "-mfma"],
     "avx512": [
-        *("-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"),
+        "-DVECTOR_BYTES=64", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma",
         "-mprefer-vector-width=512",
     ],
-}
+}  # fmt: skip
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
 
@@ -34,9 +39,9 @@ class BuildExtensions(build_ext):
         if self.compiler.compiler_type == "msvc":
             compile_flags = ["/Od"] if DEBUG else ["/O2"]
         elif DEBUG:
-            compile_flags = ["-O0", "-g"]
+            compile_flags = ["-O0", "-g", *SAME_BITS]
         else:
-            compile_flags = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+            compile_flags = OPTIMIZATION + SAME_BITS
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags
             if extension.name == "fastmlp._core":
@@ -46,8 +51,6 @@ class BuildExtensions(build_ext):
     def kernel_objects(self, compile_flags):
         """Compile the kernels once for each instruction set, and what chooses among them."""
         has_sets = ON_X86 and self.compiler.compiler_type == "unix"
-        if self.compiler.compiler_type == "unix":
-            compile_flags = [*compile_flags, "-ffp-contract=fast"]
         objects = self.compiler.compile(
             [str(SIMD / "choose.c")],
             output_dir=self.build_temp,

@@ -26,7 +26,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pyport cimport PY_SSIZE_T_MAX
-from libc.math cimport exp, fabs, log, log1p, pow, sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from numpy.random cimport bitgen_t
@@ -61,12 +61,14 @@ from fastmlp._kernels cimport (
     all_finite,
     backward_kernel,
     dropout,
+    exp_of,
     exponentials,
     flush_denormals,
     forward_kernel,
     gradient_kernel,
     has_kernels,
     kernels,
+    log_of,
     move,
     name_of,
     normalize,
@@ -77,6 +79,7 @@ from fastmlp._kernels cimport (
     sum_of_squares,
     times_derivative,
     use,
+    whole_power,
 )
 from fastmlp._team cimport (
     MOST_MEMBERS,
@@ -368,6 +371,22 @@ cdef inline void output_activation(
         memcpy(a, z, n * sizeof(real))
 
 
+cdef inline double logs_of_logistic(
+    const real* z,          # (n,)
+    real* logs,             # (n,)
+    Py_ssize_t n,
+) noexcept nogil:
+    """logs = log(1 + e^-|z|), which is -log(a) or -log(1 - a), the smaller; returns their sum."""
+    cdef double total = 0
+    cdef Py_ssize_t k
+    for k in range(n):
+        logs[k] = -fabs(z[k])
+    activate(SOFTPLUS, logs, logs, n)
+    for k in range(n):
+        total += logs[k]
+    return total
+
+
 cdef double output_deltas(
     const Loss* loss,
     const Layer* last,
@@ -390,10 +409,17 @@ cdef double output_deltas(
             softmax(n, last.n_out, z, delta, last.stride, largest, logs)
         elif last.stride == 1:      # side by side
             output_activation(loss, z, delta, n)
+            if loss.kind == BINARY_LOG_LOSS:
+                logs_of_logistic(z, logs, n)
         for i in range(n):
             if is_softmax(loss):
                 log_sum = <double> largest[i] + <double> logs[i]
+            elif last.stride == 1 and loss.kind == BINARY_LOG_LOSS:
+                log_sum = logs[i]
             elif last.stride > 1:
+                if loss.kind == BINARY_LOG_LOSS:
+                    log_sum = logs_of_logistic(z + i * last.stride, delta + i * last.stride,
+                                               last.n_out)
                 output_activation(loss, z + i * last.stride, delta + i * last.stride, last.n_out)
             j = in_data(rows, first + i)
             w[i] = <real> (rows.scale * sample_weight[j])
@@ -419,13 +445,13 @@ cdef inline double loss_of_row(
     const Loss* loss,
     Py_ssize_t n_out,
     const real* z,          # (n_out,)
-    double log_sum,         # log(sum(exp(z))) for softmax
+    double log_sum,         # log(sum(exp(z))) for softmax, sum of logs_of_logistic, or 0
     const real* y,          # (n_targets,)
     real* delta,            # (n_out,) a^L
 ) noexcept nogil:
     """C of one row, and dC/dz^L in the place of a^L."""
     cdef Py_ssize_t k
-    cdef double total = 0
+    cdef double total = log_sum
     if loss.kind == LOG_LOSS:
         return cross_entropy(loss.params[0], log_sum, z, class_of(y[0], n_out), delta, n_out)
     if loss.kind == SOFTMAX_SQUARED_ERROR:
@@ -492,7 +518,7 @@ cdef inline double pinballs(
         slope += delta[k]
         delta[k] = slope
         if k > 0:
-            delta[k] = <real> (slope / (1 + exp(-within_exp(z[k], z))))
+            delta[k] = <real> (slope / (1 + exp_of(-within_exp(z[k], z))))
     return total
 
 
@@ -507,7 +533,7 @@ cdef inline double loss_of_output(
     if loss.kind == BINARY_LOG_LOSS:
         y += loss.params[0] * (0.5 - y)
         delta[0] = <real> (a - y)
-        return max(z, 0) - y * z + log1p(exp(-fabs(z)))     # -y log(a) - (1 - y) log(1 - a)
+        return max(z, 0) - y * z        # -y log(a) - (1 - y) log(1 - a) but for log(1 + e^-|z|)
     if loss.kind == LOGISTIC_SQUARED_ERROR:
         delta[0] = <real> ((a - y) * a * (1 - a))
         return 0.5 * (a - y) * (a - y)
@@ -520,7 +546,7 @@ cdef inline double loss_of_output(
         return pinball(loss.params[0], z, y, delta)
     if loss.kind == POISSON:
         delta[0] = <real> (a - y)
-        return y * ((log(y) if y > 0 else 0) - z) - y + a
+        return y * ((log_of(y) if y > 0 else 0) - z) - y + a
     if loss.kind == GAMMA:
         return gamma(within_exp(z, delta), y, delta)
     return tweedie(loss.params[0], within_exp(z, delta), y, delta)
@@ -543,9 +569,9 @@ cdef inline double pinball(double quantile, double a, double y, real* delta) noe
 
 cdef inline double gamma(double z, double y, real* delta) noexcept nogil:
     """log(a / y) + y / a - 1 for a = exp(z)."""
-    cdef double ratio = y * exp(-z)
+    cdef double ratio = y * exp_of(-z)
     delta[0] = <real> (1 - ratio)
-    return z - log(y) + ratio - 1
+    return z - log_of(y) + ratio - 1
 
 
 cdef inline double tweedie(double power, double z, double y, real* delta) noexcept nogil:
@@ -554,9 +580,10 @@ cdef inline double tweedie(double power, double z, double y, real* delta) noexce
     y^(2-p) / ((1-p) (2-p)) - y a^(1-p) / (1-p) + a^(2-p) / (2-p)
     """
     cdef double p = 1 - power, q = 2 - power
-    cdef double of_y = y * exp(p * z), of_a = exp(q * z)
+    cdef double of_y = y * exp_of(p * z), of_a = exp_of(q * z)
+    cdef double power_of_y = exp_of(q * log_of(y)) if y > 0 else 0
     delta[0] = <real> (of_a - of_y)
-    return pow(y, q) / (p * q) - of_y / p + of_a / q
+    return power_of_y / (p * q) - of_y / p + of_a / q
 
 
 # ================================================================================================
@@ -1090,7 +1117,8 @@ cdef double factor_of_clipping(
 
 
 cdef double momentum_of_nadam(const Solver* solver, Py_ssize_t t) noexcept nogil:
-    return solver.beta_1 * (1 - 0.5 * pow(0.96, t * solver.momentum_decay))
+    cdef double log_of_base = -0.040821994520255166     # 0.96^(t decay)
+    return solver.beta_1 * (1 - 0.5 * exp_of(log_of_base * (t * solver.momentum_decay)))
 
 
 cdef void begin_step(Solver* solver, double learning_rate) noexcept nogil:
@@ -1099,10 +1127,10 @@ cdef void begin_step(Solver* solver, double learning_rate) noexcept nogil:
     solver.t += 1
     solver.learning_rate = solver.step_rate = learning_rate
     if solver.kind == ADAM:
-        solver.step_rate *= (sqrt(1 - pow(solver.beta_2, solver.t))
-                             / (1 - pow(solver.beta_1, solver.t)))
+        solver.step_rate *= (sqrt(1 - whole_power(solver.beta_2, solver.t))
+                             / (1 - whole_power(solver.beta_1, solver.t)))
     elif solver.kind == NADAM:
-        solver.step_rate *= sqrt(1 - pow(solver.beta_2, solver.t))
+        solver.step_rate *= sqrt(1 - whole_power(solver.beta_2, solver.t))
         now = momentum_of_nadam(solver, solver.t)
         solver.momentum_product *= now
         solver.momentum_now = (1 - now) / (1 - solver.momentum_product)

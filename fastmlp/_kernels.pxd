@@ -64,6 +64,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*softmax)(Py_ssize_t, Py_ssize_t, const float*, float*, Py_ssize_t, float*,
                         float*) noexcept nogil
         void (*exponentials)(const float*, float*, Py_ssize_t) noexcept nogil
+        void (*logarithms)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
         double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
@@ -91,6 +92,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*softmax)(Py_ssize_t, Py_ssize_t, const double*, double*, Py_ssize_t, double*,
                         double*) noexcept nogil
         void (*exponentials)(const double*, double*, Py_ssize_t) noexcept nogil
+        void (*logarithms)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
         double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
         bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
@@ -222,6 +224,30 @@ cdef inline void exponentials(const real* z, real* a, Py_ssize_t n) noexcept nog
         kernels.f32.exponentials(z, a, n)
     else:
         kernels.f64.exponentials(z, a, n)
+
+
+# The C library's exp, log and pow have other bits on another machine; these have not.
+
+cdef inline double exp_of(double x) noexcept nogil:
+    kernels.f64.exponentials(&x, &x, 1)
+    return x
+
+
+cdef inline double log_of(double x) noexcept nogil:
+    """log(x) for x > 0 that is not below the smallest normal number."""
+    kernels.f64.logarithms(&x, &x, 1)
+    return x
+
+
+cdef inline double whole_power(double x, Py_ssize_t n) noexcept nogil:
+    """x^n for n >= 0, by squares. Its error is that of an x with another last digit."""
+    cdef double result = 1
+    while n > 0:
+        if n & 1:
+            result *= x
+        x *= x
+        n >>= 1
+    return result
 
 
 cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noexcept nogil:

@@ -277,3 +277,37 @@ def test_the_deviance_of_several_outputs_and_of_a_constant():
         regressor.score(X, both[:3])
     with pytest.raises(ValueError, match="strictly positive"):
         regressor.score(X, both * [-1, 1])
+
+
+def expected_loss(loss, z, y):
+    """Of one output, from its definition in long double, whose logarithm is NumPy's."""
+    z, y = np.longdouble(z), np.longdouble(y)
+    a = np.exp(z)
+    if loss == "binary_log_loss":
+        return np.log1p(np.exp(-z)) if y else np.log1p(np.exp(z))
+    if loss == "poisson":
+        return (y * (np.log(y) - z) if y else 0) - y + a
+    if loss == "gamma":
+        return z - np.log(y) + y / a - 1
+    p, q = np.longdouble(1) - np.longdouble(1.3), np.longdouble(2) - np.longdouble(1.3)
+    return y**q / (p * q) - y * np.exp(p * z) / p + np.exp(q * z) / q
+
+
+@pytest.mark.parametrize("loss", ["binary_log_loss", "poisson", "gamma", "tweedie"])
+def test_losses_from_the_smallest_targets_to_the_largest(loss):
+    """Each alone: a sum would hide the small ones."""
+    targets = [0, 1e-300, 1e-30, 1e-3, 0.3, 1, 2.5, 1e3, 1e9][loss == "gamma" :]
+    options = {"power": 1.3} if loss == "tweedie" else {}
+    for z in (-400.0, -40.0, -3.0, 0.0, 0.7, 40.0, 400.0):
+        for y in [0, 1] if loss == "binary_log_loss" else targets:
+            if loss != "binary_log_loss" and abs(z) > 40:
+                continue
+            got, _ = loss_and_slope(loss, np.array([[z]]), np.array([[y]], float), **options)
+            want = expected_loss(loss, z, y)
+            # a deviance is a difference of numbers as large as these
+            size = 0 if loss == "binary_log_loss" else abs(y * z) + y + np.exp(abs(z)) * (y > 0)
+            assert_allclose(got, float(want), rtol=1e-14, atol=1e-14 * float(size))
+            several, _ = loss_and_slope(
+                loss, np.full((1, 37), z), np.full((1, 37), y, float), **options
+            )
+            assert_allclose(several, 37 * got, rtol=1e-13, atol=1e-14 * float(size))

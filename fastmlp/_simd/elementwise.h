@@ -4,20 +4,8 @@
    and in `times_derivative`.
 
    Everything is free of branches, so that the compiler turns the loops into vectors of any width,
-   and every number gets the same operations in each of them: the bits do not depend on it. */
-
-/* x y + z, rounded once where that is one instruction. For sums of products in a loop: left to
-   itself gcc may turn the products into vectors, and then they are rounded before they are added. */
-ALWAYS_INLINE REAL NAME(multiply_add)(REAL x, REAL y, REAL z)
-{
-#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
-    return x * y + z;
-#elif IS_FLOAT
-    return __builtin_fmaf(x, y, z);
-#else
-    return __builtin_fma(x, y, z);
-#endif
-}
+   and every number gets the same operations in each of them: the bits do not depend on it. What is
+   to be fused says so (fma.h). */
 
 /* 2^i for a whole number i between the exponents of normal numbers. */
 ALWAYS_INLINE REAL NAME(power_of_two)(INTEGER i)
@@ -43,32 +31,32 @@ ALWAYS_INLINE REAL NAME(reduced_expm1)(REAL x, INTEGER *i)
     const REAL magic = 6755399441055744.0, log2_e = 1.4426950408889634;
     const REAL log_2_high = 6.93147180369123816490e-01, log_2_low = 1.90821492927058770002e-10;
 #endif
-    REAL shifted = x * log2_e + magic, n = shifted - magic, r, p;
+    REAL shifted = NAME(fma)(x, log2_e, magic), n = shifted - magic, r, p;
     INTEGER bits, zero;
     memcpy(&bits, &shifted, sizeof bits);
     memcpy(&zero, &magic, sizeof zero);
     *i = bits - zero;
-    r = x - n * log_2_high;
-    r = r - n * log_2_low;
+    r = NAME(fma)(-n, log_2_high, x);
+    r = NAME(fma)(-n, log_2_low, r);
     /* Taylor's series: the first term left out is below a tenth of the last digit. */
 #if IS_FLOAT
     p = 1 / 5040.f;
-    p = p * r + 1 / 720.f;
+    p = NAME(fma)(p, r, 1 / 720.f);
 #else
     p = 1 / 6227020800.;
-    p = p * r + 1 / 479001600.;
-    p = p * r + 1 / 39916800.;
-    p = p * r + 1 / 3628800.;
-    p = p * r + 1 / 362880.;
-    p = p * r + 1 / 40320.;
-    p = p * r + 1 / 5040.;
-    p = p * r + 1 / 720.;
+    p = NAME(fma)(p, r, 1 / 479001600.);
+    p = NAME(fma)(p, r, 1 / 39916800.);
+    p = NAME(fma)(p, r, 1 / 3628800.);
+    p = NAME(fma)(p, r, 1 / 362880.);
+    p = NAME(fma)(p, r, 1 / 40320.);
+    p = NAME(fma)(p, r, 1 / 5040.);
+    p = NAME(fma)(p, r, 1 / 720.);
 #endif
-    p = p * r + (REAL)(1 / 120.);
-    p = p * r + (REAL)(1 / 24.);
-    p = p * r + (REAL)(1 / 6.);
-    p = p * r + (REAL)0.5;
-    return p * (r * r) + r;
+    p = NAME(fma)(p, r, (REAL)(1 / 120.));
+    p = NAME(fma)(p, r, (REAL)(1 / 24.));
+    p = NAME(fma)(p, r, (REAL)(1 / 6.));
+    p = NAME(fma)(p, r, (REAL)0.5);
+    return NAME(fma)(p, r * r, r);
 }
 
 /* e^x; NaN stays NaN. In two factors: the first alone may be too large, or too small. */
@@ -97,7 +85,7 @@ ALWAYS_INLINE REAL NAME(tanh)(REAL x)
     size = size > highest ? highest : size;
     e = NAME(reduced_expm1)(2 * size, &i);
     scale = NAME(power_of_two)(i);
-    e = scale * e + (scale - 1);
+    e = NAME(fma)(scale, e, scale - 1);
     e = e / (e + 2);
     return x < 0 ? -e : e;
 }
@@ -118,7 +106,7 @@ ALWAYS_INLINE REAL NAME(expm1)(REAL x)
     x = x > 0 ? 0 : x;
     e = NAME(reduced_expm1)(x, &i);
     scale = NAME(power_of_two)(i);
-    return scale * e + (scale - 1);
+    return NAME(fma)(scale, e, scale - 1);
 }
 
 /* 2 atanh(s) for |s| <= 1/3 by its series. */
@@ -128,7 +116,7 @@ ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
 #pragma GCC unroll 16
     for (int k = IS_FLOAT ? 8 : 16; k > 0; k--)
         sum = (sum + (REAL)(2.0 / (2 * k + 1))) * square;
-    return s * sum + 2 * s;
+    return NAME(fma)(s, sum, 2 * s);
 }
 
 /* log(x) for a normal x > 0, which is m 2^e with m in [3/4, 3/2). NaN stays NaN. */
@@ -145,7 +133,8 @@ ALWAYS_INLINE REAL NAME(log)(REAL x)
     e = (bits - lowest) >> digits;
     bits -= e * ((INTEGER)1 << digits);
     memcpy(&m, &bits, sizeof m);
-    return (REAL)e * (REAL)0.693147180559945309 + NAME(twice_atanh)((m - 1) / (m + 1)) + (x - x);
+    m = NAME(twice_atanh)((m - 1) / (m + 1));
+    return NAME(fma)((REAL)e, (REAL)0.693147180559945309, m) + (x - x);
 }
 
 /* log(1 + e^z) = max(z, 0) + log(1 + u) for u = e^-|z|, where log(1 + u) = 2 atanh(u / (u + 2)) */
@@ -186,8 +175,8 @@ ALWAYS_INLINE REAL NAME(normal_cdf)(REAL z)
     REAL p = P[n - 1], half;
 #pragma GCC unroll 28
     for (int k = n - 2; k >= 0; k--)
-        p = p * y + P[k];
-    half = (REAL)0.5 * t * NAME(exp)(p - x * x);
+        p = NAME(fma)(p, y, P[k]);
+    half = (REAL)0.5 * t * NAME(exp)(NAME(fma)(-x, x, p));
     return z < 0 ? half : 1 - half;
 }
 
@@ -219,7 +208,7 @@ ALWAYS_INLINE REAL NAME(mish)(REAL z) { return z * NAME(tanh_of_softplus)(z); }
 /* The derivatives f'(z), by f(z) where that says it. */
 ALWAYS_INLINE REAL NAME(d_logistic)(REAL z, REAL f) { return f * (1 - f); }
 
-ALWAYS_INLINE REAL NAME(d_tanh)(REAL z, REAL f) { return 1 - f * f; }
+ALWAYS_INLINE REAL NAME(d_tanh)(REAL z, REAL f) { return NAME(fma)(-f, f, 1); }
 
 ALWAYS_INLINE REAL NAME(d_leaky_relu)(REAL z, REAL f) { return f < 0 ? (REAL)LEAK : 1; }
 
@@ -232,19 +221,20 @@ ALWAYS_INLINE REAL NAME(d_selu)(REAL z, REAL f)
 
 ALWAYS_INLINE REAL NAME(d_gelu)(REAL z, REAL f)
 {
-    return NAME(normal_cdf)(z) + z * (REAL)0.39894228040143268 * NAME(exp)((REAL)-0.5 * z * z);
+    const REAL density = (REAL)0.39894228040143268 * NAME(exp)((REAL)-0.5 * z * z);
+    return NAME(fma)(z, density, NAME(normal_cdf)(z));
 }
 
 ALWAYS_INLINE REAL NAME(d_silu)(REAL z, REAL f)
 {
     REAL s = NAME(logistic)(z);
-    return s * (1 + z * (1 - s));
+    return s * NAME(fma)(z, 1 - s, 1);
 }
 
 ALWAYS_INLINE REAL NAME(d_mish)(REAL z, REAL f)
 {
     REAL t = NAME(tanh_of_softplus)(z);
-    return t + z * (1 - t * t) * NAME(logistic)(z);
+    return NAME(fma)(z * NAME(d_tanh)(z, t), NAME(logistic)(z), t);
 }
 
 ALWAYS_INLINE REAL NAME(d_softplus)(REAL z, REAL f) { return -NAME(expm1)(-f); }
@@ -313,12 +303,19 @@ static void NAME(exponentials)(const REAL *z, REAL *a, ptrdiff_t n)
         a[i] = NAME(exp)(z[i]);
 }
 
+/* a = log(z) */
+static void NAME(logarithms)(const REAL *z, REAL *a, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        a[i] = NAME(log)(z[i]);
+}
+
 /* c += x b */
 static void NAME(add_multiple)(REAL x, const REAL *__restrict__ b, REAL *__restrict__ c,
                                ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++)
-        c[i] += x * b[i];
+        c[i] = NAME(fma)(x, b[i], c[i]);
 }
 
 /* Of 32 numbers, in pairs: they wait for one another only five times. */
@@ -344,12 +341,12 @@ static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restri
     ptrdiff_t i = 0;
     for (; i + 32 <= n; i += 32)
         for (int s = 0; s < 32; s++) {
-            dW[i + s] += x * W[i + s];
-            sums[s] += W[i + s] * W[i + s];
+            dW[i + s] = NAME(fma)(x, W[i + s], dW[i + s]);
+            sums[s] = NAME(fma)(W[i + s], W[i + s], sums[s]);
         }
     for (int s = 0; i + s < n; s++) {
-        dW[i + s] += x * W[i + s];
-        sums[s] += W[i + s] * W[i + s];
+        dW[i + s] = NAME(fma)(x, W[i + s], dW[i + s]);
+        sums[s] = NAME(fma)(W[i + s], W[i + s], sums[s]);
     }
     return NAME(total_of_32)(sums);
 }
@@ -417,8 +414,8 @@ static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
     ptrdiff_t i = 0;
     for (; i + SUMS <= n; i += SUMS)
         for (int s = 0; s < SUMS; s++)
-            sums[s] += x[i + s] * y[i + s];
+            sums[s] = NAME(fma)(x[i + s], y[i + s], sums[s]);
     for (int s = 0; i + s < n; s++)
-        sums[s] += x[i + s] * y[i + s];
+        sums[s] = NAME(fma)(x[i + s], y[i + s], sums[s]);
     return NAME(total)(sums);
 }

@@ -1,4 +1,4 @@
-/* All kernels for one instruction set, the one that the compiler's flags say: products.h,
+/* All kernels for one instruction set, that of the compiler's flags: products.h,
    elementwise.h, rows.h and solvers.h, for float and for double. Only the table leaves this file. */
 
 #include "kernels.h"
@@ -7,23 +7,24 @@
 #include <stdint.h>
 #include <string.h>
 
-/* How many bytes a vector has, and how many rows a tile: 8 x 2 vectors of accumulators, and half a
-   vector beside them, of 32 registers, 6 x 2 of 16. The addresses of 12 rows would not fit the
-   general registers of x86: (1) of `mid` in bench/ takes 6% longer so. */
-#if defined(__AVX512F__)
+/* How many bytes a vector has, as setup.py says for an instruction set, and how many rows a tile:
+   8 x 2 vectors of accumulators, and half a vector beside them, of 32 registers, 6 x 2 of 16. The
+   addresses of 12 rows would not fit the general registers of x86: (1) of `mid` in bench/ takes 6%
+   longer so. */
+#ifndef VECTOR_BYTES
+#define VECTOR_BYTES 16
+#endif
+#if VECTOR_BYTES == 64
 #define FASTMLP_KERNELS fastmlp_avx512
 #define ISA "avx512"
-#define VECTOR_BYTES 64
 #define TILE_ROWS 8
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif VECTOR_BYTES == 32
 #define FASTMLP_KERNELS fastmlp_avx2
 #define ISA "avx2"
-#define VECTOR_BYTES 32
 #define TILE_ROWS 6
 #else
 #define FASTMLP_KERNELS fastmlp_baseline
 #define ISA "baseline"
-#define VECTOR_BYTES 16
 #if defined(__aarch64__)
 #define TILE_ROWS 8
 #else
@@ -31,6 +32,12 @@
 #endif
 #endif
 #define HALF_BESIDE (TILE_ROWS == 8)
+
+#if VECTOR_BYTES > 16
+#include <immintrin.h>
+#elif defined(__aarch64__) && defined(__GNUC__)
+#include <arm_neon.h>
+#endif
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -80,7 +87,7 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
-            exponentials_##S, add_multiple_##S, add_decay_##S, all_finite_##S,                     \
+            exponentials_##S, logarithms_##S, add_multiple_##S, add_decay_##S, all_finite_##S,     \
             sum_of_squares_##S, move_##S                                                           \
     }
 

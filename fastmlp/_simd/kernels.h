@@ -144,6 +144,8 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
                         REAL *largest, REAL *logs);                                                \
         /* a = exp(z) */                                                                           \
         void (*exponentials)(const REAL *z, REAL *a, ptrdiff_t n);                                 \
+        /* a = log(z), for normal z > 0 */                                                         \
+        void (*logarithms)(const REAL *z, REAL *a, ptrdiff_t n);                                   \
         /* c += x b */                                                                             \
         void (*add_multiple)(REAL x, const REAL *b, REAL *c, ptrdiff_t n);                         \
         /* dW += x W; returns the sum of W^2 */                                                    \

@@ -182,12 +182,13 @@ ALWAYS_INLINE void NAME(dots)(const int R, ptrdiff_t n_terms, NAME(matrix) x, pt
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
             for (int v = 0; v < V; v++)
-                sums[r][v] += *(const NAME(vector) *)(rows[r] + p + v * LANES)
-                              * *(const NAME(vector) *)(w + p + v * LANES);
+                sums[r][v] = NAME(fma_vector)(*(const NAME(vector) *)(rows[r] + p + v * LANES),
+                                              *(const NAME(vector) *)(w + p + v * LANES),
+                                              sums[r][v]);
     for (; p < n_terms; p++)
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++)
-            rest[r] = NAME(multiply_add)(rows[r][p], w[p], rest[r]);
+            rest[r] = NAME(fma)(rows[r][p], w[p], rest[r]);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
         z[first + r] = n_terms < SUMS ? rest[r] : rest[r] + NAME(total)((REAL *)sums[r]);
@@ -221,10 +222,10 @@ ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NA
         const NAME(vector) factor = delta[i] - (NAME(vector)){0};
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
-            sum[v] += factor * *(const NAME(vector) *)(row + v * LANES);
+            sum[v] = NAME(fma_vector)(factor, *(const NAME(vector) *)(row + v * LANES), sum[v]);
         if (H)
-            half_sum += *(const NAME(half_vector) *)&factor
-                        * *(const NAME(half_vector) *)(row + V * LANES);
+            half_sum = NAME(fma_half)(*(const NAME(half_vector) *)&factor,
+                                      *(const NAME(half_vector) *)(row + V * LANES), half_sum);
     }
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++)
@@ -244,7 +245,7 @@ ALWAYS_INLINE void NAME(weighted_numbers)(const int R, ptrdiff_t n, NAME(matrix)
     for (ptrdiff_t i = 0; i < n; i++)
 #pragma GCC unroll 4
         for (int r = 0; r < R; r++)
-            sum[r] = NAME(multiply_add)(delta[i], NAME(row)(x, i)[first + r], sum[r]);
+            sum[r] = NAME(fma)(delta[i], NAME(row)(x, i)[first + r], sum[r]);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++)
         sums[r] = sum[r];

@@ -10,6 +10,7 @@ typedef INTEGER NAME(half_mask) __attribute__((vector_size(VECTOR_BYTES / 2)));
 #undef VECTOR_OF
 #endif
 
+#include "fma.h"
 #include "elementwise.h"
 #include "transpose.h"
 #include "products.h"

@@ -12,7 +12,7 @@ static REAL NAME(normalize)(REAL *s, const REAL *gain, const REAL *shift, REAL *
     factor = 1 / ROOT(NAME(dot)(s, s, n) / (REAL)n + (REAL)1e-5);
     for (ptrdiff_t i = 0; i < n; i++) {
         s[i] *= factor;
-        z[i] = gain[i] * s[i] + shift[i];
+        z[i] = NAME(fma)(gain[i], s[i], shift[i]);
     }
     return factor;
 }
@@ -27,7 +27,7 @@ static void NAME(normalize_back)(const REAL *s, const REAL *gain, REAL factor, c
     mean = NAME(sum)(delta, n) / (REAL)n;
     slope = NAME(dot)(delta, s, n) / (REAL)n;
     for (ptrdiff_t i = 0; i < n; i++)
-        delta[i] = (delta[i] - mean - s[i] * slope) * factor;
+        delta[i] = NAME(fma)(-s[i], slope, delta[i] - mean) * factor;
 }
 
 /* a = f / (1 - rate), but 0 for a share `rate` of them.
@@ -52,12 +52,13 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
         const REAL w = v * (REAL)3.14159265358979324, square = w * w;
         /* Taylor's series of the sine */
         REAL sine = (REAL)(-1 / 39916800.);
-        sine = sine * square + (REAL)(1 / 362880.);
-        sine = sine * square + (REAL)(-1 / 5040.);
-        sine = sine * square + (REAL)(1 / 120.);
-        sine = sine * square + (REAL)(-1 / 6.);
-        sine = w + w * square * sine;
-        x[i] += (REAL)deviation * ROOT(-2 * NAME(log)(u)) * (2 * sine * sine - 1);
+        sine = NAME(fma)(sine, square, (REAL)(1 / 362880.));
+        sine = NAME(fma)(sine, square, (REAL)(-1 / 5040.));
+        sine = NAME(fma)(sine, square, (REAL)(1 / 120.));
+        sine = NAME(fma)(sine, square, (REAL)(-1 / 6.));
+        sine = NAME(fma)(w * square, sine, w);
+        x[i] = NAME(fma)((REAL)deviation * ROOT(-2 * NAME(log)(u)),
+                         NAME(fma)(2 * sine, sine, -1), x[i]);
     }
 }
 

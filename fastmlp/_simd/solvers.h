@@ -9,10 +9,10 @@ static void NAME(sgd)(const fastmlp_solver *solver, REAL *__restrict__ params,
     const REAL mu = (REAL)solver->momentum, rate = (REAL)solver->step_rate;
     ptrdiff_t i;
     for (i = 0; i < n; i++)
-        velocity[i] = mu * velocity[i] - rate * gradient[i];
+        velocity[i] = NAME(fma)(mu, velocity[i], -(rate * gradient[i]));
     if (solver->nesterov)
         for (i = 0; i < n; i++)
-            params[i] += mu * velocity[i] - rate * gradient[i];
+            params[i] += NAME(fma)(mu, velocity[i], -(rate * gradient[i]));
     else
         for (i = 0; i < n; i++)
             params[i] += velocity[i];
@@ -34,15 +34,15 @@ static void NAME(adam)(const fastmlp_solver *solver, REAL *__restrict__ params,
     if (!solver->amsgrad)
         for (i = 0; i < n; i++) {
             const REAL g = gradient[i];
-            m[i] = beta_1 * m[i] + one_less_1 * g;
-            v[i] = beta_2 * v[i] + one_less_2 * g * g;
+            m[i] = NAME(fma)(beta_1, m[i], one_less_1 * g);
+            v[i] = NAME(fma)(beta_2, v[i], one_less_2 * g * g);
             params[i] -= rate * m[i] / (ROOT(v[i]) + epsilon);
         }
     else
         for (i = 0; i < n; i++) {
             const REAL g = gradient[i];
-            m[i] = beta_1 * m[i] + one_less_1 * g;
-            v[i] = beta_2 * v[i] + one_less_2 * g * g;
+            m[i] = NAME(fma)(beta_1, m[i], one_less_1 * g);
+            v[i] = NAME(fma)(beta_2, v[i], one_less_2 * g * g);
             largest_v[i] = largest_v[i] < v[i] ? v[i] : largest_v[i];
             params[i] -= rate * m[i] / (ROOT(largest_v[i]) + epsilon);
         }
@@ -62,9 +62,9 @@ static void NAME(nadam)(const fastmlp_solver *solver, REAL *__restrict__ params,
     const REAL beta_2 = (REAL)solver->beta_2, one_less_2 = (REAL)(1 - solver->beta_2);
     for (ptrdiff_t i = 0; i < n; i++) {
         const REAL g = gradient[i];
-        m[i] = beta_1 * m[i] + one_less_1 * g;
-        v[i] = beta_2 * v[i] + one_less_2 * g * g;
-        params[i] -= rate * (now * g + next * m[i]) / (ROOT(v[i]) + epsilon);
+        m[i] = NAME(fma)(beta_1, m[i], one_less_1 * g);
+        v[i] = NAME(fma)(beta_2, v[i], one_less_2 * g * g);
+        params[i] -= rate * NAME(fma)(next, m[i], now * g) / (ROOT(v[i]) + epsilon);
     }
 }
 
@@ -78,7 +78,7 @@ static void NAME(rmsprop)(const fastmlp_solver *solver, REAL *__restrict__ param
     const REAL rho = (REAL)solver->rho, one_less = (REAL)(1 - solver->rho);
     for (ptrdiff_t i = 0; i < n; i++) {
         const REAL g = gradient[i];
-        v[i] = rho * v[i] + one_less * g * g;
+        v[i] = NAME(fma)(rho, v[i], one_less * g * g);
         params[i] -= rate * g / (ROOT(v[i]) + epsilon);
     }
 }
@@ -92,7 +92,7 @@ static void NAME(adagrad)(const fastmlp_solver *solver, REAL *__restrict__ param
     const REAL rate = (REAL)solver->step_rate, epsilon = (REAL)solver->epsilon;
     for (ptrdiff_t i = 0; i < n; i++) {
         const REAL g = gradient[i];
-        v[i] += g * g;
+        v[i] = NAME(fma)(g, g, v[i]);
         params[i] -= rate * g / (ROOT(v[i]) + epsilon);
     }
 }
@@ -110,10 +110,10 @@ static void NAME(adadelta)(const fastmlp_solver *solver, REAL *__restrict__ para
     for (ptrdiff_t i = 0; i < n; i++) {
         const REAL g = gradient[i];
         REAL d;
-        v[i] = rho * v[i] + one_less * g * g;
+        v[i] = NAME(fma)(rho, v[i], one_less * g * g);
         d = g * ROOT(u[i] + epsilon) / ROOT(v[i] + epsilon);
-        u[i] = rho * u[i] + one_less * d * d;
-        params[i] -= rate * d;
+        u[i] = NAME(fma)(rho, u[i], one_less * d * d);
+        params[i] = NAME(fma)(-rate, d, params[i]);
     }
 }
 

@@ -59,12 +59,13 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
             const NAME(vector) left = number - (NAME(vector)){0};
 #pragma GCC unroll 8
             for (int v = 0; v < V; v++)
-                sum[r][v] += left * b[v];
+                sum[r][v] = NAME(fma_vector)(left, b[v], sum[r][v]);
             /* The half of `left`, and not `number` again: gcc would spread it over the lanes in
                registers, twice, where the units that multiply are busy. (1) of `default` and `small`
                in bench/ takes 4% longer so. */
             if (H)
-                half_sum[r] += *(const NAME(half_vector) *)&left * half_b;
+                half_sum[r] =
+                    NAME(fma_half)(*(const NAME(half_vector) *)&left, half_b, half_sum[r]);
         }
     }
 #pragma GCC unroll 8
