@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -37,13 +37,34 @@ def bits_of_fit(options, n_threads):
     return [array.tobytes() for array in (*classifier.coefs_, np.array(classifier.loss_curve_))]
 
 
+def bits_of_lbfgs(n_threads):
+    """Passes over three blocks of rows."""
+    classifier = MLPClassifier(
+        (64, 64), solver="lbfgs", max_iter=40, random_state=0, dtype="float32", n_threads=n_threads
+    ).fit(X[:384], Y[:384])
+    return [array.tobytes() for array in (*classifier.coefs_, np.array(classifier.loss_))]
+
+
+def bits_of_single_rows(n_threads):
+    """Through layers so wide that threads share out their columns."""
+    sizes = (256, 700, 650, 64, 700, 3)
+    network = Network(sizes, "tanh", "log_loss", random_state=0, n_threads=n_threads)
+    return [network.output(X[i : i + 1]).tobytes() for i in range(300)]
+
+
+FUNCTIONS = {name: functools.partial(bits_of_fit, name) for name in OPTIONS} | {
+    "lbfgs": bits_of_lbfgs,
+    "single_rows": bits_of_single_rows,
+}
+
+
 @functools.cache
-def bits_on_one_thread(options):
-    return bits_of_fit(options, 1)
+def bits_on_one_thread(name):
+    return FUNCTIONS[name](1)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 4])
-@pytest.mark.parametrize("options", OPTIONS)
-def test_bits_under_stress(options, n_threads):
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bits_under_stress(name, n_threads):
     for _ in range(2):
-        assert bits_of_fit(options, n_threads) == bits_on_one_thread(options)
+        assert FUNCTIONS[name](n_threads) == bits_on_one_thread(name)
