@@ -200,6 +200,7 @@ def test_validation_rows_of_two_classes_are_stratified(loss):
         shares.append(y.mean())
         return 0.0
 
-    settings = {"early_stopping": True, "scoring": scoring, "max_iter": 2, "random_state": 0}
-    MLPClassifier((3,), loss=loss, **settings).fit(X, y)
-    assert shares == [0.1, 0.1]
+    settings = {"early_stopping": True, "scoring": scoring, "max_iter": 1}
+    for seed in range(8):  # by chance one split in four has this share
+        MLPClassifier((3,), loss=loss, random_state=seed, **settings).fit(X, y)
+    assert shares == [0.1] * 8
