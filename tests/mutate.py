@@ -154,20 +154,6 @@ MUTATIONS = [
         IN_STRESS.format("max_norm"),
         is_race=True,
     ),
-    Mutation(
-        "race: before the gradient of a pass", CORE,
-        "        wait_for_all(n_threads)\n        for i in prange(blocks.shape[0]",
-        "        for i in prange(blocks.shape[0]",
-        IN_STRESS.format("lbfgs"),
-        is_race=True,
-    ),
-    Mutation(
-        "race: between layers by columns", CORE,
-        "                                 part.n_out)\n            wait_for_all(n_threads)\n",
-        "                                 part.n_out)\n",
-        IN_STRESS.format("single_rows"),
-        is_race=True,
-    ),
     # Kernels
     Mutation(
         "a term is lost in long sums", "_simd/products.h",
