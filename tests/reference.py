@@ -128,6 +128,27 @@ def forward(params, X, activation, loss):
     return z, a
 
 
+def output(network, X):
+    """(1) for whatever a layer can have: a^L by the weights of a `Network`."""
+    a = X.astype(float)
+    names = network._activations_of_hidden
+    for l, ((W, b), norm) in enumerate(zip(network.params, network.norms, strict=True)):
+        z = a @ W.astype(float) + b
+        if norm is not None:
+            centred = z - z.mean(axis=1, keepdims=True)
+            spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+            z = centred / spread * norm[0] + norm[1]
+        if l == len(names):
+            return ascending(z) if network._n_quantiles > 1 else OUTPUT_ACTIVATIONS[network.loss](z)
+        is_residual = network.residual and l > 0 and W.shape[0] == W.shape[1]
+        a = ACTIVATIONS[names[l]](z) + (a if is_residual else 0)
+
+
+def ascending(z):
+    """Quantiles that do not cross."""
+    return np.cumsum(np.hstack([z[:, :1], np.logaddexp(0, z[:, 1:])]), axis=1)
+
+
 def cost(params, X, y, activation, loss, w, alpha):
     z, _ = forward(params, X, activation, loss)
     penalty = 0.5 * alpha * sum((W**2).sum() for W, _ in params)

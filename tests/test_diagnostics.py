@@ -1,6 +1,7 @@
 """What a fit records of its gradients, what `diagnose` says of it, and `check_gradients`."""
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -97,9 +98,12 @@ def test_sparse_rows_are_probed_alike(digits):
 
 def test_rows_without_weight_are_not_probed(digits):
     X, y = digits
-    weight = np.arange(len(X)) % 2  # every second row would be taken
-    classifier = MLPClassifier((5, 5), diagnostics=True, max_iter=3).fit(X, y, 1.0 - weight)
+    weight = np.arange(len(X)) % 2  # of all rows every second would be taken: those of weight 0
+    classifier = MLPClassifier((20,), diagnostics=True, max_iter=3, random_state=0)
+    classifier.fit(np.where(weight[:, np.newaxis], X, 0), y, weight)
     assert np.isfinite(classifier.history_["gradient_norm"]).all()
+    a = classifier.activations(X[weight == 1], layer=0)
+    assert_allclose(classifier.history_["dead_units"][-1], [np.mean(~a.any(axis=0))])
 
 
 # diagnose -----------------------------------------------------------------------------------------
@@ -203,6 +207,26 @@ def test_diagnose_never_gives_opposite_advice(slopes, dead, loss, val_loss):
     assert ("learning rate too low" in names) == (loss is FALLING and only_rate and not is_dead)
 
 
+def with_history(digits, **columns):
+    """An estimator that has seen these numbers, a row of them for each epoch."""
+    classifier = fitted(digits, max_iter=3, hidden_layer_sizes=(5,))
+    classifier.history_.update(columns)
+    return [finding.name for finding in diagnose(classifier)]
+
+
+def test_diagnose_looks_at_the_last_epoch(digits):
+    for name, column in (("dead units", "dead_units"), ("saturated units", "saturated_units")):
+        assert name in with_history(digits, **{column: [(0.0,), (0.0,), (0.9,)]})
+        assert name not in with_history(digits, **{column: [(0.9,), (0.0,), (0.0,)]})
+
+
+def test_diagnose_sees_a_loss_that_creeps_up(digits):
+    """By less in an epoch than what counts as a rise."""
+    creeps = 1.01 ** np.arange(20)
+    assert "learning rate too high" in with_history(digits, loss=creeps.tolist())
+    assert "learning rate too high" not in with_history(digits, loss=creeps[::-1].tolist())
+
+
 def test_diagnose_refuses():
     with pytest.raises(TypeError, match="estimator must be an MLPClassifier or MLPRegressor"):
         diagnose("a network")
@@ -240,6 +264,24 @@ def test_check_gradients_sees_an_error(digits, monkeypatch):
     check = check_gradients(classifier, X[:50], y[:50], n_parameters=10**6)
     assert check.where == "intercepts_[1][0]"
     assert check.error > 0.01
+
+
+def test_check_gradients_looks_at_the_network_that_was_fitted():
+    """The derivative that it names is that of the network's own loss, by way of every gain."""
+    rng = np.random.RandomState(0)
+    X, y = rng.standard_normal((50, 4)), rng.randint(0, 3, 50)
+    options = {"layer_norm": True, "dtype": "float64", "random_state": 0, "max_iter": 3}
+    classifier = MLPClassifier((5,), activation="tanh", **options).fit(X, y)
+    gradients = classifier._network.loss_and_gradients(X, y, alpha=classifier.alpha)
+    for seed in range(5):
+        check = check_gradients(classifier, X, y, n_parameters=1, random_state=seed)
+        name, l, *place = re.match(r"(\w+)\[(\d+)\]\[(\d+)(?:, (\d+))?", check.where).groups()
+        if name == "norms_":
+            continue
+        of_layer = {"coefs_": gradients.dW, "intercepts_": gradients.db}[name][int(l)]
+        expected = of_layer[tuple(int(i) for i in place if i is not None)]
+        assert_allclose(check.derivative, expected, rtol=1e-6, atol=1e-12)
+        assert_allclose(check.difference, expected, rtol=1e-4, atol=1e-9)
 
 
 def test_check_gradients_leaves_the_estimator_alone(digits):

@@ -140,6 +140,19 @@ def test_weights_can_be_set(fitted):
         estimator.coefs_ = [np.ones((2, 2))] * 2
 
 
+@pytest.mark.parametrize("y", [[0, 1] * 5, [[0, 1], [1, 0]] * 5], ids=["two classes", "labels"])
+def test_ties_are_decided_as_in_scikit_learn(y):
+    """Without weights every probability is a half."""
+    X, decisions = np.zeros((10, 3)), []
+    for library in (sklearn.neural_network.MLPClassifier, MLPClassifier):
+        classifier = library((), max_iter=1).fit(X, y)
+        for array in (*classifier.coefs_, *classifier.intercepts_):
+            array[...] = 0
+        assert (classifier.predict_proba(X) == 0.5).all()
+        decisions.append(classifier.predict(X))
+    np.testing.assert_array_equal(*decisions)
+
+
 # Copies ----------------------------------------------------------------------------------------
 
 

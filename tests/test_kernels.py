@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+import scipy.sparse
 import scipy.special
 from numpy.testing import assert_allclose
 from test_core import as_reference
@@ -59,6 +60,12 @@ EDGES = [
     (7, 600, 1, 1),
     (3, 257, 300, 259),
     (130, 511, 70, 33),
+    # sums of more than two blocks: of inputs, of nodes forward and back, of rows
+    (5, 1300, 21, 3),
+    (5, 3, 1300, 19),
+    (5, 3, 21, 1300),
+    (1300, 31, 21, 3),
+    (9, 3, 1300, 1),
 ]
 
 
@@ -286,3 +293,28 @@ def test_denormals_are_flushed_and_the_state_is_restored(kernels):
     network.params = [([[1e-12]], [0])]
     assert network.output(small)[0, 0] == 0
     assert np.float32(1e-30) * np.float32(1e-12) != 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_denormals_are_restored_by_all_that_the_core_does(n_threads):
+    """On the thread that calls it; where they are flushed, a product says so."""
+    factors = np.float32(1e-30), np.float32(1e-12)
+    X, y = np.random.RandomState(0).standard_normal((2, 300, 3)).astype(np.float32)
+    options = {"hidden_layer_sizes": (5,), "max_iter": 2, "n_threads": n_threads}
+    regressor = MLPRegressor(**options)
+    network = regressor.initialize(3, 3)._network
+    for function in (
+        lambda: MLPRegressor(**options).fit(X, y),
+        lambda: MLPRegressor(**options, solver="lbfgs", dtype="float32").fit(X, y),
+        lambda: MLPRegressor(**options, early_stopping=True).fit(X, y),
+        lambda: MLPRegressor(**options).partial_fit(X, y),
+        lambda: network.loss_and_gradients(X, y),
+        lambda: network.forward(X),
+        lambda: network.output(X),
+        lambda: network.output(X[:1]),
+        lambda: regressor.activations(X),
+        lambda: regressor.predict(scipy.sparse.csr_array(X)),
+    ):
+        function()
+        assert factors[0] * factors[1] != 0

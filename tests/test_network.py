@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse
 from scipy.sparse import csr_array
 from test_core import make_problem
 
@@ -171,6 +172,25 @@ def test_rows_are_checked(network, X, error, message):
     for method in (network.forward, network.output):
         with pytest.raises(error, match=message):
             method(X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_rows", [2, 128, 129, 4097])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_every_row_is_checked(bad, n_rows, dtype):
+    """Also where the core reads X as it is."""
+    network = Network([3, 5, 2], dtype=dtype, n_threads=2)
+    for i in {1, n_rows // 2, n_rows - 1}:
+        for column in (0, 2):
+            X = np.ones((n_rows, 3), dtype=dtype)
+            X[i, column] = bad
+            for method in (network.output, network.forward):
+                with pytest.raises(ValueError, match="X must be finite"):
+                    method(X)
+            with pytest.raises(ValueError, match="X must be finite"):
+                network.output(X, np.empty((n_rows, 2), dtype=dtype))
+            with pytest.raises(ValueError, match="X must be finite"):
+                network.output(scipy.sparse.csr_array(X))
 
 
 @pytest.mark.parametrize(

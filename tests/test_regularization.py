@@ -366,7 +366,7 @@ def test_everything_at_once(dtype):
 @pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("n_classes", [10, 2])
 @pytest.mark.parametrize(
-    "options", [{}, {"alpha": 0.1}, {"l1": 0.1, "clip_value": 0.1}, EVERYTHING]
+    "options", [{}, {"alpha": 0.1}, {"l1": 0.1, "clip_value": 0.003}, EVERYTHING]
 )
 def test_large_batches_come_to_the_same_in_parts(options, n_classes, n_threads, monkeypatch):
     """Bit for bit: a gradient is the same chain of sums, and random numbers know their row."""
@@ -458,6 +458,85 @@ def test_max_norm_and_connections_hold_for_weights_that_were_set():
     assert (regressor.coefs_[0][~connections[0]] == 0).all()
     for W in regressor.coefs_:
         assert np.linalg.norm(W, axis=0).max() < 0.5 + 1e-6
+
+
+CHANGED = [{"input_noise": 0.7}, {"dropout": 0.5}, {"clip_norm": 0.01}]
+
+
+@pytest.mark.parametrize("changes", CHANGED, ids=str)
+def test_changed_options_act_in_the_next_call(changes):
+    """A copy by pickle brings no memory of the former ones."""
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    settings = {"hidden_layer_sizes": (4,), "solver": "sgd", "random_state": 0}
+    there_and_back = MLPRegressor(**settings).partial_fit(X, y)
+    plain, copied = (pickle.loads(pickle.dumps(there_and_back)) for _ in range(2))
+    for estimator in (there_and_back, copied):
+        estimator.set_params(**changes).partial_fit(X, y)
+    plain.partial_fit(X, y)
+    assert (there_and_back.coefs_[0] == copied.coefs_[0]).all()
+    assert (there_and_back.coefs_[0] != plain.coefs_[0]).any()
+    for estimator in (there_and_back, copied):
+        estimator.set_params(
+            **dict.fromkeys(changes, MLPRegressor().get_params()[next(iter(changes))])
+        )
+        estimator.partial_fit(X, y)
+    assert (there_and_back.coefs_[0] == copied.coefs_[0]).all()
+
+
+@pytest.mark.parametrize("changes", [{"averaging": 0.9}, {"solver": "adamw"}], ids=str)
+def test_a_solver_that_cannot_go_on_begins_anew(changes):
+    """From the weights that are there; switched off again, it does so from the average."""
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    settings = {"hidden_layer_sizes": (4,), "random_state": 0, "shuffle": False}
+    regressor = MLPRegressor(**settings).partial_fit(X, y)
+    for of_call in (changes, {name: MLPRegressor().get_params()[name] for name in changes}):
+        begins = MLPRegressor(**settings | of_call).initialize(3, 3)
+        begins.coefs_, begins.intercepts_ = regressor.coefs_, regressor.intercepts_
+        regressor.set_params(**of_call).partial_fit(X, y)
+        begins.partial_fit(X, y)
+        assert (regressor.coefs_[0] == begins.coefs_[0]).all()
+
+
+def fails(regressor, X, y):
+    """A call that comes to its end, and only then sees that the solver's state has overflowed."""
+    with pytest.raises(ValueError, match="overflowed in the solver"), np.errstate(all="ignore"):
+        regressor.partial_fit(X, y * 1e25)
+
+
+def test_a_failed_call_is_no_epoch_of_a_schedule():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(4,), learning_rate="exponential", schedule_params={"gamma": 0.5}
+    ).partial_fit(X, y)
+    fails(regressor, X, y)
+    regressor.partial_fit(X, y)
+    assert_allclose(regressor.history_["learning_rate"], [1e-3, 5e-4])
+
+
+def test_a_failed_call_is_no_bad_epoch_of_a_plateau():
+    """With so large a tol only the first epoch is better; the rate falls after two bad ones."""
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    regressor = MLPRegressor(
+        hidden_layer_sizes=(4,), learning_rate="plateau", schedule_params={"patience": 1}, tol=1e60
+    )
+    for n_calls in (2, 2):
+        for _ in range(n_calls):
+            regressor.partial_fit(X, y)
+        fails(regressor, X, y)
+    assert_allclose(regressor.history_["learning_rate"], [1e-3, 1e-3, 1e-3, 1e-4])
+
+
+def test_history_after_a_failed_call_with_validation_rows():
+    X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
+    regressor = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, warm_start=True).fit(X, y)
+    columns = {name: list(column) for name, column in regressor.history_.items()}
+    with pytest.raises(RuntimeError):
+        regressor.set_params(callbacks=stop).fit(X, y, X_val=X, y_val=y)
+    assert regressor.history_ == columns
+    regressor.set_params(callbacks=None).partial_fit(X, y)
+    assert {name: len(column) for name, column in regressor.history_.items()} == dict.fromkeys(
+        columns, 3
+    )
 
 
 def test_options_are_copied():

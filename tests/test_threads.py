@@ -1,5 +1,6 @@
 """Same seed, same bits: for any number of threads, on every repeat, and beside other fits."""
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -127,6 +128,28 @@ def test_blas_has_one_thread_until_the_last_has_left():
         assert _core.uses_blas() or blas_threads() == before
 
 
+def test_the_last_to_leave_may_be_another_thread():
+    """Whoever came first: BLAS has all its threads again, and one in another thread's turn."""
+    before, seen = blas_threads(), []
+
+    def stay(inside, leave):
+        with blas_in_one_thread:
+            inside.set()
+            leave.wait()
+            seen.append(blas_threads())
+
+    for comes_first in (True, True, False):
+        inside, leave = threading.Event(), threading.Event()
+        thread = threading.Thread(target=stay, args=(inside, leave))
+        with blas_in_one_thread if comes_first else contextlib.nullcontext():
+            thread.start()
+            inside.wait()
+        leave.set()
+        thread.join()
+        assert blas_threads() == before
+    assert seen == [{1}] * 3
+
+
 def test_threads_are_started_where_they_pay():
     assert threads_for(LEAST_FLOPS_THAT_PAY, 100) == 1
     assert threads_for(1e15, 100) == min(available_threads(), 100)
@@ -173,6 +196,13 @@ def test_a_single_candidate_is_not_tried():
     assert trial.next(seconds=0.01) == (3, 1)
     trial.saw(3, 1e-3, now=10.0)
     assert trial.next(seconds=0.01) == (3, 10)
+
+
+def test_a_cgroup_limits_threads(monkeypatch):
+    monkeypatch.setattr(_core, "openmp_threads", lambda: 8)
+    for limit, n_threads in ((np.inf, 8), (3, 3), (1, 1)):
+        monkeypatch.setattr("fastmlp._threads.cpus_of_cgroup", lambda limit=limit: limit)
+        assert available_threads() == n_threads
 
 
 def test_environment_limits_threads():
@@ -241,6 +271,28 @@ def test_forked_child_neither_hangs_nor_differs():
     child.start()
     try:
         assert queue.get(timeout=60) == here
+    finally:
+        child.kill()
+        child.join()
+
+
+def _send_guards(queue):
+    queue.put((core_in_use.n_users, blas_in_one_thread.n_users, blas_threads()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_is_in_no_guard_of_its_parent():
+    """There nobody is in the core, and nobody limits BLAS."""
+    before = blas_threads()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_send_guards, args=(queue,))
+    with core_in_use, blas_in_one_thread:
+        assert blas_threads() == {1}
+        child.start()
+    try:
+        assert queue.get(timeout=60) == (0, 0, before)
     finally:
         child.kill()
         child.join()

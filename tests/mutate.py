@@ -1,0 +1,447 @@
+"""Whether the tests see a fault: plant one, run the tests that should fail, take the next.
+
+    python tests/mutate.py                  # all of them: half an hour or so
+    python tests/mutate.py race evaluate    # those with one of these words in their name or file
+    python tests/mutate.py --list           # their names
+
+Nothing is changed but a copy of the source in a temporary folder. What is built there is built
+without optimisation (FASTMLP_DEBUG), but for races, which slow code would hide. A mutation that
+survives is a fault that somebody could bring in without noticing. To add one, give it a text that
+stands in its file exactly once, what is to stand there, and the tests that should kill it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "fastmlp"
+NEEDED = (PACKAGE, "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+COMPILED = (".pyx", ".pxd", ".c", ".h")
+SECONDS_FOR_TESTS = 600  # a mutation that hangs is killed, too
+SETTINGS = {"OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Mutation(NamedTuple):
+    """``text``, which stands in ``file`` once, becomes ``other``.
+
+    ``tests``, which are to kill it, are files of tests/ or tests in them, with spaces between.
+
+    ``is_race``: built with optimisation, and only to be seen with more than one CPU.
+    """
+
+    name: str
+    file: str
+    text: str
+    other: str
+    tests: str
+    is_race: bool = False
+
+
+CORE, NETWORK, TRAINING, ESTIMATORS, THREADS = (
+    "_core.pyx", "_network.py", "_training.py", "_estimators.py", "_threads.py",
+)  # fmt: skip
+
+OF_BLOCK = """{}loss_of_rows(&loss, n_layers, &layers[0], &params[0], &work[0],
+                                        block_of_rows(i, block_rows, rows))
+            output_of_rows("""
+IN_STRESS = " ".join(
+    f"test_races.py::test_bits_under_stress[{{0}}-{n_threads}]" for n_threads in (2, 3, 4)
+)
+
+MUTATIONS = [
+    # The core: parts, clipping, structure
+    Mutation(
+        "only the first row is checked", CORE,
+        "all_finite(X, n * layers[0].n_out)", "all_finite(X, layers[0].n_out)",
+        "test_network.py::test_every_row_is_checked",
+    ),
+    Mutation(
+        "bias of sparse rows: the last part only", CORE,
+        "        if not adds_up:\n            memset(db", "        if True:\n            memset(db",
+        "test_parts.py",
+    ),
+    Mutation(
+        "parts are clipped by value", CORE,
+        "if is_last and rules.clip_value > 0:", "if rules.clip_value > 0:",
+        "test_parts.py test_regularization.py::test_large_batches_come_to_the_same_in_parts",
+    ),
+    Mutation(
+        "penalties count once for each part of a batch", CORE,
+        "rules.l1 * scale if is_last else 0, rules.l2 * scale if is_last else 0,",
+        "rules.l1 * scale, rules.l2 * scale,",
+        "test_parts.py",
+    ),
+    Mutation(
+        "evaluate: the loss of the last part only", CORE,
+        OF_BLOCK.format("row_loss[i] += "), OF_BLOCK.format("row_loss[i] = "),
+        "test_parts.py::test_loss_of_many_validation_rows",
+    ),
+    Mutation(
+        "random numbers do not know their part", CORE,
+        "rows.before + rows.first + i)", "rows.first + i)",
+        "test_regularization.py::test_large_batches_come_to_the_same_in_parts",
+    ),
+    Mutation(
+        "denormals stay flushed after a fit", CORE,
+        "            solver[0] = now\n        restore_denormals(denormals)",
+        "            solver[0] = now",
+        "test_kernels.py::test_denormals_are_restored_by_all_that_the_core_does",
+    ),
+    Mutation(
+        "gradient of the shift for the gain", CORE,
+        "delta_z[k] * s[k] if is_gain else delta_z[k]", "delta_z[k]",
+        "test_regularization.py::test_layer_norm_and_residual",
+    ),
+    Mutation(
+        "no gradient through the residual connection", CORE,
+        "    if layer.is_residual:\n        add_multiple(", "    if False:\n        add_multiple(",
+        "test_regularization.py::test_layer_norm_and_residual",
+    ),
+    Mutation(
+        "what was dropped has a slope", CORE,
+        "dropout(key_of_row(rows, l, i), layer.dropout, delta_a, delta_z, layer.n_out)",
+        "memcpy(delta_z, delta_a, layer.n_out * sizeof(real))",
+        "test_regularization.py::test_dropout",
+    ),
+    Mutation(
+        "missing connections have a gradient", CORE,
+        "            dW[j] *= connections[of_W + j]", "            dW[j] *= 1",
+        "test_regularization.py::test_gradient_of_connections_is_that_of_the_others "
+        "test_regularization.py::test_where_no_connection_is_the_weight_stays_zero",
+    ),
+    Mutation(
+        "sparse columns at the beginning of a block are left out", CORE,
+        "if block.first <= column < block.last:", "if block.first < column < block.last:",
+        "test_data.py::test_sparse_rows_give_what_dense_ones_give "
+        "test_data.py::test_sparse_bits_do_not_depend_on_threads",
+    ),
+    Mutation(
+        "weights of rows do not count in a batch's sum", CORE,
+        "total += sample_weight[order[i]]", "total += 1",
+        "test_weights.py::test_mini_batches",
+    ),
+    Mutation(
+        "label smoothing forgets the true class", CORE,
+        "delta[k] -= <real> (1 - smoothing)", "delta[k] -= 1",
+        "test_losses.py",
+    ),
+    # The core: threads that do not wait
+    Mutation(
+        "race: before the gradient", CORE,
+        "                wait_for_all(n_team)\n                for i in range(mine, end):",
+        "                for i in range(mine, end):",
+        IN_STRESS.format("nothing"),
+        is_race=True,
+    ),
+    Mutation(
+        "race: after the moves of a clipped gradient", CORE,
+        "                wait_for_all(n_team)\n            if rules.max_norm > 0:",
+        "            if rules.max_norm > 0:",
+        IN_STRESS.format("clip_norm"),
+        is_race=True,
+    ),
+    Mutation(
+        "race: after shortening weights", CORE,
+        "                wait_for_all(n_team)\n            if average.shape[0] > 0:",
+        "            if average.shape[0] > 0:",
+        IN_STRESS.format("max_norm"),
+        is_race=True,
+    ),
+    # Kernels
+    Mutation(
+        "a term is lost in long sums", "_simd/products.h",
+        "                            least(SUM_BLOCK, n_terms - p), part, first + i,",
+        "                            least(SUM_BLOCK, n_terms - p) - (p >= 512), part, first + i,",
+        "test_parts.py::test_long_sums test_kernels.py::test_products_at_every_edge",
+    ),
+    Mutation(
+        "softmax is not held below overflow", "_simd/rows.h",
+        "NAME(exp)(T[k * SQUARE + r] - most[r])", "NAME(exp)(T[k * SQUARE + r])",
+        "test_kernels.py::test_softmax_at_every_edge test_core.py::test_core_is_the_reference",
+    ),
+    Mutation(
+        "rprop remembers a slope that has changed", "_simd/solvers.h",
+        "g = changed ? 0 : g;", "g = g;",
+        "test_training.py::test_solver_is_the_reference_for_20_steps",
+    ),
+    Mutation(
+        "amsgrad forgets the largest", "_simd/solvers.h",
+        "largest_v[i] = largest_v[i] < v[i] ? v[i] : largest_v[i];", "largest_v[i] = v[i];",
+        "test_training.py::test_solver_is_the_reference_for_20_steps",
+    ),
+    # Networks
+    Mutation(
+        "loss of rows set aside: by all rows' weights", NETWORK,
+        "scale = 1 / data.sample_weight[order].sum(", "scale = 1 / data.sample_weight.sum(",
+        "test_weights.py::test_loss_and_score_of_rows_set_aside",
+    ),
+    Mutation(
+        "lbfgs: penalties count once for each part", NETWORK,
+        "*(rates if start == 0 else (0.0, 0.0))", "*rates",
+        "test_parts.py",
+    ),
+    Mutation(
+        "a copy in float64 has no gains", NETWORK,
+        "for ours, theirs in zip(twin.norms, self.norms, strict=True):", "for ours, theirs in ():",
+        "test_diagnostics.py::test_check_gradients_looks_at_the_network_that_was_fitted",
+    ),
+    Mutation(
+        "the inputs are added to a layer as wide", "_layout.py",
+        "residual and l > 1 and", "residual and",
+        "test_rows_alone.py::test_a_row_alone_is_the_reference",
+    ),
+    # Training
+    Mutation(
+        "another averaging goes on with the old state", TRAINING,
+        'kept = ("amsgrad", "averaging")', 'kept = ("amsgrad",)',
+        "test_regularization.py::test_a_solver_that_cannot_go_on_begins_anew",
+    ),
+    Mutation(
+        "another input_noise is ignored", TRAINING,
+        '("dropout", "input_noise", "clip_norm")', '("dropout", "clip_norm")',
+        "test_regularization.py::test_changed_options_act_in_the_next_call",
+    ),
+    Mutation(
+        "columns of a failed fit stay", TRAINING,
+        '            del self.columns[name]', "            pass",
+        "test_regularization.py::test_history_after_a_failed_call_with_validation_rows",
+    ),
+    Mutation(
+        "bad epochs of a failed fit count", TRAINING,
+        '"_rate", "_n_epochs", "_n_bad_epochs")', '"_rate", "_n_epochs")',
+        "test_regularization.py::test_a_failed_call_is_no_bad_epoch_of_a_plateau",
+    ),
+    Mutation(
+        "epochs of a failed fit count", TRAINING,
+        '"_rate", "_n_epochs", "_n_bad_epochs")', '"_rate", "_n_bad_epochs")',
+        "test_regularization.py::test_a_failed_call_is_no_epoch_of_a_schedule",
+    ),
+    Mutation(
+        "seconds without validation", TRAINING,
+        "        val_loss, val_score = self.validate() if self.validate else (None, None)\n"
+        "        now = time.perf_counter()\n",
+        "        now = time.perf_counter()\n"
+        "        val_loss, val_score = self.validate() if self.validate else (None, None)\n",
+        "test_watching.py",
+    ),
+    Mutation(
+        "the last weights instead of the best", TRAINING,
+        "descent.network.restore(history.best_params)", "pass",
+        "test_training.py::test_early_stopping_keeps_the_best_weights",
+    ),
+    Mutation(
+        "a plateau lowers the rate too early", TRAINING,
+        'if self._n_bad_epochs <= settings["schedule_params"]["patience"]:',
+        'if self._n_bad_epochs < settings["schedule_params"]["patience"]:',
+        "test_schedules.py",
+    ),
+    Mutation(
+        "warmup takes from the end of a schedule", "_schedules.py",
+        "np.maximum(epochs - warmup, 0), n_epochs - warmup,",
+        "np.maximum(epochs - warmup, 0), n_epochs,",
+        "test_schedules.py",
+    ),
+    # Estimators and what is beside them
+    Mutation(
+        "a schedule's end is no convergence", ESTIMATORS,
+        "is_over or is_partial or self.learning_rate in WITH_AN_END", "is_over or is_partial",
+        "test_schedules.py",
+    ),
+    Mutation(
+        "ties go to the second class", ESTIMATORS,
+        "(output > 0.5)", "(output >= 0.5)",
+        "test_estimators.py::test_ties_are_decided_as_in_scikit_learn",
+    ),
+    Mutation(
+        "class weights replace sample weights", ESTIMATORS,
+        "class_weight if weight is None else weight * class_weight", "class_weight",
+        "test_requests.py::test_class_weight_is_a_sample_weight",
+    ),
+    Mutation(
+        "scorers get no weights", "_validation.py",
+        "scorer(estimator, X, y, **weight)", "scorer(estimator, X, y)",
+        "test_weights.py::test_scoring_of_validation_rows_is_weighted",
+    ),
+    Mutation(
+        "scorers get no weights of rows set aside", "_validation.py",
+        "_safe_indexing(X, rows), y[rows], weight)", "_safe_indexing(X, rows), y[rows], None)",
+        "test_weights.py::test_scoring_of_validation_rows_is_weighted",
+    ),
+    Mutation(
+        "two classes are not stratified", "_validation.py",
+        "stratify=data.y.astype(bool) if is_binary else None", "stratify=None",
+        "test_losses.py::test_validation_rows_of_two_classes_are_stratified",
+    ),
+    Mutation(
+        "rows without weight are probed", "_probe.py",
+        "order[data.sample_weight[order] > 0]", "order",
+        "test_diagnostics.py::test_rows_without_weight_are_not_probed",
+    ),
+    Mutation(
+        "diagnose looks at the first epoch", "_diagnostics.py",
+        "shares[~np.isnan(shares).any(axis=1)][-1]", "shares[~np.isnan(shares).any(axis=1)][0]",
+        "test_diagnostics.py::test_diagnose_looks_at_the_last_epoch",
+    ),
+    Mutation(
+        "a loss that creeps up is not seen", "_diagnostics.py",
+        "if rises > OFTEN or loss[-1] > loss[0]:", "if rises > OFTEN:",
+        "test_diagnostics.py::test_diagnose_sees_a_loss_that_creeps_up",
+    ),
+    Mutation(
+        "callbacks after one that stops are left out", "_callbacks.py",
+        "any([function(self._estimator, epoch) for function in self._functions])",
+        "any(function(self._estimator, epoch) for function in self._functions)",
+        "test_watching.py",
+    ),
+    Mutation(
+        "time left: the time of all epochs", "_progress.py",
+        "(epoch.max_iter / epoch.epoch - 1)", "(epoch.max_iter / epoch.epoch)",
+        "test_watching.py",
+    ),
+    # Threads
+    Mutation(
+        "the limit of a cgroup is ignored", THREADS,
+        "return min(_core.openmp_threads() or 1, cpus_of_cgroup())",
+        "return _core.openmp_threads() or 1",
+        "test_threads.py::test_a_cgroup_limits_threads",
+    ),
+    Mutation(
+        "a forked child counts its parent's threads", THREADS,
+        "            self._depths.clear()\n            self._end()", "            pass",
+        "test_threads.py::test_forked_child_is_in_no_guard_of_its_parent",
+    ),
+    Mutation(
+        "loops of nothing are measured too often", THREADS,
+        "        self._wait *= 2\n", "",
+        "test_threads.py::test_cost_of_loops_is_measured_more_and_more_rarely",
+    ),
+    Mutation(
+        "fits at the same time take all CPUs each", THREADS,
+        "n_threads = available // max(1, core_in_use.n_users)", "n_threads = available",
+        "test_threads.py::test_fits_at_the_same_time_share_out_the_cpus",
+    ),
+]  # fmt: skip
+
+
+class Copy:
+    """A copy of the source in a folder, where mutations are planted and the tests run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in NEEDED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+        for leftover in (folder / PACKAGE).glob("_core*.so"):
+            leftover.unlink()
+
+    def path(self, mutation):
+        return self.folder / PACKAGE / mutation.file
+
+    def build(self, *, optimised):
+        """Compile in place; returns whether that worked."""
+        done = self._run(
+            [sys.executable, "setup.py", "-q", "build_ext", "--inplace", "--force"],
+            FASTMLP_DEBUG=str(int(not optimised)),
+        )
+        if done.returncode != 0:
+            print(done.stdout[-3000:])
+        return done.returncode == 0
+
+    def test(self, tests):
+        """Returns 'passed', 'failed' or, where the tests did not run, what pytest said."""
+        options = ["-q", "-x", "-p", "no:cacheprovider", "--rootdir", ".", "--no-header"]
+        try:
+            done = self._run(
+                [sys.executable, "-P", "-m", "pytest", *options, *(f"tests/{t}" for t in tests)],
+                PYTHONPATH=str(self.folder),
+            )
+        except subprocess.TimeoutExpired:
+            return "failed"
+        if done.returncode in (0, 1):
+            return ("passed", "failed")[done.returncode]
+        has_crashed = done.returncode < 0 or done.returncode > 128  # by a signal
+        return "failed" if has_crashed else done.stdout[-3000:]
+
+    def _run(self, command, **environment):
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **SETTINGS, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS_FOR_TESTS,
+            check=False,
+        )
+
+
+def outcome_of(copy, mutation):
+    """'killed', 'SURVIVED', or 'BROKEN' with what has been said."""
+    path = copy.path(mutation)
+    original = path.read_text(encoding="utf-8")
+    is_compiled = path.suffix in COMPILED
+    if original.count(mutation.text) != 1:
+        return f"BROKEN: its text stands {original.count(mutation.text)} times in {mutation.file}"
+    path.write_text(original.replace(mutation.text, mutation.other), encoding="utf-8")
+    try:
+        if is_compiled and not copy.build(optimised=mutation.is_race):
+            return "BROKEN: does not build"
+        outcome = copy.test(mutation.tests.split())
+    finally:
+        path.write_text(original, encoding="utf-8")
+    return {"passed": "SURVIVED", "failed": "killed"}.get(outcome, f"BROKEN: {outcome}")
+
+
+def outcomes_of(mutations, copy, *, optimised):
+    """What becomes of each mutation, once the tests have passed without any."""
+    if not mutations:
+        return []
+    print(f"nothing planted, {'with' if optimised else 'no'} optimisation", end=" ... ", flush=True)
+    if not copy.build(optimised=optimised):
+        sys.exit("the source does not build")
+    tests = dict.fromkeys(test for mutation in mutations for test in mutation.tests.split())
+    if (outcome := copy.test(list(tests))) != "passed":
+        sys.exit(f"the tests must pass before anything is planted: {outcome}")
+    print("the tests pass")
+    outcomes = []
+    # those first that need no build: the last one would be that of another mutation
+    for mutation in sorted(mutations, key=lambda m: Path(m.file).suffix in COMPILED):
+        began = time.perf_counter()
+        print(f"{mutation.file:18} {mutation.name}", end=" ... ", flush=True)
+        outcomes.append(outcome_of(copy, mutation))
+        print(f"{outcomes[-1]} ({time.perf_counter() - began:.0f} s)", flush=True)
+    return outcomes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="run those with one of these in name or file")
+    parser.add_argument("--list", action="store_true", help="show the names and end")
+    arguments = parser.parse_args()
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if not arguments.words
+        or any(word in f"{mutation.file} {mutation.name}" for word in arguments.words)
+    ]
+    if arguments.list or not chosen:
+        print(*(f"{mutation.file:18} {mutation.name}" for mutation in MUTATIONS), sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(Path(folder))
+        outcomes = outcomes_of([m for m in chosen if not m.is_race], copy, optimised=False)
+        outcomes += outcomes_of([m for m in chosen if m.is_race], copy, optimised=True)
+    n_killed = outcomes.count("killed")
+    print(f"{n_killed} of {len(chosen)} killed")
+    return int(n_killed < len(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
