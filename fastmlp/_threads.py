@@ -16,10 +16,10 @@ LEAST_FLOPS_THAT_PAY = 4e6
 
 # Of a step of training, which comes again and again: with less arithmetic than the first for each
 # thread, others never pay; with more than the second they always do, also beside programs that keep
-# all CPUs busy (bench/busy.py); and between them it is tried out, for so long, and again after a
-# while. `small` in bench/ has 1.4e6, `default` 9e7.
+# all CPUs busy (bench/busy.py); and between them it is tried out, for so long, and again soon and
+# then more and more rarely. `small` in bench/ has 1.4e6, `default` 9e7.
 LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
-SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, 0.3
+SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, (0.02, 0.3)
 
 # As programs with OpenMP do, to which this name belongs.
 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive":
@@ -147,6 +147,7 @@ class Trial:
         self._seconds = dict.fromkeys(candidates, guess)
         # twice, for the first time wakes the threads
         self._to_try = [*candidates, *candidates] if len(candidates) > 1 else []
+        self._rest, self._longest_rest = SECONDS_BETWEEN_TRIALS
         self._rests_until = 0.0
 
     def next(self, seconds):
@@ -162,9 +163,10 @@ class Trial:
         self._seconds[n_threads] = seconds
         if self._to_try:
             del self._to_try[0]
-            self._rests_until = now + SECONDS_BETWEEN_TRIALS
+            self._rests_until = now + self._rest
         elif now >= self._rests_until:
             self._to_try = [number for number in self.candidates if number != n_threads]
+            self._rest = min(2 * self._rest, self._longest_rest)
 
 
 @cache
