@@ -5,7 +5,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController, register
 
 from fastmlp import _core
 from fastmlp._guard import Guard
@@ -54,9 +54,39 @@ if hasattr(os, "register_at_fork"):
 def available_threads():
     """How many threads may run: CPUs by affinity or OMP_NUM_THREADS, within a cgroup's limit.
 
-    A forked child has one, unless somebody asks for more: its siblings want some, too.
+    threadpoolctl may set another one. A forked child has one, unless somebody asks for more: its siblings want some, too.
     """
-    return 1 if _was_forked else min(_allowed_by_environment() or _cpus(), cpus_of_cgroup())
+    if _was_forked:
+        return 1
+    return min(_allowed_by_environment() or _cpus(), cpus_of_cgroup(), _most_threads)
+
+
+_most_threads = math.inf
+
+
+class _Team(LibController):
+    """The core's threads, for threadpoolctl: ``threadpool_limits(1)`` means them, too."""
+
+    user_api = "openmp"  # which they stand in for
+    internal_api = "fastmlp"
+    filename_prefixes = ("_core",)
+    check_symbols = ("fastmlp_run",)
+
+    def get_num_threads(self):
+        return available_threads()
+
+    def set_num_threads(self, num_threads):
+        global _most_threads
+        _most_threads = num_threads
+
+    def get_version(self):
+        return None
+
+    def set_additional_attributes(self):
+        pass
+
+
+register(_Team)
 
 
 def _cpus():
@@ -177,6 +207,17 @@ def blas_libraries():
     return [library for library in controllers if library.user_api == "blas"]
 
 
+def _set_threads(library, n_threads):
+    """Set what a BLAS library takes, whichever thread has set it before.
+
+    Of OpenBLAS threadpoolctl lets one thread of Python do that, from 3.7 on, and ignores others.
+    """
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(n_threads)
+    release(force=True)
+
+
 class _BlasInOneThread:
     """Holds the BLAS libraries of the process to one thread; a call may be repeated."""
 
@@ -187,11 +228,11 @@ class _BlasInOneThread:
         if self._before is None:
             self._before = [(library, library.get_num_threads()) for library in blas_libraries()]
         for library, _ in self._before:
-            library.set_num_threads(1)
+            _set_threads(library, 1)
 
     def end(self):
         for library, n_threads in self._before or ():
-            library.set_num_threads(n_threads)
+            _set_threads(library, n_threads)
         self._before = None
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from fastmlp._guard import Guard
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._threads import (
@@ -204,6 +204,18 @@ def test_a_cgroup_limits_threads(monkeypatch):
     for limit, n_threads in ((np.inf, 8), (3, 3), (1, 1)):
         monkeypatch.setattr("fastmlp._threads.cpus_of_cgroup", lambda limit=limit: limit)
         assert available_threads() == n_threads
+
+
+def test_threadpoolctl_limits_threads():
+    before = available_threads()
+    with threadpool_limits(1):
+        assert available_threads() == 1
+    assert available_threads() == before
+    with threadpool_limits(1, user_api="openmp"):
+        assert threads_for(1e15, 100) == 1
+    assert available_threads() == before
+    shown = [lib for lib in threadpool_info() if lib["internal_api"] == "fastmlp"]
+    assert [lib["num_threads"] for lib in shown] == [before]
 
 
 def test_environment_limits_threads():
