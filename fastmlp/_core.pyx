@@ -509,16 +509,19 @@ cdef inline double pinballs(
     Py_ssize_t n,
 ) noexcept nogil:
     """The pinball losses of ascending quantiles, of which each moves those above it, too."""
+    cdef real[ROWS_AT_ONCE] slopes      # of some softplus
     cdef double total = 0
     cdef real slope = 0
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, first
     for k in range(n):
         total += pinball(quantiles[k], delta[k], y, &delta[k])
-    for k in range(n - 1, -1, -1):
+    for k in range(n - 1, 0, -1):
+        first = k - k % ROWS_AT_ONCE
+        if k == n - 1 or k == first + ROWS_AT_ONCE - 1:
+            activate(LOGISTIC, z + first, slopes, k + 1 - first)
         slope += delta[k]
-        delta[k] = slope
-        if k > 0:
-            delta[k] = <real> (slope / (1 + exp_of(-within_exp(z[k], z))))
+        delta[k] = slope * slopes[k - first]
+    delta[0] += slope
     return total
 
 

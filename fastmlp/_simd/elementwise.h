@@ -115,8 +115,8 @@ ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
     REAL square = s * s, sum = 0;
 #pragma GCC unroll 16
     for (int k = IS_FLOAT ? 8 : 16; k > 0; k--)
-        sum = (sum + (REAL)(2.0 / (2 * k + 1))) * square;
-    return NAME(fma)(s, sum, 2 * s);
+        sum = NAME(fma)(sum, square, (REAL)(2.0 / (2 * k + 1)));
+    return NAME(fma)(s * square, sum, 2 * s);
 }
 
 /* log(x) for a normal x > 0, which is m 2^e with m in [3/4, 3/2). NaN stays NaN. */
@@ -373,9 +373,9 @@ static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
     ptrdiff_t i = 0;
     for (; i + 32 <= n; i += 32)
         for (int s = 0; s < 32; s++)
-            sums[s] += (double)W[i + s] * W[i + s];
+            sums[s] = fma_f64(W[i + s], W[i + s], sums[s]);
     for (int s = 0; i + s < n; s++)
-        sums[s] += (double)W[i + s] * W[i + s];
+        sums[s] = fma_f64(W[i + s], W[i + s], sums[s]);
     for (int s = 0; s < 32; s++)
         total += sums[s];
     return total;

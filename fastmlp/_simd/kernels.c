@@ -57,6 +57,8 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 #define SELU_SCALE 1.0507009873554805
 #define SELU_ALPHA 1.6732632423543772
 
+ALWAYS_INLINE double fma_f64(double x, double y, double z); /* sums of float squares are double */
+
 #define REAL float
 #define ROOT sqrtf
 #define NAME(x) x##_f32
