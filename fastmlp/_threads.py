@@ -54,7 +54,8 @@ if hasattr(os, "register_at_fork"):
 def available_threads():
     """How many threads may run: CPUs by affinity or OMP_NUM_THREADS, within a cgroup's limit.
 
-    threadpoolctl may set another one. A forked child has one, unless somebody asks for more: its siblings want some, too.
+    threadpoolctl may lower it. A forked child has one, unless somebody asks for more: its siblings
+    want some, too.
     """
     if _was_forked:
         return 1

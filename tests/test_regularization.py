@@ -503,6 +503,7 @@ def fails(regressor, X, y):
         regressor.partial_fit(X, y * 1e25)
 
 
+@pytest.mark.filterwarnings("ignore:.*the mean or standard deviation is beyond")
 def test_a_failed_call_is_no_epoch_of_a_schedule():
     X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
     regressor = MLPRegressor(
@@ -513,6 +514,7 @@ def test_a_failed_call_is_no_epoch_of_a_schedule():
     assert_allclose(regressor.history_["learning_rate"], [1e-3, 5e-4])
 
 
+@pytest.mark.filterwarnings("ignore:.*the mean or standard deviation is beyond")
 def test_a_failed_call_is_no_bad_epoch_of_a_plateau():
     """With so large a tol only the first epoch is better; the rate falls after two bad ones."""
     X, y = np.random.RandomState(0).standard_normal((2, 50, 3))
