@@ -57,9 +57,12 @@ def available_threads():
     threadpoolctl may lower it. A forked child has one, unless somebody asks for more: its siblings
     want some, too.
     """
-    if _was_forked:
-        return 1
-    return min(_allowed_by_environment() or _cpus(), cpus_of_cgroup(), _most_threads)
+    return 1 if _was_forked else min(_unlimited(), _most_threads)
+
+
+def _unlimited():
+    """The same without threadpoolctl's limit."""
+    return min(_allowed_by_environment() or _cpus(), cpus_of_cgroup())
 
 
 _most_threads = math.inf
@@ -77,8 +80,9 @@ class _Team(LibController):
         return available_threads()
 
     def set_num_threads(self, num_threads):
+        # What it was before is no limit: there may be more CPUs later.
         global _most_threads
-        _most_threads = num_threads
+        _most_threads = num_threads if num_threads < _unlimited() else math.inf
 
     def get_version(self):
         return None

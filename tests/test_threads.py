@@ -206,7 +206,9 @@ def test_a_cgroup_limits_threads(monkeypatch):
         assert available_threads() == n_threads
 
 
-def test_threadpoolctl_limits_threads():
+def test_threadpoolctl_limits_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("fastmlp._threads.cpus_of_cgroup", lambda: np.inf)
     before = available_threads()
     with threadpool_limits(1):
         assert available_threads() == 1
@@ -216,6 +218,8 @@ def test_threadpoolctl_limits_threads():
     assert available_threads() == before
     shown = [lib for lib in threadpool_info() if lib["internal_api"] == "fastmlp"]
     assert [lib["num_threads"] for lib in shown] == [before]
+    monkeypatch.setattr("fastmlp._threads._cpus", lambda: before + 6)
+    assert available_threads() == before + 6  # the limit has gone
 
 
 def test_environment_limits_threads():
