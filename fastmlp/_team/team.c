@@ -71,10 +71,9 @@ struct fastmlp_member {
 static PyThread_type_lock pool_lock;
 static fastmlp_member *free_threads, *free_places;
 
-/* The longest spin, in microseconds and in pauses; -1 as long as nobody has measured these. With 10 us
-   `small` in bench/ takes twice as long on two threads. */
-static double most_patience = 100;
-static int most_pauses = -1;
+/* The longest spin. With 10 us `small` in bench/ takes twice as long on two threads. */
+#define PATIENCE 100 /* microseconds */
+static int most_pauses;
 
 static double now(void) /* in microseconds */
 {
@@ -101,15 +100,7 @@ static int pauses_in(double microseconds)
 
 void fastmlp_set_patience(double microseconds)
 {
-    most_patience = microseconds;
-    most_pauses = -1;
-}
-
-static int longest_spin(void)
-{
-    if (most_pauses < 0)
-        most_pauses = most_patience > 0 ? pauses_in(most_patience) : 0;
-    return most_pauses;
+    exchange(&most_pauses, microseconds > 0 ? pauses_in(microseconds) : 0);
 }
 
 /* Who had to wait long has waited for a thread without a CPU, and spins less the next time. Where it
@@ -121,13 +112,13 @@ static int longest_spin(void)
 static int spin_of(fastmlp_member *member)
 {
     if (++member->n_waits % TRIES_EVERY == 0)
-        member->patience = longest_spin();
+        member->patience = load(&most_pauses);
     return member->patience;
 }
 
 static void learn(fastmlp_member *member, double slept)
 {
-    member->patience = slept > LONG_WAIT ? member->patience / 8 : longest_spin();
+    member->patience = slept > LONG_WAIT ? member->patience / 8 : load(&most_pauses);
 }
 
 static void wake(fastmlp_member *member)
@@ -202,7 +193,7 @@ static fastmlp_member *new_member(void)
         return NULL;
     }
     PyThread_acquire_lock(member->bell, WAIT_LOCK);
-    member->patience = longest_spin();
+    member->patience = load(&most_pauses);
     return member;
 }
 
@@ -228,6 +219,7 @@ static void begin_as_child(void)
 
 int fastmlp_start(void)
 {
+    fastmlp_set_patience(PATIENCE);
     pool_lock = PyThread_allocate_lock();
 #ifndef _WIN32
     if (pthread_atfork(NULL, NULL, begin_as_child) != 0)
