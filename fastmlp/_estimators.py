@@ -93,6 +93,13 @@ OF_DEVIANCE = ("gamma", "tweedie")
 # Schedules that are meant to be over at max_iter: no sign that there was no convergence.
 WITH_AN_END = ("cosine", "one_cycle")
 
+# What helps where y is far from what the network's output begins with, by the loss.
+REMEDIES_OF_SCALE = {
+    "squared_error": "scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
+    "StandardScaler",
+    "poisson": "divide y by its mean, or take loss='tweedie', which begins at the mean",
+}
+
 LARGEST_AUTO_BATCH = 200
 
 # What a fit sets: what predictions need, and every new network brings; and what is of training.
@@ -344,9 +351,10 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         """scikit-learn's checks of X, or of X and y."""
         try:
             rows = sparse_as(dtype[0] if isinstance(dtype, tuple) else dtype, X)
-            return validate_data(
-                self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # what is then infinite is an error
+                return validate_data(
+                    self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
+                )
         except (ValueError, TypeError) as error:
             raise naming_columns(error, X) from error
 
@@ -618,14 +626,13 @@ class _MLP(CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
         with np.errstate(over="ignore", invalid="ignore"):
             self._target_sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
         columns = np.flatnonzero(self._target_sizes > LARGEST_SCALE)
-        if self.loss != "squared_error" or len(columns) == 0:
+        if self.loss not in REMEDIES_OF_SCALE or len(columns) == 0:
             return
         which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
         warnings.warn(
             f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
-            f"{self._target_sizes.max():.3g}. Under 'squared_error' training may diverge or stand "
-            "still; scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
-            "StandardScaler.",
+            f"{self._target_sizes.max():.3g}. Under {self.loss!r} training may diverge or stand "
+            f"still; {REMEDIES_OF_SCALE[self.loss]}.",
             stacklevel=5,
         )
 

@@ -638,8 +638,10 @@ class Network:
         >>> float(net.output([[1, 2, 3]]).sum().round(3))
         1.0
         """
-        if out is not None and not (isinstance(out, np.ndarray) and out.ndim == 2):
-            raise ValueError(f"out must be a matrix, got {out!r}")
+        if out is not None:
+            self._check_out(out)
+            if isinstance(X, np.ndarray) and np.may_share_memory(X, out):
+                X = X.copy()  # rows are read while others have been written
         output = self._dense_output(X, out)
         return self._output_of_any(X, out) if output is None else output
 
@@ -783,6 +785,12 @@ class Network:
         flops = 2 * self._weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)
         return threads_for(flops, max(self.layer_sizes[1:]) // COLUMNS_FOR_A_THREAD, self.n_threads)
 
+    def _check_out(self, out):
+        if not isinstance(out, np.ndarray) or out.ndim != 2:
+            raise ValueError(f"out must be a matrix, got {_described(out)}")
+        if not out.flags.writeable:
+            raise ValueError("out must be an array that can be written")
+
     def _output_of_any(self, X, out=None):
         """a^L of rows that have to be checked first: of lists, say, or sparse ones."""
         given = X if hasattr(X, "dtype") else np.asarray(X)
@@ -918,8 +926,12 @@ class Network:
         array = np.asarray(array)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-        if array.ndim != 2 or array.shape[1] != n_columns or len(array) == 0:
+        if array.ndim != 2 or array.shape[1] != n_columns:
             raise ValueError(f"{name} must have shape (n_rows, {n_columns}), got {array.shape}")
+        if len(array) == 0:
+            raise ValueError(
+                f"{name} must have shape (n_rows, {n_columns}) with a row at least, got none"
+            )
         return _as_finite(name, array, self.dtype)
 
     def _check_data(self, X, y, sample_weight):

@@ -31,6 +31,8 @@ def naming_columns(error, X):
     """The error of a conversion to numbers, with the columns of X that it comes from, if any."""
     if "contains NaN" in str(error):  # the conversion has succeeded
         return error
+    if "too large for dtype('float32')" in str(error):
+        return ValueError(f"{error} (dtype='float64' holds larger ones)")
     columns = _columns_without_numbers(X)
     if not columns:
         return error

@@ -214,6 +214,7 @@ def skewed(n_rows=400):
     return X, rng.gamma(2.0, np.exp(X[:, 0]) / 2), rng.uniform(size=n_rows)
 
 
+@pytest.mark.filterwarnings("ignore:.*Under 'poisson' training may diverge")
 @pytest.mark.parametrize("init", [None, "he_normal", [np.zeros((3, 2))]])
 @pytest.mark.parametrize("loss", ["gamma", "tweedie", "poisson"])
 def test_the_output_begins_at_the_mean(loss, init):

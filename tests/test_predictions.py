@@ -99,3 +99,25 @@ def test_rows_that_are_not_finite_in_the_networks_dtype(bad, place):
     regressor = MLPRegressor(max_iter=1, solver="lbfgs", dtype="float32").initialize(5)
     with pytest.raises(ValueError, match=r"X|Input"):
         regressor.predict(X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shift", [-1, 0, 1])
+def test_an_out_that_overlaps_the_rows(shift, dtype):
+    network = Network([3, 3, 3], loss="log_loss", random_state=0)
+    X = np.random.RandomState(1).standard_normal((5000, 3)).astype(dtype)
+    expected = network.output(X)
+    memory = np.zeros((5002, 3), dtype)
+    rows, out = memory[1:-1], memory[1 + shift : 5001 + shift]
+    rows[...] = X
+    assert network.output(rows, out) is out
+    assert (out == expected).all()
+
+
+def test_an_out_that_cannot_be_written():
+    network = Network([3, 3, 3], random_state=0)
+    out = np.zeros((2, 3), np.float32)
+    out.flags.writeable = False
+    for rows in (np.ones((2, 3)), scipy.sparse.csr_matrix(np.ones((2, 3))), [[1, 2, 3]] * 2):
+        with pytest.raises(ValueError, match="out must be an array that can be written"):
+            network.output(rows, out)

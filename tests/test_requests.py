@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import sklearn.neural_network
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_squared_error
@@ -777,7 +778,7 @@ def test_unscaled_targets_warn_once():
         MLPRegressor().partial_fit(X, y[:, 2])
     regressor.fit(X, y / 1e6)
     MLPRegressor("huber", max_iter=2).fit(X, y[:, 1])
-    MLPRegressor("poisson", max_iter=2).fit(X, y[:, 1])
+    MLPRegressor("tweedie", max_iter=2).fit(X, y[:, 1])
     MLPClassifier(max_iter=2).fit(X, 5000 + Y)
 
 
@@ -948,3 +949,22 @@ def test_the_short_way_refuses_a_bad_number_of_threads(n_threads, n_rows):
     classifier = MLPClassifier(max_iter=2).fit(X, Y).set_params(n_threads=n_threads)
     with pytest.raises((TypeError, ValueError), match="n_threads must be"):
         classifier.predict(X[:n_rows].astype(np.float32))
+
+
+def test_a_poisson_fit_of_large_counts_says_what_helps():
+    """It begins at 1, as scikit-learn's does, and may stop there."""
+    y = 1e6 * np.exp(X[:, 0])
+    regressor = MLPRegressor("poisson", max_iter=2, random_state=0)
+    with pytest.warns(UserWarning, match=r"Under 'poisson'.*divide y by its mean"):
+        regressor.fit(X, y)
+    regressor.fit(X, y / y.mean())
+
+
+def test_numbers_too_large_for_float32_name_what_holds_them():
+    """No warning of NumPy's is heard beside."""
+    for estimator in (MLPClassifier(max_iter=2), MLPRegressor(max_iter=2)):
+        for rows in (1e39 * X, -1e300 * X):
+            with pytest.raises(ValueError, match=r"too large.*dtype='float64' holds larger ones"):
+                estimator.fit(rows, Y)
+            with pytest.raises(ValueError, match="dtype='float64' holds larger ones"):
+                clone(estimator).fit(X, Y).predict(rows)
