@@ -23,6 +23,7 @@ from fastmlp._threads import (
     Trial,
     available_threads,
     blas_in_one_thread,
+    blas_libraries,
     candidates_for,
     core_in_use,
     cpus_of_cgroup,
@@ -384,6 +385,7 @@ class _Interrupts:
 def test_an_interrupt_anywhere_leaves_no_guard(monkeypatch):
     """Ctrl-C at any step of entering and leaving; BLAS is the process's own."""
     monkeypatch.setattr(_core, "uses_blas", lambda: True)
+    blas_libraries()  # found once: or else all interrupts would come while they are looked for
     before, n = blas_threads(), 0
     was_interrupted = True
     tracing = sys.gettrace()
