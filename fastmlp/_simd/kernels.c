@@ -61,18 +61,24 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* sums of float squ
 
 #define REAL float
 #define ROOT sqrtf
+#define SIZE fabsf
+#define WITH_SIGN copysignf
 #define NAME(x) x##_f32
 #define INTEGER int32_t
 #define IS_FLOAT 1
 #include "real.h"
 #undef REAL
 #undef ROOT
+#undef SIZE
+#undef WITH_SIGN
 #undef NAME
 #undef INTEGER
 #undef IS_FLOAT
 
 #define REAL double
 #define ROOT sqrt
+#define SIZE fabs
+#define WITH_SIGN copysign
 #define NAME(x) x##_f64
 #define INTEGER int64_t
 #define IS_FLOAT 0
