@@ -1650,9 +1650,8 @@ cdef void train_as_member(
         if it.rules.max_norm > 0:
             limit_norms(it, &mine, any)
             wait_for_all(team, me)
-        if it.average != NULL:
+        if it.average != NULL:      # nobody else reads or writes there before the next wait
             average_blocks(it, &mine, any)
-            wait_for_all(team, me)
     if me == 0:     # they all have come to the same
         it.solver[0] = mine.solver
     restore_denormals(denormals)

@@ -37,7 +37,7 @@ NETWORKS = {
     "both": (MLPClassifier, 3, {"hidden_layer_sizes": (40, 40), **BOTH}),
     "connections": (MLPClassifier, 3, {"hidden_layer_sizes": (20, 20), "connections": SOME}),
     "two classes": (MLPClassifier, 2, {"hidden_layer_sizes": (20, 20), **BOTH}),
-    "as wide as X": (MLPClassifier, 3, {"hidden_layer_sizes": (11, 11, 11), "residual": True}),
+    "as-wide-as-X": (MLPClassifier, 3, {"hidden_layer_sizes": (11, 11, 11), "residual": True}),
     "labels": (MLPClassifier, 4, {"hidden_layer_sizes": (33,), "layer_norm": True}),
     "linear": (MLPRegressor, 3, {"hidden_layer_sizes": ()}),
     "linear of one": (MLPRegressor, 1, {"hidden_layer_sizes": ()}),
