@@ -118,7 +118,6 @@ class Predictor:
         X: object,
         out: NDArray[np.floating] | None = None,
         n_threads: int = 1,
-        by_columns: bool = False,
     ) -> NDArray[np.floating] | None: ...
 
 def widen(

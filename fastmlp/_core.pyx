@@ -2178,11 +2178,11 @@ cdef class Predictor:
             and cnp.PyArray_DIM(X, 1) == self.layers[0].n_out
         )
 
-    def __call__(self, X, out=None, int n_threads=1, bint by_columns=False):
+    def __call__(self, X, out=None, int n_threads=1):
         """The output for X; None if X is not an array of numbers that fits, or is not finite.
 
-        In ``out``, or in a new array: of float64 if the network or X is not of float32. With
-        ``by_columns`` the threads share out the columns of a single block of rows.
+        In ``out``, or in a new array: of float64 if the network or X is not of float32. The threads
+        share out blocks of rows, or the columns of a single one.
         """
         cdef cnp.npy_intp shape[2]
         cdef Prediction it
@@ -2190,6 +2190,7 @@ cdef class Predictor:
         cdef list workspaces
         cdef Py_ssize_t[::1] counters
         cdef Py_ssize_t i
+        cdef bint by_columns
         if not self.takes(X):
             return None
         memset(&it, 0, sizeof(Prediction))
@@ -2209,7 +2210,8 @@ cdef class Predictor:
             )
         it.out = cnp.PyArray_DATA(out)
         it.is_wide = cnp.PyArray_TYPE(out) != self.type_number
-        by_columns = by_columns and n_threads > 1 and self.has_kernels_throughout()
+        by_columns = (n_threads > 1 and it.n_rows <= self.block_rows
+                      and self.has_kernels_throughout())
         if by_columns:
             counters = np.zeros(4 * it.n_layers, dtype=np.intp)
             it.counters = &counters[0]

@@ -641,7 +641,7 @@ class Network:
         if out is not None:
             self._check_out(out)
             if isinstance(X, np.ndarray) and np.may_share_memory(X, out):
-                X = X.copy()  # rows are read while others have been written
+                X = X.copy()  # or rows would be read where others have been written
         output = self._dense_output(X, out)
         return self._output_of_any(X, out) if output is None else output
 
@@ -761,7 +761,7 @@ class Network:
         if not isinstance(X, np.ndarray) or X.ndim != 2:
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
-            return self._predictor(X, out, self._threads_for_block(len(X)), True)
+            return self._predictor(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
         n_blocks = -(-min(len(X), self._rows_in_pass()) // ROWS_IN_BLOCK)
@@ -790,6 +790,11 @@ class Network:
             raise ValueError(f"out must be a matrix, got {_described(out)}")
         if not out.flags.writeable:
             raise ValueError("out must be an array that can be written")
+        if out.dtype not in (self.dtype, np.float64) or not out.flags.carray:
+            raise ValueError(
+                f"out must be a C-ordered array of {self.dtype.name} or float64, got one of "
+                f"{out.dtype} with strides {out.strides}"
+            )
 
     def _output_of_any(self, X, out=None):
         """a^L of rows that have to be checked first: of lists, say, or sparse ones."""

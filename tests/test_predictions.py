@@ -116,8 +116,18 @@ def test_an_out_that_overlaps_the_rows(shift, dtype):
 
 def test_an_out_that_cannot_be_written():
     network = Network([3, 3, 3], random_state=0)
-    out = np.zeros((2, 3), np.float32)
-    out.flags.writeable = False
+    locked = np.zeros((2, 3), np.float32)
+    locked.flags.writeable = False
+    bad = {
+        "out must be an array that can be written": [locked],
+        "out must be a C-ordered array of float32 or float64": [
+            np.zeros((2, 3), np.float16), np.zeros((3, 2), np.float32).T,
+            np.zeros((2, 6))[:, ::2], np.zeros((2, 3), ">f4"),
+        ],
+        "out must": [np.zeros((3, 3)), np.zeros((2, 2), np.float32), np.zeros(6), [[0] * 3] * 2],
+    }  # fmt: skip
     for rows in (np.ones((2, 3)), scipy.sparse.csr_matrix(np.ones((2, 3))), [[1, 2, 3]] * 2):
-        with pytest.raises(ValueError, match="out must be an array that can be written"):
-            network.output(rows, out)
+        for message, outs in bad.items():
+            for out in outs:
+                with pytest.raises(ValueError, match=message):
+                    network.output(rows, out)
