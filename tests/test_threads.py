@@ -444,3 +444,31 @@ def test_bits_do_not_depend_on_how_long_threads_spin():
 
 def test_more_threads_than_blocks_and_cpus():
     assert fit(64, batch_size=200) == fit(1, batch_size=200)
+
+
+REFUSED = """
+import os, resource, warnings
+import numpy as np
+from fastmlp import MLPRegressor
+
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).standard_normal((2000, 30))
+
+
+def fit(n_threads):
+    settings = dict(hidden_layer_sizes=(300,), max_iter=2, random_state=0)
+    return MLPRegressor(n_threads=n_threads, **settings).fit(X, X[:, 0]).predict(X).tobytes()
+
+
+alone = fit(1)
+with open("/proc/self/statm") as sizes:
+    in_use = int(sizes.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 60 * 2**20,) * 2)  # stacks of a few threads
+print(fit(64) == alone, len(os.listdir("/proc/self/task")) < 64)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and /proc of Linux")
+def test_a_team_is_smaller_where_the_system_refuses_threads():
+    shown = subprocess.run([sys.executable, "-P", "-c", REFUSED], capture_output=True, text=True)
+    assert shown.stdout.split() == ["True", "True"], shown.stderr
