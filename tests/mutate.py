@@ -482,12 +482,13 @@ class Copy:
             print(done.stdout[-3000:])
         return done.returncode == 0
 
-    def test(self, tests):
+    def test(self, tests, seconds=None):
         """Returns 'passed', 'failed' or, where the tests did not run, what pytest said."""
         options = ["-q", "-x", "-p", "no:cacheprovider", "--rootdir", ".", "--no-header"]
         try:
             done = self._run(
                 [sys.executable, "-P", "-m", "pytest", *options, *(f"tests/{t}" for t in tests)],
+                seconds,
                 PYTHONPATH=str(self.folder),
             )
         except subprocess.TimeoutExpired:
@@ -497,7 +498,7 @@ class Copy:
         has_crashed = done.returncode < 0 or done.returncode > 128  # by a signal
         return "failed" if has_crashed else done.stdout[-3000:]
 
-    def _run(self, command, **environment):
+    def _run(self, command, seconds=None, **environment):
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -505,7 +506,7 @@ class Copy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS_FOR_TESTS,
+            timeout=seconds,
             check=False,
         )
 
@@ -521,7 +522,7 @@ def outcome_of(copy, mutation):
     try:
         if is_compiled and not copy.build(optimised=mutation.is_race):
             return "BROKEN: does not build"
-        outcome = copy.test(mutation.tests.split())
+        outcome = copy.test(mutation.tests.split(), SECONDS_FOR_TESTS)
     finally:
         path.write_text(original, encoding="utf-8")
     return {"passed": "SURVIVED", "failed": "killed"}.get(outcome, f"BROKEN: {outcome}")
