@@ -9,17 +9,17 @@ if find_spec("fastmlp._core") is None:
         "looks in the current folder first), or install with 'pip install -e .'."
     )
 
-from fastmlp._diagnostics import Diagnosis as Diagnosis
-from fastmlp._diagnostics import Finding as Finding
-from fastmlp._diagnostics import GradientCheck as GradientCheck
-from fastmlp._diagnostics import check_gradients as check_gradients
-from fastmlp._diagnostics import diagnose as diagnose
-from fastmlp._displays import GradientFlowDisplay as GradientFlowDisplay
-from fastmlp._displays import LossCurveDisplay as LossCurveDisplay
-from fastmlp._displays import WeightsDisplay as WeightsDisplay
-from fastmlp._estimators import MLPClassifier as MLPClassifier
-from fastmlp._estimators import MLPRegressor as MLPRegressor
-from fastmlp._network import Network as Network
-from fastmlp._show_config import __version__ as __version__
-from fastmlp._show_config import show_config as show_config
-from fastmlp._training import Epoch as Epoch
+from fastmlp._engine.config import __version__ as __version__
+from fastmlp._engine.config import show_config as show_config
+from fastmlp._engine.network import Network as Network
+from fastmlp._estimators.classifier import MLPClassifier as MLPClassifier
+from fastmlp._estimators.regressor import MLPRegressor as MLPRegressor
+from fastmlp._inspection.diagnostics import Diagnosis as Diagnosis
+from fastmlp._inspection.diagnostics import Finding as Finding
+from fastmlp._inspection.diagnostics import diagnose as diagnose
+from fastmlp._inspection.displays import GradientFlowDisplay as GradientFlowDisplay
+from fastmlp._inspection.displays import LossCurveDisplay as LossCurveDisplay
+from fastmlp._inspection.displays import WeightsDisplay as WeightsDisplay
+from fastmlp._inspection.gradient_check import GradientCheck as GradientCheck
+from fastmlp._inspection.gradient_check import check_gradients as check_gradients
+from fastmlp._training.history import Epoch as Epoch

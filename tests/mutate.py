@@ -44,12 +44,10 @@ class Mutation(NamedTuple):
     is_race: bool = False
 
 
-CORE, NETWORK, TRAINING, ESTIMATORS, THREADS = (
-    "_core.pyx", "_network.py", "_training.py", "_estimators.py", "_threads.py",
-)  # fmt: skip
+CORE = "_core.pyx"
 
 IN_STRESS = " ".join(
-    f"test_races.py::test_bits_under_stress[{{0}}-{n_threads}]" for n_threads in (2, 3, 4)
+    f"core/test_races.py::test_bits_under_stress[{{0}}-{n_threads}]" for n_threads in (2, 3, 4)
 )
 
 MUTATIONS = [
@@ -58,12 +56,12 @@ MUTATIONS = [
         "only the first row is checked", CORE,
         "all_finite(<const real*> source.values, n * source.stride)",
         "all_finite(<const real*> source.values, source.stride)",
-        "test_network.py::test_every_row_is_checked",
+        "engine/test_network.py::test_every_row_is_checked",
     ),
     Mutation(
         "bias of sparse rows: the last part only", CORE,
         "        if not adds_up:\n            memset(db", "        if True:\n            memset(db",
-        "test_parts.py",
+        "core/test_parts.py",
     ),
     Mutation(
         "parts are clipped by value", CORE,
@@ -75,70 +73,71 @@ MUTATIONS = [
         "            clip(<real> rules.clip_value, dW, size_of(it.blocks[i], it.layers))\n"
         "        if not mine.is_last:\n"
         "            continue\n",
-        "test_parts.py test_regularization.py::test_large_batches_come_to_the_same_in_parts",
+        "core/test_parts.py "
+        "training/test_regularization.py::test_large_batches_come_to_the_same_in_parts",
     ),
     Mutation(
         "penalties count once for each part of a batch", CORE,
         "mine.rows.scale if mine.is_last else 0",
         "mine.rows.scale",
-        "test_parts.py",
+        "core/test_parts.py",
     ),
     Mutation(
         "evaluate: the loss of the last part only", CORE,
         "            it.row_loss[i] += loss_of_rows(",
         "            it.row_loss[i] = loss_of_rows(",
-        "test_parts.py::test_loss_of_many_validation_rows",
+        "core/test_parts.py::test_loss_of_many_validation_rows",
     ),
     Mutation(
         "random numbers do not know their part", CORE,
         "rows.before + rows.first + i)", "rows.first + i)",
-        "test_regularization.py::test_large_batches_come_to_the_same_in_parts",
+        "training/test_regularization.py::test_large_batches_come_to_the_same_in_parts",
     ),
     Mutation(
         "denormals stay flushed after a fit", CORE,
         "        it.solver[0] = mine.solver\n"
         "    restore_denormals(denormals)",
         "        it.solver[0] = mine.solver",
-        "test_kernels.py::test_denormals_are_restored_by_all_that_the_core_does",
+        "core/test_kernels.py::test_denormals_are_restored_by_all_that_the_core_does",
     ),
     Mutation(
         "gradient of the shift for the gain", CORE,
         "delta_z[k] * s[k] if is_gain else delta_z[k]", "delta_z[k]",
-        "test_regularization.py::test_layer_norm_and_residual",
+        "training/test_regularization.py::test_layer_norm_and_residual",
     ),
     Mutation(
         "no gradient through the residual connection", CORE,
         "    if layer.is_residual:\n        add_multiple(", "    if False:\n        add_multiple(",
-        "test_regularization.py::test_layer_norm_and_residual",
+        "training/test_regularization.py::test_layer_norm_and_residual",
     ),
     Mutation(
         "what was dropped has a slope", CORE,
         "dropout(key_of_row(rows, l, i), layer.dropout, delta_a, delta_z, layer.n_out)",
         "memcpy(delta_z, delta_a, layer.n_out * sizeof(real))",
-        "test_regularization.py::test_dropout",
+        "training/test_regularization.py::test_dropout",
     ),
     Mutation(
         "missing connections have a gradient", CORE,
         "            dW[j] *= connections[of_W + j]", "            dW[j] *= 1",
-        "test_regularization.py::test_gradient_of_connections_is_that_of_the_others "
-        "test_regularization.py::test_where_no_connection_is_the_weight_stays_zero",
+        "training/test_regularization.py::test_gradient_of_connections_is_that_of_the_others "
+        "training/test_regularization.py::test_where_no_connection_is_the_weight_stays_zero",
     ),
     Mutation(
         "sparse columns at the beginning of a block are left out", CORE,
         "if block.first <= column <",
         "if block.first < column <",
-        "test_data.py::test_sparse_rows_give_what_dense_ones_give",
+        "estimators/test_data.py::test_sparse_rows_give_what_dense_ones_give",
     ),
     Mutation(
         "weights of rows do not count in a batch's sum", CORE,
         "total += (<const real*> it.source.sample_weight)[order[i]]",
         "total += 1",
-        "test_weights.py::test_mini_batches",
+        "training/test_weights.py::test_mini_batches",
     ),
     Mutation(
         "label smoothing forgets the true class", CORE,
         "delta[k] -= <real> (1 - smoothing)", "delta[k] -= 1",
-        "test_losses.py",
+        "training/test_losses.py",
     ),
     # The core: threads that do not wait
     Mutation(
@@ -186,274 +185,275 @@ MUTATIONS = [
         "a class that changed is taken as it is", CORE,
         "<Py_ssize_t> y if 0 <= y < n else 0",
         "<Py_ssize_t> y",
-        "test_changed_arrays.py::test_classes_that_change_under_the_core",
+        "core/test_changed_arrays.py::test_classes_that_change_under_the_core",
     ),
     Mutation(
         "an indptr that changed is taken as it is", CORE,
         "min(max(read_once(&source.indptr[j]), 0), source.n_nonzero)",
         "source.indptr[j]",
-        "test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
+        "core/test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
     ),
     Mutation(
         "a column that changed is taken as it is", CORE,
         "if 0 <= column < layer.n_in:",
         "if True:",
-        "test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
+        "core/test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
     ),
     Mutation(
         "the state is not checked", CORE,
         "n_needed == 0 or n_states < n_needed",
         "n_needed == 0",
-        "test_changed_arrays.py::test_every_solver_needs_the_arrays_that_it_is_said_to_need",
+        "core/test_changed_arrays.py::test_every_solver_needs_the_arrays_that_it_is_said_to_need",
     ),
     Mutation(
         "the order is not checked", CORE,
         "if not 0 <= order[i] < n_rows:",
         "if False:",
-        "test_changed_arrays.py::test_tables_and_arrays_that_do_not_fit",
+        "core/test_changed_arrays.py::test_tables_and_arrays_that_do_not_fit",
     ),
     Mutation(
         "outputs for float64: the last of some rows is left out", CORE,
         "softmax(i - k + 1, last.n_out, a, a,",
         "softmax(i - k, last.n_out, a, a,",
-        "test_predictions.py::test_outputs_for_float64_are_those_of_float32_sums",
+        "engine/test_predictions.py::test_outputs_for_float64_are_those_of_float32_sums",
     ),
     Mutation(
         "strides of columns are ignored", CORE,
         "(<const char*> row + j * column_bytes)",
         "(<const char*> row + j * sizeof(number))",
-        "test_predictions.py::test_rows_of_any_type_and_order",
+        "engine/test_predictions.py::test_rows_of_any_type_and_order",
     ),
     Mutation(
         "pieces of all layers share counters", CORE,
         "        counters += 4\n",
         "        counters += 0\n",
-        "test_threads.py::test_bits_of_few_rows_do_not_depend_on_threads",
+        "engine/test_threads.py::test_bits_of_few_rows_do_not_depend_on_threads",
     ),
     # The team of threads, and who is inside
     Mutation(
         "whoever waits at a barrier is not woken", "_team/team.c",
         "        wake_all(team, me);",
         "        (void)me;",
-        "test_threads.py::test_bits_do_not_depend_on_how_long_threads_spin",
+        "engine/test_threads.py::test_bits_do_not_depend_on_how_long_threads_spin",
     ),
     Mutation(
         "a bell that has rung rings on", "_team/team.c",
         "    if (!exchange(&member->sleeps, 0)) /* somebody has rung */\n"
         "        sleep_until_woken(member);",
         "    exchange(&member->sleeps, 0);",
-        "test_races.py",
+        "core/test_races.py",
         is_race=True,
     ),
     Mutation(
         "who never came is waited for", "_team/team.c",
         "n_called -= replace(&team.members[i]->state, CALLED, IDLE);",
         "replace(&team.members[i]->state, CALLED, IDLE);",
-        "test_threads.py::test_bits_do_not_depend_on_threads test_races.py",
+        "engine/test_threads.py::test_bits_do_not_depend_on_threads core/test_races.py",
     ),
     Mutation(
         "a forked child calls its parent's threads", "_team/team.c",
         "    free_threads = free_places = NULL;\n",
         "",
-        "test_threads.py::test_forked_child_neither_hangs_nor_differs",
+        "engine/test_threads.py::test_forked_child_neither_hangs_nor_differs",
     ),
     Mutation(
         "an interrupt cuts a guard in two", "_guard.pyx",
         "if i == MOST_TRIES - 1:",
         "if True:",
-        "test_threads.py::test_an_interrupt_anywhere_leaves_no_guard",
+        "engine/test_threads.py::test_an_interrupt_anywhere_leaves_no_guard",
     ),
     # Kernels
     Mutation(
         "a term is lost in long sums", "_simd/products.h",
         "                            least(SUM_BLOCK, n_terms - p), part, first + i,",
         "                            least(SUM_BLOCK, n_terms - p) - (p >= 512), part, first + i,",
-        "test_parts.py::test_long_sums test_kernels.py::test_products_at_every_edge",
+        "core/test_parts.py::test_long_sums core/test_kernels.py::test_products_at_every_edge",
     ),
     Mutation(
         "softmax is not held below overflow", "_simd/rows.h",
         "NAME(exp)(T[k * SQUARE + r] - most[r])", "NAME(exp)(T[k * SQUARE + r])",
-        "test_kernels.py::test_softmax_at_every_edge test_core.py::test_core_is_the_reference",
+        "core/test_kernels.py::test_softmax_at_every_edge "
+        "core/test_core.py::test_core_is_the_reference",
     ),
     Mutation(
         "rprop remembers a slope that has changed", "_simd/solvers.h",
         "g = changed ? 0 : g;", "g = g;",
-        "test_training.py::test_solver_is_the_reference_for_20_steps",
+        "training/test_training.py::test_solver_is_the_reference_for_20_steps",
     ),
     Mutation(
         "amsgrad forgets the largest", "_simd/solvers.h",
         "largest_v[i] = largest_v[i] < v[i] ? v[i] : largest_v[i];", "largest_v[i] = v[i];",
-        "test_training.py::test_solver_is_the_reference_for_20_steps",
+        "training/test_training.py::test_solver_is_the_reference_for_20_steps",
     ),
     # Networks
     Mutation(
-        "loss of rows set aside: by all rows' weights", NETWORK,
+        "loss of rows set aside: by all rows' weights", "_engine/network.py",
         "scale = 1 / data.sample_weight[order].sum(", "scale = 1 / data.sample_weight.sum(",
-        "test_weights.py::test_loss_and_score_of_rows_set_aside",
+        "training/test_weights.py::test_loss_and_score_of_rows_set_aside",
     ),
     Mutation(
-        "lbfgs: penalties count once for each part", NETWORK,
+        "lbfgs: penalties count once for each part", "_engine/network.py",
         "*(rates if start == 0 else (0.0, 0.0))", "*rates",
-        "test_parts.py",
+        "core/test_parts.py",
     ),
     Mutation(
-        "a copy in float64 has no gains", NETWORK,
+        "a copy in float64 has no gains", "_engine/network.py",
         "for ours, theirs in zip(twin.norms, self.norms, strict=True):", "for ours, theirs in ():",
-        "test_diagnostics.py::test_check_gradients_looks_at_the_network_that_was_fitted",
+        "inspection/test_diagnostics.py::test_check_gradients_looks_at_the_network_that_was_fitted",
     ),
     Mutation(
-        "the inputs are added to a layer as wide", "_layout.py",
+        "the inputs are added to a layer as wide", "_engine/layout.py",
         "residual and l > 1 and", "residual and",
-        "test_rows_alone.py::test_a_row_alone_is_the_reference[baseline-as-wide-as-X-float32]",
+        "core/test_rows_alone.py::test_a_row_alone_is_the_reference[baseline-as-wide-as-X-float32]",
     ),
     # Training
     Mutation(
-        "another averaging goes on with the old state", TRAINING,
+        "another averaging goes on with the old state", "_training/descent.py",
         'kept = ("amsgrad", "averaging")', 'kept = ("amsgrad",)',
-        "test_regularization.py::test_a_solver_that_cannot_go_on_begins_anew",
+        "training/test_regularization.py::test_a_solver_that_cannot_go_on_begins_anew",
     ),
     Mutation(
-        "another input_noise is ignored", TRAINING,
+        "another input_noise is ignored", "_training/descent.py",
         '("dropout", "input_noise", "clip_norm")', '("dropout", "clip_norm")',
-        "test_regularization.py::test_changed_options_act_in_the_next_call",
+        "training/test_regularization.py::test_changed_options_act_in_the_next_call",
     ),
     Mutation(
-        "columns of a failed fit stay", TRAINING,
+        "columns of a failed fit stay", "_training/history.py",
         '            del self.columns[name]', "            pass",
-        "test_regularization.py::test_history_after_a_failed_call_with_validation_rows",
+        "training/test_regularization.py::test_history_after_a_failed_call_with_validation_rows",
     ),
     Mutation(
-        "seconds without validation", TRAINING,
+        "seconds without validation", "_training/epochs.py",
         "        measured = self.validate() if self.validate else {}\n",
         "        now = time.perf_counter()\n"
         "        measured = self.validate() if self.validate else {}\n"
         "        began += time.perf_counter() - now\n",
-        "test_watching.py",
+        "training/test_watching.py",
     ),
     Mutation(
-        "the last weights instead of the best", TRAINING,
+        "the last weights instead of the best", "_training/epochs.py",
         "descent.network.restore(history.best_params)", "pass",
-        "test_training.py::test_early_stopping_keeps_the_best_weights",
+        "training/test_training.py::test_early_stopping_keeps_the_best_weights",
     ),
     Mutation(
-        "a plateau lowers the rate too early", TRAINING,
+        "a plateau lowers the rate too early", "_training/descent.py",
         'if self._n_bad_epochs <= settings["schedule_params"]["patience"]:',
         'if self._n_bad_epochs < settings["schedule_params"]["patience"]:',
-        "test_schedules.py",
+        "training/test_schedules.py",
     ),
     Mutation(
-        "warmup takes from the end of a schedule", "_schedules.py",
+        "warmup takes from the end of a schedule", "_training/schedules.py",
         "np.maximum(epochs - warmup, 0), n_epochs - warmup,",
         "np.maximum(epochs - warmup, 0), n_epochs,",
-        "test_schedules.py",
+        "training/test_schedules.py",
     ),
     # Estimators and what is beside them
     Mutation(
-        "a schedule's end is no convergence", ESTIMATORS,
+        "a schedule's end is no convergence", "_estimators/base.py",
         "is_partial or self.learning_rate in WITH_AN_END",
         "is_partial",
-        "test_schedules.py",
+        "training/test_schedules.py",
     ),
     Mutation(
-        "ties go to the second class", ESTIMATORS,
+        "ties go to the second class", "_estimators/classifier.py",
         "(output > 0.5)", "(output >= 0.5)",
-        "test_estimators.py::test_ties_are_decided_as_in_scikit_learn",
+        "estimators/test_estimators.py::test_ties_are_decided_as_in_scikit_learn",
     ),
     Mutation(
-        "class weights replace sample weights", ESTIMATORS,
+        "class weights replace sample weights", "_estimators/base.py",
         "class_weight if weight is None else weight * class_weight", "class_weight",
-        "test_requests.py::test_class_weight_is_a_sample_weight",
+        "estimators/test_requests.py::test_class_weight_is_a_sample_weight",
     ),
     Mutation(
-        "scorers get no weights", "_validation.py",
+        "scorers get no weights", "_estimators/validation.py",
         "scorer(estimator, part.X, part.y, **weight)",
         "scorer(estimator, part.X, part.y)",
-        "test_weights.py::test_scoring_of_validation_rows_is_weighted",
+        "training/test_weights.py::test_scoring_of_validation_rows_is_weighted",
     ),
     Mutation(
-        "scorers get no weights of rows set aside", "_validation.py",
+        "scorers get no weights of rows set aside", "_estimators/validation.py",
         "_safe_indexing(X, rows), y[rows], weight)", "_safe_indexing(X, rows), y[rows], None)",
-        "test_weights.py::test_scoring_of_validation_rows_is_weighted",
+        "training/test_weights.py::test_scoring_of_validation_rows_is_weighted",
     ),
     Mutation(
-        "two classes are not stratified", "_validation.py",
+        "two classes are not stratified", "_estimators/validation.py",
         "stratify=data.y.astype(bool) if is_binary else None", "stratify=None",
-        "test_losses.py::test_validation_rows_of_two_classes_are_stratified",
+        "training/test_losses.py::test_validation_rows_of_two_classes_are_stratified",
     ),
     Mutation(
-        "rows without weight are probed", "_probe.py",
+        "rows without weight are probed", "_training/probe.py",
         "order[data.sample_weight[order] > 0]", "order",
-        "test_diagnostics.py::test_rows_without_weight_are_not_probed",
+        "inspection/test_diagnostics.py::test_rows_without_weight_are_not_probed",
     ),
     Mutation(
-        "diagnose looks at the first epoch", "_diagnostics.py",
+        "diagnose looks at the first epoch", "_inspection/diagnostics.py",
         "shares[~np.isnan(shares).any(axis=1)][-1]", "shares[~np.isnan(shares).any(axis=1)][0]",
-        "test_diagnostics.py::test_diagnose_looks_at_the_last_epoch",
+        "inspection/test_diagnostics.py::test_diagnose_looks_at_the_last_epoch",
     ),
     Mutation(
-        "a loss that creeps up is not seen", "_diagnostics.py",
+        "a loss that creeps up is not seen", "_inspection/diagnostics.py",
         "if rises > OFTEN or loss[-1] > loss[0]:", "if rises > OFTEN:",
-        "test_diagnostics.py::test_diagnose_sees_a_loss_that_creeps_up",
+        "inspection/test_diagnostics.py::test_diagnose_sees_a_loss_that_creeps_up",
     ),
     Mutation(
-        "callbacks after one that stops are left out", "_callbacks.py",
+        "callbacks after one that stops are left out", "_estimators/callbacks.py",
         "any([function(self._estimator, epoch) for function in self._functions])",
         "any(function(self._estimator, epoch) for function in self._functions)",
-        "test_watching.py",
+        "training/test_watching.py",
     ),
     Mutation(
-        "time left: the time of all epochs", "_progress.py",
+        "time left: the time of all epochs", "_training/progress.py",
         "(epoch.max_iter / epoch.epoch - 1)", "(epoch.max_iter / epoch.epoch)",
-        "test_watching.py",
+        "training/test_watching.py",
     ),
     # Threads
     Mutation(
-        "the limit of a cgroup is ignored", THREADS,
+        "the limit of a cgroup is ignored", "_engine/threads.py",
         "min(_allowed_by_environment() or _cpus(), cpus_of_cgroup())",
         "(_allowed_by_environment() or _cpus())",
-        "test_threads.py::test_a_cgroup_limits_threads",
+        "engine/test_threads.py::test_a_cgroup_limits_threads",
     ),
     Mutation(
         "a forked child counts its parent's threads", "_guard.pyx",
         "            self._depths.clear()\n"
         "            if self._end",
         "            if self._end",
-        "test_threads.py::test_forked_child_is_in_no_guard_of_its_parent",
+        "engine/test_threads.py::test_forked_child_is_in_no_guard_of_its_parent",
     ),
     Mutation(
-        "fits at the same time take all CPUs each", THREADS,
+        "fits at the same time take all CPUs each", "_engine/threads.py",
         "available_threads() // max(1, core_in_use.n_users)",
         "available_threads()",
-        "test_threads.py::test_fits_at_the_same_time_share_out_the_cpus",
+        "engine/test_threads.py::test_fits_at_the_same_time_share_out_the_cpus",
     ),
     Mutation(
         "few rows: no residual connections by columns", CORE,
         "        finish_rows(l, it.layers, <real*> it.work, &rows)\n",
         "",
-        "test_rows_alone.py::test_rows_stand_alone[wide-float32]",
+        "core/test_rows_alone.py::test_rows_stand_alone[wide-float32]",
     ),
     Mutation(
-        "a failed call moves the solver that was there", TRAINING,
+        "a failed call moves the solver that was there", "_training/descent.py",
         "        twin = object.__new__(type(self))\n        vars(twin).update(vars(self))\n",
         "        twin = self\n",
-        "test_regularization.py::test_a_failed_call_is_no_epoch_of_a_schedule "
-        "test_regularization.py::test_a_failed_call_is_no_bad_epoch_of_a_plateau",
+        "training/test_regularization.py::test_a_failed_call_is_no_epoch_of_a_schedule "
+        "training/test_regularization.py::test_a_failed_call_is_no_bad_epoch_of_a_plateau",
     ),
     Mutation(
-        "a failed call counts the solver's steps", TRAINING,
+        "a failed call counts the solver's steps", "_training/descent.py",
         '("_left", "_solver", "_regularizer")', '("_left", "_regularizer")',
-        "test_training.py test_refit.py",
+        "training/test_training.py estimators/test_refit.py",
     ),
     Mutation(
-        "an interrupted fit says that it has converged", TRAINING,
+        "an interrupted fit says that it has converged", "_training/epochs.py",
         'reason = "interrupted"', 'reason = "converged"',
-        "test_training.py test_requests.py",
+        "training/test_training.py estimators/test_requests.py",
     ),
     Mutation(
-        "threadpoolctl's limit stays", THREADS,
+        "threadpoolctl's limit stays", "_engine/threads.py",
         "num_threads if num_threads < _unlimited() else math.inf",
         "num_threads",
-        "test_threads.py::test_threadpoolctl_limits_threads",
+        "engine/test_threads.py::test_threadpoolctl_limits_threads",
     ),
 ]  # fmt: skip
 

@@ -14,75 +14,84 @@ from pathlib import Path
 import pytest
 
 import fastmlp
-from fastmlp import _core, _estimators, _network, _training
+from fastmlp import _core
 from fastmlp.__main__ import main, take_turns, verdict
 
 PACKAGE = Path(fastmlp.__file__).parent
+MOST_LINES = 1000
 README = Path(__file__).parent.parent / "README.md"
 
-# Imports run one way, from the top of this list to the bottom.
-ORDER = ["__main__", "__init__", "_estimators", "_training", "_network"]
-BESIDE_THEM = {
-    "_callbacks": set(),
-    "_data": set(),
-    "_diagnostics": {"_estimators"},
-    "_displays": {"_diagnostics"},
-    "_initializers": set(),
-    "_layout": {"_core"},
-    "_options": set(),
-    "_parameters": {"_core", "_options", "_schedules"},
-    "_probe": {"_data"},
-    "_schedules": {"_options"},
-    "_progress": set(),
-    "_show_config": {"_threads", "_core"},
-    "_tables": set(),
-    "_threads": {"_core", "_guard"},
-    "_validation": {"_data"},
-}
+# The storeys of the house, from the top: a folder imports what stands below it, and its own.
+STOREYS = [
+    {"__main__"},
+    {"__init__"},
+    {"_inspection"},
+    {"_estimators"},
+    {"_training"},
+    {"_engine"},
+    {"_core", "_guard"},
+]
+# Above these scikit-learn may be imported.
+WITHOUT_SCIKIT_LEARN = ("_training", "_engine")
 
 
-def imports(module):
-    """(fastmlp's modules that it imports, whether it imports scikit-learn)."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+def room_of(path):
+    """The folder of a module, or its own name where it stands in none."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """(rooms of fastmlp, names of other packages' modules) that a file imports."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     ours = {name.split(".")[1] for name in names if re.match(r"fastmlp\._[a-z]", name)}
-    return ours, any(name.split(".")[0] == "sklearn" for name in names)
+    return ours, {name for name in names if not name.startswith("fastmlp.")}
 
 
-def test_imports_run_one_way():
-    modules = {path.stem for path in PACKAGE.glob("*.py")}
-    assert modules == set(ORDER) | set(BESIDE_THEM)
-    for module in modules:
-        ours, _ = imports(module)
-        below = set(ORDER[ORDER.index(module) + 1 :]) if module in ORDER else set()
-        allowed = BESIDE_THEM.get(module, below | set(BESIDE_THEM) | {"_core"})
-        assert ours <= allowed, module
+MODULES = sorted(PACKAGE.glob("**/*.py"))
 
 
-def test_only_the_estimators_and_what_is_beside_them_import_scikit_learn():
-    modules = {path.stem for path in PACKAGE.glob("*.py")}
-    allowed = {
-        "_estimators",
-        "_callbacks",
-        "_diagnostics",
-        "_displays",
-        "_parameters",
-        "_validation",
-        "__main__",
-    }
-    assert {module for module in modules if imports(module)[1]} == allowed
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_down(path):
+    room = room_of(path)
+    (storey,) = [i for i, rooms in enumerate(STOREYS) if room in rooms]
+    ours, others = imports(path)
+    below = set().union(*STOREYS[storey + 1 :])
+    assert ours <= below | {room}
+    if room in WITHOUT_SCIKIT_LEARN:
+        assert not [name for name in others if name.split(".")[0] == "sklearn"]
+
+
+def test_every_room_is_on_a_storey():
+    folders = {path.parent.name for path in PACKAGE.glob("_*/__init__.py")}
+    assert folders <= set().union(*STOREYS)
+
+
+def test_names_that_scikit_learn_does_not_promise_come_in_by_one_file():
+    private = [
+        path.name
+        for path in MODULES
+        if any(re.match(r"sklearn\b.*\._", name) for name in imports(path)[1])
+    ]
+    assert private == ["sklearn_private.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
 
 
 def test_source_folder_says_what_to_do(tmp_path):
     folder = tmp_path / "fastmlp"
     folder.mkdir()
-    for path in PACKAGE.glob("*.py"):
-        shutil.copy(path, folder)
+    for path in MODULES:
+        copy = folder / path.relative_to(PACKAGE)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
     shown = subprocess.run(
         # -S: without site-packages, where an editable install would step in
         [sys.executable, "-S", "-c", "import fastmlp"],
@@ -204,13 +213,12 @@ def test_command_is_installed(command, tmp_path):
     assert shown.stdout == f"fastmlp {fastmlp.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "module", [_estimators, _network, _training, "_diagnostics", "_show_config"]
-)
-def test_docstring_examples(module):
-    if isinstance(module, str):
-        module = importlib.import_module(f"fastmlp.{module}")
-    assert doctest.testmod(module).failed == 0
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_docstring_examples(path):
+    if path.name == "__main__.py":
+        pytest.skip("importing it is running it")
+    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
 CLASSES = tuple(public for public in vars(fastmlp).values() if inspect.isclass(public))

@@ -1,0 +1,575 @@
+"""What classifier and regressor share: validate, delegate to the training, present the result."""
+
+import copy
+import functools
+import time
+from abc import ABCMeta, abstractmethod
+from contextlib import closing
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import validate_data
+
+from fastmlp._engine.network import Network, check_activation, check_layer_sizes
+from fastmlp._engine.options import LOSS_PARAMS, filled
+from fastmlp._engine.rows import Data, Features, trusted
+from fastmlp._engine.warnings import warn
+from fastmlp._estimators.callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
+from fastmlp._estimators.fitted import FittedNetwork
+from fastmlp._estimators.frames import naming_columns, sparse_as
+from fastmlp._estimators.parameters import (
+    CHANGED_IN_TRAINING,
+    CONSTRAINTS,
+    check_combinations,
+    settings_of_descent,
+)
+from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.sklearn_private import _check_sample_weight, _fit_context
+from fastmlp._estimators.targets import OF_DEVIANCE
+from fastmlp._estimators.validation import Part, pairs_of, set_aside, validation_of
+from fastmlp._training.descent import Descent
+from fastmlp._training.epochs import Stopping, Watch, train_epochs
+from fastmlp._training.history import History
+from fastmlp._training.lbfgs import minimize_lbfgs
+from fastmlp._training.probe import Probe
+from fastmlp._training.progress import progress
+
+OUTPUT_ACTIVATIONS = {
+    "log_loss": "softmax",
+    "binary_log_loss": "logistic",
+    "softmax_squared_error": "softmax",
+    "logistic_squared_error": "logistic",
+    "squared_error": "identity",
+    "absolute_error": "identity",
+    "huber": "identity",
+    "quantile": "identity",
+    "poisson": "exp",
+    "gamma": "exp",
+    "tweedie": "exp",
+}
+
+# Schedules that are meant to be over at max_iter: no sign that there was no convergence.
+WITH_AN_END = ("cosine", "one_cycle")
+
+LARGEST_AUTO_BATCH = 200
+
+# What a fit sets: what predictions need, and every new network brings; and what is of training.
+OF_NETWORK = (
+    "_network", "_target_kind", "_sparse_format", "classes_", "n_layers_", "n_outputs_",
+    "out_activation_",
+    "n_features_in_", "feature_names_in_",
+)  # fmt: skip
+
+OF_TRAINING = (
+    "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
+    "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
+    "best_iter_", "stop_reason_",
+)  # fmt: skip
+
+FITTED = OF_NETWORK + OF_TRAINING
+
+
+def _is_same(a, b):
+    """Whether two values of a parameter are equal, which arrays are not taken to be."""
+    try:
+        return bool(a == b)
+    except ValueError:
+        return False
+
+
+def _seed_for(settings, seed, random_state):
+    """The seed of dropout and noise so far, or one that is drawn where none is but needed."""
+    if seed == 0 and (settings["input_noise"] > 0 or any(settings["dropout"])):
+        return int(random_state.randint(1, 2**62, dtype=np.int64))
+    return seed
+
+
+class NoPartialFit(AttributeError, ValueError):
+    """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
+
+
+class of_mini_batches:
+    """A method that is there only for an estimator that learns from one mini-batch by itself."""
+
+    def __init__(self, method):
+        self._method = method
+        functools.update_wrapper(self, method)
+
+    def __get__(self, estimator, owner=None):
+        if estimator is None:
+            return self._method
+        if estimator.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+            )
+        if estimator.early_stopping:
+            raise NoPartialFit(
+                "partial_fit does not support early_stopping=True: one mini-batch has no "
+                "validation rows"
+            )
+        return self._method.__get__(estimator, owner)
+
+
+class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCMeta):
+    """All that classifier and regressor share."""
+
+    _parameter_constraints: dict = CONSTRAINTS
+
+    def _set(self, parameters):
+        """Set the parameters from a constructor's locals()."""
+        vars(self).update({name: parameters[name] for name in parameters if name != "self"})
+
+    # What a subclass knows about its targets -----------------------------------------------------
+
+    @abstractmethod
+    def _encode_targets(self, y, *, classes_are_known):
+        """Return y as numbers for the network; set ``n_outputs_``, and ``classes_`` if unknown."""
+
+    @abstractmethod
+    def _encode_validation_targets(self, y):
+        """The same for y_val, which teaches nothing."""
+
+    @abstractmethod
+    def _network_loss(self):
+        """The name of the network's loss, once the targets have been encoded."""
+
+    @abstractmethod
+    def _score_output(self, y, output, sample_weight):
+        """How good the network's output is for encoded targets, for early stopping."""
+
+    def _class_weight_of_rows(self, y):
+        """What a row counts by its class, if that is asked for."""
+        return None
+
+    # Training ------------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Fit the network to X and y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs, a row for each sample; tables of pandas, polars and pyarrow, too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels or an indicator matrix of several labels, which may be sparse; for
+            regression numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss; not negative.
+        X_val, y_val : like X and y, default=None
+            Validation rows of your own. Their loss and score stand in ``history_``; with
+            ``early_stopping`` they take the place of a part of X. X_val may be a list of pairs
+            (X, y), without y_val: all are recorded, the last decides. In a pipeline
+            ``Pipeline(steps, transform_input=["X_val"])`` sends X_val through the steps before,
+            under scikit-learn's metadata routing and with ``set_fit_request(X_val=True,
+            y_val=True)``.
+        sample_weight_val : array-like of shape (n_validation_samples,), default=None
+            Weights of the validation rows; for a list of pairs a list of them or None.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For what X, y, sample_weight or a parameter must not be, and when training diverges.
+            The estimator is then as it was before.
+
+        Examples
+        --------
+        Stop early by validation rows of your own, and look at what they said:
+
+        >>> from sklearn.datasets import load_digits
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier(early_stopping=True, random_state=0)
+        >>> classifier = classifier.fit(X[:1200], y[:1200], X_val=X[1200:1500], y_val=y[1200:1500])
+        >>> sorted(classifier.history_)
+        ['learning_rate', 'loss', 'seconds', 'val_loss', 'val_score']
+        >>> max(classifier.history_['val_score']) == classifier.best_validation_score_
+        True
+        """
+        with self._aside():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
+        goes_on = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
+        self._forget(["stop_reason_"] if goes_on else OF_TRAINING)
+        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+            self._validate_params()
+        check_callbacks(self.callbacks)
+        check_combinations(self)
+        hidden_layer_sizes = self._check_hidden_layer_sizes()
+        dtype = self._arithmetic(goes_on)
+        rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
+        encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
+        weight = self._whole_weight(sample_weight, rows, targets)
+        if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
+            raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
+        self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
+        random_state = check_random_state(self.random_state)
+        layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
+        if goes_on:
+            self._check_structure(layer_sizes, dtype)
+            self._network = self._network._twin()  # others go on to predict by that one
+        else:
+            self._build(layer_sizes, dtype, random_state)
+        self._network.n_threads = self.n_threads
+        names = self._names_of_weight(sample_weight)
+        data = self._network_data(rows, encoded, weight, names)
+        if isinstance(self, RegressorMixin):
+            self._target_sizes = warn_of_scale_of_targets(data.y, self.loss)
+        max_iter = 1 if is_partial else self.max_iter
+        hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
+        with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
+            parameters = self._current_parameters()
+
+            def end_epoch(epoch):
+                self._publish(self._history)
+                display(epoch)
+                is_over = hooks.end_epoch(epoch)
+                if not is_over:
+                    self._take_over_changes(parameters, random_state)
+                return is_over
+
+            watch = Watch(hooks.begin_epoch, end_epoch, display.say)
+            if self.max_seconds is not None:
+                watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
+            order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
+            watch = watch._replace(validate=validate)
+            if self.loss in OF_DEVIANCE and not goes_on:
+                self._network._begin_at_mean(data, order)
+            batch_size = self._check_batch_size(len(order))
+            if self.diagnostics:
+                probe = Probe(self, self._network, data, order, batch_size)
+                watch = watch._replace(measure=probe)
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(data, watch)
+            else:
+                self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
+            if self.stop_reason_ == "max_seconds":
+                warn(
+                    f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
+                    f"{max_iter}, before it had converged.",
+                    ConvergenceWarning,
+                )
+        return self
+
+    def _arithmetic(self, goes_on=False):
+        """The dtype that is asked for, and if none is, that of the network to go on with."""
+        if self.dtype is None and goes_on:
+            return self._network.dtype.name
+        return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+
+    def _validate_rows(self, X, y, dtype, *, reset):
+        is_regressor = isinstance(self, RegressorMixin)
+        X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
+        X = trusted(X)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _validate(self, dtype, X, *y, **options):
+        """scikit-learn's checks of X, or of X and y."""
+        try:
+            rows = sparse_as(dtype[0] if isinstance(dtype, tuple) else dtype, X)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is then infinite is an error
+                return validate_data(
+                    self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
+                )
+        except (ValueError, TypeError) as error:
+            raise naming_columns(error, X) from error
+
+    def _validate_weight(self, sample_weight, X):
+        if sample_weight is None:
+            return None
+        with np.errstate(over="ignore"):  # what is then infinite is an error
+            return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+
+    def _whole_weight(self, sample_weight, X, y):
+        """What every row counts: its own weight times that of its class."""
+        weight = self._validate_weight(sample_weight, X)
+        class_weight = self._class_weight_of_rows(y)
+        if class_weight is None:
+            return weight
+        with np.errstate(over="ignore"):
+            return class_weight if weight is None else weight * class_weight
+
+    def _names_of_weight(self, sample_weight):
+        """What an error calls the whole weight."""
+        given = {"sample_weight": sample_weight, "class_weight": vars(self).get("class_weight")}
+        names = [name for name, value in given.items() if value is not None]
+        return " times ".join(names) or "sample_weight"
+
+    def _network_data(self, X, encoded_y, weight, name_of_weight):
+        return Data(
+            Features.of(X),
+            self._network._check_y(encoded_y, X.shape[0]),
+            self._network._check_sample_weight(weight, X.shape[0], name_of_weight),
+        )
+
+    def _build(self, layer_sizes, dtype, random_state):
+        """A new network with its first weights, and nothing learned."""
+        loss = self._network_loss()
+        filled("loss_params", loss, self.loss_params, LOSS_PARAMS, shown=self.loss)
+        self._network = Network(
+            layer_sizes,
+            self.activation,
+            self._network_loss(),
+            loss_params=self.loss_params,
+            layer_norm=bool(self.layer_norm),
+            residual=bool(self.residual),
+            init=self.init,
+            connections=self.connections,
+            dtype=dtype,
+            random_state=random_state,
+        )
+        self._history = History()
+        self._descent = None
+        self.n_layers_ = len(layer_sizes)
+        self.out_activation_ = OUTPUT_ACTIVATIONS[self._network.loss]
+
+    def _fitted_attributes(self):
+        """What a copy of the estimator needs in order to predict as it would now."""
+        return {"_network": copy.deepcopy(self._network)}
+
+    def _fit_lbfgs(self, data, watch):
+        minimum = minimize_lbfgs(
+            self._network,
+            data,
+            self._history,
+            watch,
+            alpha=self.alpha,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+        )
+        self._descent = None
+        self.loss_ = minimum.loss
+        self.n_iter_ = minimum.n_iter
+        self.t_ = self._history.n_rows_seen
+        self.history_ = self._history.columns
+        self.best_iter_ = self._history.best_epoch
+        self.stop_reason_ = minimum.reason
+        if minimum.failure:
+            warn(
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.failure}. "
+                f"Increase max_iter (now {self.max_iter}) or scale the features.",
+                ConvergenceWarning,
+            )
+
+    def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
+        self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
+        self.stop_reason_ = train_epochs(
+            self._descent,
+            data,
+            order,
+            random_state if self.shuffle else None,
+            self._history,
+            Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
+            watch,
+            batch_size=batch_size,
+            max_iter=max_iter,
+        )
+        self._publish(self._history)
+        is_meant_to_end = is_partial or self.learning_rate in WITH_AN_END
+        if self.stop_reason_ == "max_iter" and not is_meant_to_end:
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+                "reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+            )
+
+    def _set_rows_aside(self, X, y, data, validation, random_state):
+        """The rows to train on; and a function for what is measured of the others, if any."""
+        everything = np.arange(data.n_rows)
+        X_val, y_val, weight_val = validation
+        if X_val is not None or y_val is not None:
+            return everything, self._validation_of_own(X_val, y_val, weight_val)
+        if weight_val is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        if not self.early_stopping or self.solver == "lbfgs":
+            return everything, None
+        order, part = set_aside(self, X, y, data, random_state)
+        return order, validation_of(self, [part])
+
+    def _validation_of_own(self, X_val, y_val, weight_val):
+        several, are_pairs = pairs_of(X_val, y_val, weight_val)
+        parts = []
+        for i, (X_given, y_given, weight_given) in enumerate(several):
+            try:
+                X, y = self._validate_rows(X_given, y_given, self._network.dtype, reset=False)
+                weight = self._validate_weight(weight_given, X)
+                encoded = self._encode_validation_targets(y)
+                data = self._network_data(X, encoded, weight, "sample_weight_val")
+            except (ValueError, TypeError) as error:
+                names = "X_val, y_val or sample_weight_val"
+                names += f", number {i} of {len(several)}" if are_pairs else ""
+                raise type(error)(f"{names}: {error}") from error
+            parts.append(Part(data, np.arange(data.n_rows), X_given, y, weight))
+        return validation_of(self, parts, are_numbered=are_pairs)
+
+    def _descent_for(self, network, random_state, *, keep_state):
+        settings = settings_of_descent(self, network.n_layers - 1)
+        descent = getattr(self, "_descent", None) if keep_state else None
+        if descent is not None:
+            goes_on = descent.goes_on_with(self.solver, settings)
+            descent = descent.copy_for(network) if goes_on else None
+        seed = _seed_for(settings, 0 if descent is None else descent.seed, random_state)
+        if descent is not None:
+            descent.change(settings, seed)
+            return descent
+        return Descent(network, self.solver, settings, seed)
+
+    def _current_parameters(self):
+        return {name: vars(self)[name] for name in self._parameter_constraints}
+
+    def _take_over_changes(self, parameters, random_state):
+        """Let what a callback has changed since ``parameters`` count from now on, or raise."""
+        now = vars(self)
+        others = [name for name, before in parameters.items() if now[name] is not before]
+        changed = [name for name in others if not _is_same(now[name], parameters[name])]
+        parameters.update({name: now[name] for name in others})
+        if not changed:
+            return
+        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGED_IN_TRAINING
+        refused = [f"{name}={now[name]!r}" for name in changed if name not in allowed]
+        if refused:
+            raise ValueError(
+                f"a callback has set {', '.join(refused)}: in the middle of a fit only "
+                f"{', '.join(allowed)} can change for solver={self.solver!r}"
+            )
+        self._validate_params()
+        check_combinations(self)
+        self._network.n_threads = self.n_threads
+        if self.solver == "lbfgs":
+            return
+        settings = settings_of_descent(self, self._network.n_layers - 1)
+        if not self._descent.goes_on_with(self.solver, settings):
+            raise ValueError(
+                "a callback has switched averaging or amsgrad on or off, which the state of a "
+                "solver at work does not allow"
+            )
+        self._descent.change(settings, _seed_for(settings, self._descent.seed, random_state))
+
+    def _publish(self, history):
+        """Show the history in scikit-learn's attributes and in ``history_``."""
+        self.history_ = history.columns
+        self.n_iter_ = history.n_epochs
+        self.best_iter_ = history.best_epoch
+        if self.solver == "lbfgs":
+            return
+        self.loss_curve_ = history.loss_curve
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self.t_ = history.n_rows_seen
+        by_score = self.early_stopping
+        self.best_loss_ = None if by_score else history.best_loss
+        self.validation_scores_ = history.validation_scores if by_score else None
+        self.best_validation_score_ = history.best_validation_score if by_score else None
+
+    def _forget(self, names):
+        """Remove what an earlier fit has left behind."""
+        for name in names:
+            vars(self).pop(name, None)
+
+    # Checks --------------------------------------------------------------------------------------
+
+    def _check_hidden_layer_sizes(self):
+        sizes = self.hidden_layer_sizes
+        return check_layer_sizes(
+            sizes if hasattr(sizes, "__iter__") else [sizes], "hidden_layer_sizes"
+        )
+
+    def _check_structure(self, layer_sizes, dtype):
+        """Raise if the parameters ask for another network than the one to go on with."""
+        loss = self._network_loss()
+        given = {
+            "layer_sizes": layer_sizes,
+            "activation": check_activation(self.activation, len(layer_sizes) - 2),
+            "loss": loss,
+            "loss_params": filled("loss_params", loss, self.loss_params, LOSS_PARAMS),
+            "layer_norm": bool(self.layer_norm),
+            "residual": bool(self.residual),
+            "dtype": np.dtype(dtype),
+        }
+        other = [name for name in given if given[name] != getattr(self._network, name)]
+        if not self._network._has_connections(self.connections):
+            other.append("connections")
+        if other:
+            asked = ", ".join(f"{name}={given[name]!r}" for name in other if name in given)
+            raise ValueError(
+                "warm_start and partial_fit go on with the network that is there, and so cannot "
+                "change hidden_layer_sizes, activation, loss, loss_params, layer_norm, residual, "
+                f"connections, dtype or the number of outputs: it is {self._network!r}, others are "
+                f"{asked or 'the connections'}"
+            )
+
+    def _check_batch_size(self, n_rows):
+        if self.solver == "lbfgs":
+            return n_rows
+        if self.solver == "rprop":
+            if self.batch_size != "auto" and self.batch_size < n_rows:
+                raise ValueError(
+                    "solver='rprop' takes all rows at a time: batch_size must be 'auto', got "
+                    f"{self.batch_size}"
+                )
+            return n_rows
+        if self.batch_size == "auto":
+            return min(LARGEST_AUTO_BATCH, n_rows)
+        if self.batch_size > n_rows:
+            warn(
+                f"Got `batch_size` less than 1 or larger than sample size: {self.batch_size} for "
+                f"{n_rows} rows. It is going to be clipped."
+            )
+        return min(int(self.batch_size), n_rows)
+
+    def _twin_in_float64(self, X, y, sample_weight):
+        """The network, fitted or as it would begin, in float64, and the rows as its data."""
+        twin = clone(self).set_params(dtype="float64")
+        if self.__sklearn_is_fitted__():
+            vars(twin).update({name: value for name, value in vars(self).items() if name in FITTED})
+            rows, targets = twin._validate_rows(X, y, "float64", reset=False)
+            encoded = twin._encode_validation_targets(targets)
+            twin._network = self._network._copy_as("float64")
+        else:
+            twin._validate_params()
+            rows, targets = twin._validate_rows(X, y, "float64", reset=True)
+            encoded = twin._encode_targets(targets, classes_are_known=False)
+            sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
+            twin._build(sizes, "float64", check_random_state(twin.random_state))
+        weight = twin._whole_weight(sample_weight, rows, targets)
+        names = twin._names_of_weight(sample_weight)
+        return twin._network, twin._network_data(rows, encoded, weight, names)
+
+    def _initialize(self, n_features):
+        """Build the network that ``fit`` would begin with, once the targets are known."""
+        self._validate_params()
+        if not isinstance(n_features, Integral) or n_features < 1:
+            raise ValueError(f"n_features must be a whole number >= 1, got {n_features!r}")
+        self.n_features_in_ = int(n_features)
+        self._build(
+            (self.n_features_in_, *self._check_hidden_layer_sizes(), self.n_outputs_),
+            self._arithmetic(),
+            check_random_state(self.random_state),
+        )
+        self._publish(self._history)
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,118 @@
+"""What there is after a fit: the network, its weights, what every layer makes of some rows."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp._engine.rows import Features, trusted
+from fastmlp._engine.threads import check_n_threads
+from fastmlp._estimators.concurrency import FittedAside, of_one_moment
+
+
+class FittedNetwork(FittedAside):
+    """An estimator with a network, once it is fitted."""
+
+    def __sklearn_is_fitted__(self):
+        return "_network" in vars(self._as_published())
+
+    def _output(self, X):
+        """The network's output for X, of shape (n_samples, n_outputs_)."""
+        network = self._network_for_rows()
+        if "feature_names_in_" not in vars(self):
+            # costs a twentieth of scikit-learn's checks, which follow if it does not take X
+            output = network._dense_output(X)
+            if output is not None:
+                return output
+        return network.output(self._validate((np.float64, np.float32), X, reset=False))
+
+    def _network_for_rows(self):
+        """The fitted network, with the number of threads that is asked for now."""
+        network = self._fitted_network()
+        check_n_threads(self.n_threads)
+        network.n_threads = self.n_threads
+        return network
+
+    def _features(self, X, network):
+        X = self._validate(network.dtype, X, reset=False)
+        return Features.of(trusted(X))
+
+    @of_one_moment
+    def activations(self, X, layer=None):
+        """What every layer makes of X.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        layer : int or None, default=None
+            0 for the first hidden layer, -1 for the output; None for all.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_nodes), or a list of them
+            The activations a^l, in the order of ``coefs_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier((20, 5), solver='lbfgs', max_iter=1000, random_state=0)
+        >>> classifier = classifier.fit(X, y)
+        >>> classifier.activations(X, layer=1).shape
+        (150, 5)
+        """
+        network = self._network_for_rows()
+        features = self._features(X, network)
+        if layer is None:
+            return network._activations(features, range(network.n_layers))
+        if not isinstance(layer, Integral) or not -network.n_layers <= layer < network.n_layers:
+            raise ValueError(
+                f"layer must be None or a whole number from {-network.n_layers} to "
+                f"{network.n_layers - 1}, got {layer!r}"
+            )
+        return network._activations(features, [layer % network.n_layers])[0]
+
+    @property
+    def coefs_(self):
+        return self._as_published()._fitted_network("coefs_").W
+
+    @coefs_.setter
+    def coefs_(self, coefs):
+        network = self._as_published()._fitted_network("coefs_")
+        network.params = self._pairs(coefs, network.b)
+
+    @property
+    def intercepts_(self):
+        return self._as_published()._fitted_network("intercepts_").b
+
+    @intercepts_.setter
+    def intercepts_(self, intercepts):
+        network = self._as_published()._fitted_network("intercepts_")
+        network.params = self._pairs(network.W, intercepts)
+
+    @property
+    def norms_(self):
+        network = self._as_published()._fitted_network("norms_")
+        if not network.layer_norm:
+            raise AttributeError("there are norms_ with layer_norm=True only")
+        return network.norms
+
+    @staticmethod
+    def _pairs(coefs, intercepts):
+        coefs, intercepts = list(coefs), list(intercepts)
+        if len(coefs) != len(intercepts):
+            raise ValueError(
+                "coefs_ and intercepts_ must have an array for each layer, got "
+                f"{len(coefs)} and {len(intercepts)}"
+            )
+        return zip(coefs, intercepts, strict=True)
+
+    def _fitted_network(self, attribute=None):
+        network = vars(self).get("_network")
+        if network is None and attribute:
+            raise AttributeError(f"{type(self).__name__} has no {attribute} before it is fitted")
+        if network is None:
+            check_is_fitted(self)
+        return network

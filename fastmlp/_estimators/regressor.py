@@ -1,0 +1,298 @@
+"""MLPRegressor: one number or several for a row."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import d2_pinball_score, r2_score
+
+from fastmlp._engine.options import LOSS_PARAMS, filled
+from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
+from fastmlp._estimators.concurrency import of_one_moment
+from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
+from fastmlp._estimators.sklearn_private import StrOptions, _fit_context
+from fastmlp._estimators.targets import OF_DEVIANCE, d2_of_deviance
+
+LOSSES_OF_REGRESSOR = {
+    "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
+}  # fmt: skip
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    __doc__ = f"""A multilayer perceptron for regression.
+
+    One output or several. Parameters, attributes and results are those of scikit-learn's class of
+    this name, but for the loss of several outputs under 'squared_error': it is the sum over the
+    outputs, to which the gradient belongs; scikit-learn shows the mean.
+
+    Parameters
+    ----------
+    loss : str, default='squared_error'
+        Half the squared error; 'absolute_error'; 'huber' (``delta`` in ``loss_params``, 1: from
+        where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
+        one y: ``predict`` then gives a column for each, and they do not cross); or half the
+        deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
+        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles, 'gamma' and
+        'tweedie' D^2, scikit-learn's `d2_pinball_score` and `d2_tweedie_score`. 'gamma' and
+        'tweedie' begin at the mean of y: the last biases are its logarithm.
+    {PARAMETERS}
+
+    Attributes
+    ----------
+    {ATTRIBUTES}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor
+    >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+    >>> y = X.ravel() ** 2
+    >>> regressor = MLPRegressor(solver='lbfgs', random_state=0).fit(X, y)
+    >>> regressor.score(X, y) > 0.99
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions(LOSSES_OF_REGRESSOR)],
+    }
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=1e-4,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=1e-3,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        n_threads=None,
+        dtype=None,
+        scoring=None,
+        callbacks=None,
+        max_seconds=None,
+        loss_params=None,
+        solver_params=None,
+        schedule_params=None,
+        weight_decay=None,
+        l1=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        input_noise=0.0,
+        max_norm=None,
+        clip_norm=None,
+        clip_value=None,
+        averaging=None,
+        layer_norm=False,
+        residual=False,
+        init=None,
+        connections=None,
+        diagnostics=False,
+    ):
+        self._set(locals())
+
+    def _network_loss(self):
+        return self.loss
+
+    def _encode_targets(self, y, *, classes_are_known):
+        self.n_outputs_ = self._outputs_for(1 if y.ndim == 1 else y.shape[1])
+        return y
+
+    def _outputs_for(self, n_columns):
+        """How many outputs the network has for so many columns of y."""
+        n_quantiles = len(self._quantiles())
+        if n_quantiles > 1 and n_columns > 1:
+            raise ValueError(
+                f"several quantiles need one y, got {n_columns} columns and quantiles "
+                f"{self._quantiles()}"
+            )
+        return max(n_columns, n_quantiles)
+
+    def _quantiles(self):
+        """Those to predict; none for other losses."""
+        options = filled("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
+        return options.get("quantiles", ())
+
+    def _encode_validation_targets(self, y):
+        return y
+
+    def _score_output(self, y, output, sample_weight):
+        if not np.isfinite(output).all():
+            return np.nan
+        options = self._network.loss_params
+        with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
+            if self._network.loss in OF_DEVIANCE:
+                power = options.get("power", 2)
+                columns = zip(y.T if y.ndim > 1 else [y], output.T, strict=True)
+                scores = [d2_of_deviance(*pair, power, sample_weight) for pair in columns]
+                return float(np.mean(scores))
+            if "quantiles" not in options:
+                return r2_score(y, output, sample_weight=sample_weight)
+            quantiles = options["quantiles"]
+            columns = output.T if len(quantiles) > 1 else [output]
+            scores = [
+                d2_pinball_score(y, column, alpha=quantile, sample_weight=sample_weight)
+                for quantile, column in zip(quantiles, columns, strict=True)
+            ]
+            return float(np.mean(scores))
+
+    @of_one_moment
+    def score(self, X, y, sample_weight=None):
+        """R^2 of the predictions; for 'quantile', 'gamma' and 'tweedie' D^2, the mean if several.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The true numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            1 is perfect, 0 is as good as the mean, or as the quantile, of y. D^2 is the share
+            that the predictions explain of the pinball loss, or of the deviance.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(solver='lbfgs', random_state=0).fit(X, X.ravel() ** 2)
+        >>> regressor.score(X, X.ravel() ** 2) > 0.99
+        True
+        """
+        if self._fitted_network().loss not in ("quantile", *OF_DEVIANCE):
+            return super().score(X, y, sample_weight)
+        return self._score_output(np.asarray(y), self._output(X), sample_weight)
+
+    @of_mini_batches
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Go once over the rows, from the weights and the solver's state that are there.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The numbers to predict.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in the loss; not negative.
+        X_val, y_val, sample_weight_val : as of `fit`, default=None
+            Validation rows and their weights, which are recorded in ``history_``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`. The method is not there for ``solver='lbfgs'`` and with ``early_stopping``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(random_state=0)
+        >>> for _ in range(3):
+        ...     regressor = regressor.partial_fit(X, X.ravel() ** 2)
+        >>> len(regressor.loss_curve_)
+        3
+        """
+        with self._aside():
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, is_partial=True)
+
+    def initialize(self, n_features, n_outputs=1):
+        """Build the network without fitting, so that its weights can be seen and set.
+
+        ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
+
+        Parameters
+        ----------
+        n_features : int
+            Columns of X, at least 1.
+        n_outputs : int, default=1
+            Columns of y, at least 1.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For fewer than one feature or output.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> regressor = MLPRegressor(hidden_layer_sizes=()).initialize(n_features=1)
+        >>> regressor.coefs_, regressor.intercepts_ = [[[2]]], [[1]]
+        >>> regressor.predict(np.array([[0], [10]]))
+        array([ 1., 21.])
+        """
+        if not isinstance(n_outputs, Integral) or n_outputs < 1:
+            raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
+        with self._aside():
+            self._forget(FITTED)
+            self.n_outputs_ = self._outputs_for(int(n_outputs))
+            return self._initialize(n_features)
+
+    @of_one_moment
+    def predict(self, X):
+        """The predicted numbers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
+        >>> regressor = MLPRegressor(solver='lbfgs', random_state=0).fit(X, X.ravel() ** 2)
+        >>> regressor.predict([[0.5]]).round(1)
+        array([0.2])
+        """
+        output = self._output(X)
+        return output[:, 0] if output.shape[1] == 1 else output

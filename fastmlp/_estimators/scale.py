@@ -1,0 +1,66 @@
+"""Warnings of numbers so large that training is likely to diverge or to stand still."""
+
+import numpy as np
+import scipy.sparse
+
+from fastmlp._engine.warnings import warn
+
+# What helps where y is far from what the network's output begins with, by the loss.
+REMEDIES_OF_SCALE = {
+    "squared_error": "scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
+    "StandardScaler",
+    "poisson": "divide y by its mean, or take loss='tweedie', which begins at the mean",
+}
+
+# A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
+LARGEST_SCALE = 1e3
+
+ROWS_TO_LOOK_AT = 1_000
+
+
+def warn_of_scale(X, names):
+    """Warn of large columns of X, called by these names or their numbers.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        The root mean square of each column.
+    """
+    X = X[:: -(-X.shape[0] // ROWS_TO_LOOK_AT)].astype(np.float64)
+    if scipy.sparse.issparse(X):
+        squares = np.asarray(X.multiply(X).sum(axis=0)).ravel()
+    else:
+        squares = np.einsum("ij,ij->j", X, X)
+    sizes = np.sqrt(squares / X.shape[0])
+    columns = np.flatnonzero(sizes > LARGEST_SCALE)
+    if len(columns) > 0:
+        names = (np.arange(X.shape[1]) if names is None else names)[columns]
+        shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
+        warn(
+            f"X has {len(names)} unscaled column(s), of a root mean square beyond "
+            f"{LARGEST_SCALE:g}: {shown}. Training may diverge or stand still; scale the features, "
+            "for instance by sklearn.preprocessing.StandardScaler."
+        )
+    return sizes
+
+
+def warn_of_scale_of_targets(y, loss):
+    """Warn of large numbers that a regressor is to predict, where the loss minds.
+
+    Returns
+    -------
+    ndarray of shape (n_targets,)
+        The size of each column: its mean or its standard deviation, whichever is larger.
+    """
+    y = y[:: -(-len(y) // ROWS_TO_LOOK_AT)].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
+    columns = np.flatnonzero(sizes > LARGEST_SCALE)
+    if loss in REMEDIES_OF_SCALE and len(columns) > 0:
+        which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
+        warn(
+            f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
+            f"{sizes.max():.3g}. Under {loss!r} training may diverge or stand still; "
+            f"{REMEDIES_OF_SCALE[loss]}."
+        )
+    return sizes

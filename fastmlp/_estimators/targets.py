@@ -1,0 +1,60 @@
+"""Targets: what labels may be, and how good predicted numbers are."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.sparse
+from sklearn.metrics import d2_tweedie_score
+from sklearn.utils import check_consistent_length
+
+# Scored by the deviance; the output begins at the mean of y, whatever its unit.
+OF_DEVIANCE = ("gamma", "tweedie")
+
+# The kinds of labels, in the order in which one takes in the other.
+KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
+
+MISSING = {"NoneType", "NAType"}
+
+
+def sparse_format(y):
+    """The name of the sparse class in which an indicator matrix like y is answered, or None."""
+    if not scipy.sparse.issparse(y):
+        return None
+    return "csr_array" if isinstance(y, scipy.sparse.sparray) else "csr_matrix"
+
+
+def check_labels_are_plain(name, labels):
+    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
+    nor do its metrics."""
+    if getattr(labels, "dtype", None) != np.dtype(object):
+        return
+    kinds = set(map(_kind_of_label, np.ravel(labels)))
+    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
+        return
+    order = list(KINDS)
+    plain = kinds - MISSING
+    remedy = max(plain, key=order.index) if plain and plain <= set(order) else "str"
+    fill = "fill what is missing, then " if kinds & MISSING else ""
+    raise ValueError(
+        f"Unknown label type: {name} has dtype object and holds {', '.join(sorted(kinds))}, but "
+        f"labels must be numbers or strings; {fill}convert it, for instance by "
+        f"{name}.astype({remedy})"
+    )
+
+
+def _kind_of_label(label):
+    kinds = (kind for kind, types in KINDS.items() if isinstance(label, types))
+    return next(kinds, type(label).__name__)
+
+
+def d2_of_deviance(y, predicted, power, sample_weight):
+    """The share of Tweedie's deviance that is explained; 0 where y is constant, as R^2."""
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    check_consistent_length(y, predicted, weight)
+    y, predicted, weight = (
+        np.asarray(numbers, np.float64)[weight > 0] for numbers in (y, predicted, weight)
+    )
+    if len(y) > 1 and (y == y[0]).all():
+        return 0.0
+    predicted = np.maximum(predicted, np.finfo(np.float64).tiny)  # exp may round to 0
+    return d2_tweedie_score(y, predicted, power=power, sample_weight=weight)

@@ -1,0 +1,153 @@
+"""Validation rows: a part set aside, or the user's own; their loss and scores after every epoch."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+
+from fastmlp._engine.rows import Data
+from fastmlp._estimators.sklearn_private import _safe_indexing
+
+FEWEST_ROWS = 2
+
+
+class Part(NamedTuple):
+    """Rows to look at after every epoch: some of the network's data, and for scorers the user's."""
+
+    data: Data
+    rows: np.ndarray
+    X: Any = None
+    y: Any = None
+    sample_weight: np.ndarray | None = None
+
+
+def set_aside(estimator, X, y, data, random_state):
+    """Split the rows as scikit-learn does.
+
+    Parameters
+    ----------
+    X, y
+        The rows in the user's terms, which are those of a scorer.
+    data : Data
+        The rows in the network's terms.
+
+    Returns
+    -------
+    order : ndarray of intp
+        The rows to train on.
+    part : Part
+        The others.
+    """
+    if estimator.validation_fraction == 0:
+        raise ValueError("validation_fraction must be > 0 with early_stopping=True, got 0")
+    network = estimator._network
+    of_labels = network.loss in ("binary_log_loss", "logistic_squared_error")
+    is_binary = of_labels and estimator.n_outputs_ == 1
+    order, rows = train_test_split(
+        np.arange(data.n_rows),
+        random_state=random_state,
+        test_size=estimator.validation_fraction,
+        stratify=data.y.astype(bool) if is_binary else None,
+    )
+    if len(rows) < FEWEST_ROWS:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' "
+            f"(now {estimator.validation_fraction}) or the size of your dataset."
+        )
+    for some, what in ((rows, "that early_stopping sets aside"), (order, "that are left")):
+        if not data.sample_weight[some].any():
+            raise ValueError(
+                f"sample_weight (times class_weight) must not be 0 for all {len(some)} rows "
+                f"{what}: give other weights, another validation_fraction, or X_val and y_val"
+            )
+    if estimator.scoring is None:
+        return order, Part(data, rows)
+    weight = data.sample_weight[rows]
+    if (weight == 1).all():  # a scorer need not take weights where there are none
+        weight = None
+    return order, Part(data, rows, _safe_indexing(X, rows), y[rows], weight)
+
+
+def pairs_of(X_val, y_val, weight_val):
+    """The user's validation rows as a list of (X, y, weight), and whether they are several.
+
+    X_val is a list of pairs where there is no y_val.
+    """
+    if not (y_val is None and isinstance(X_val, list | tuple) and all(map(_is_pair, X_val))):
+        if X_val is None or y_val is None:
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(
+                f"X_val and y_val must be given together, got no {missing} (or X_val as a list of "
+                "pairs (X, y))"
+            )
+        return [(X_val, y_val, weight_val)], False
+    weights = [None] * len(X_val) if weight_val is None else weight_val
+    if not isinstance(weights, list | tuple) or not len(weights) == len(X_val) > 0:
+        raise ValueError(
+            "sample_weight_val must be a list of weights or None for each of the pairs of X_val, "
+            f"and X_val must have one, got {len(X_val)} pairs and {type(weights).__name__}"
+        )
+    return [(*pair, weight) for pair, weight in zip(X_val, weights, strict=True)], True
+
+
+def _is_pair(given):
+    """Whether it is (X, y), and not a row of two numbers."""
+    return isinstance(given, list | tuple) and len(given) == 2 and not np.isscalar(given[0])
+
+
+def validation_of(estimator, parts, *, are_numbered=False):
+    """A function for what the history shows of some parts, of which the last decides.
+
+    It returns 'val_loss', 'val_score', which is the first score, and 'val_' + name for each score
+    of several, of the last part; with ``are_numbered`` the same of every part, with its number.
+    """
+    names, scorers = _scorers(estimator)
+    weights = [
+        {} if part.sample_weight is None else {"sample_weight": part.sample_weight.astype(float)}
+        for part in parts
+    ]
+
+    def measure(part, weight):
+        output, loss = estimator._network._evaluate(part.data, part.rows)
+        if not np.isfinite(output).all():  # of which a scorer might make a class
+            scores = [np.nan] * max(1, len(scorers))
+        elif scorers:
+            scores = [scorer(estimator, part.X, part.y, **weight) for scorer in scorers]
+        else:
+            y, sample_weight = part.data.y[part.rows], part.data.sample_weight[part.rows]
+            # sums of large weights are finite in float64
+            scores = [estimator._score_output(y, output, sample_weight.astype(float))]
+        of_scores = {f"val_{name}": score for name, score in zip(names, scores, strict=False)}
+        return {"val_loss": loss, "val_score": scores[0]} | of_scores
+
+    def validate():
+        measured = [measure(*pair) for pair in zip(parts, weights, strict=True)]
+        numbered = {
+            f"{name}_{i}": value
+            for i, of_part in enumerate(measured if are_numbered else ())
+            for name, value in of_part.items()
+        }
+        return measured[-1] | numbered
+
+    return validate
+
+
+def _scorers(estimator):
+    """Names, if several are asked for, and scorers; none if it is the estimator's own score."""
+    scoring = estimator.scoring
+    if scoring is None:
+        return [], []
+    if not isinstance(scoring, list | tuple):
+        return [], [check_scoring(estimator, scoring=scoring)]
+    names = []
+    for one in scoring:
+        name = one if isinstance(one, str) else _name_of(one)
+        n_before = sum(known.split("(")[0] == name for known in ["loss", "score", *names])
+        names.append(f"{name}({n_before + 1})" if n_before else name)
+    return names, [check_scoring(estimator, scoring=one) for one in scoring]
+
+
+def _name_of(scorer):
+    function = getattr(scorer, "_score_func", scorer)  # of make_scorer
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,268 @@
+"""What a fit looks like, in words."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp._inspection.checks import check_trained
+
+# From where `diagnose` speaks.
+LARGE_FEATURE = 1e2  # root mean square
+
+LARGE_RATIO = 1e2  # of the largest to the one in the middle
+
+LARGE_TARGET = 1e2  # mean or standard deviation
+
+ORDERS_OF_MAGNITUDE = 1e2  # between the gradients of two layers, a weight each
+
+LARGE_GRADIENT = 10.0  # of a layer over its weights, both norms
+
+DEAD, SATURATED = 0.4, 0.5  # shares of a layer
+
+EPOCHS_TO_JUDGE = 5
+
+NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
+
+OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
+
+OVERFITTED = 0.05  # rise of the validation loss above its smallest, relatively
+
+# For outputs that are exp(z) the size of y is of no account, or must not be changed.
+LOSSES_OF_SCALED_TARGETS = ("squared_error", "absolute_error", "huber", "quantile")
+
+# Whoever asks for a lower rate or for less training contradicts one who asks for more of it.
+TOO_LOW = "learning rate too low"
+
+AGAINST_MORE_TRAINING = {"exploding gradients", "dead units", "overfitting"}
+
+
+class Finding(NamedTuple):
+    """One thing that `diagnose` sees.
+
+    Parameters
+    ----------
+    name : str
+        'unscaled features', 'unscaled targets', 'overfitting', 'vanishing gradients',
+        'exploding gradients', 'dead units', 'saturated units', 'learning rate too high',
+        'learning rate too low' or 'no gradients'.
+    what : str
+        What is seen, with the numbers.
+    remedy : str
+        What usually helps.
+
+    Examples
+    --------
+    See `diagnose`.
+    """
+
+    name: str
+    what: str
+    remedy: str
+
+    def __str__(self):
+        return f"{self.name}: {self.what}\n    Try {self.remedy}."
+
+
+class Diagnosis(list):
+    """The findings of `diagnose`; printed, they are sentences.
+
+    Parameters
+    ----------
+    iterable : iterable of Finding
+        What is seen.
+
+    Examples
+    --------
+    See `diagnose`.
+    """
+
+    def __str__(self):
+        return "\n".join(map(str, self)) or "Nothing stands out."
+
+
+def diagnose(estimator):
+    """Say in words what a fit looks like, and what may help.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted; with ``diagnostics=True`` there is more to say.
+
+    Returns
+    -------
+    Diagnosis
+        A list of `Finding`; ``print`` shows it as text.
+
+    Examples
+    --------
+    A deep logistic network, whose gradients vanish on the way to the input:
+
+    >>> import fastmlp
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = fastmlp.MLPClassifier(
+    ...     [30] * 6, activation='logistic', diagnostics=True, max_iter=5, random_state=0)
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter('ignore')
+    ...     classifier = classifier.fit(X / 16, y)
+    >>> [finding.name for finding in fastmlp.diagnose(classifier)]
+    ['vanishing gradients']
+    """
+    check_trained(estimator)
+    history = {name: np.asarray(column, float) for name, column in estimator.history_.items()}
+    findings = [_features(estimator), _targets(estimator), _overfitting(estimator, history)]
+    if "gradient_norm" in history:
+        findings.append(_vanishing(estimator, history) or _exploding(estimator, history))
+        findings += [_dead(history), _saturated(history)]
+    if estimator.solver != "lbfgs":
+        names = {finding.name for finding in findings if finding is not None}
+        of_rate = _learning_rate(history["loss"])
+        if not (of_rate and of_rate.name == TOO_LOW and names & AGAINST_MORE_TRAINING):
+            findings.append(of_rate)
+    if "gradient_norm" not in history:
+        findings.append(
+            Finding(
+                "no gradients",
+                "the fit has recorded no norms of gradients and no dead units.",
+                "diagnostics=True in the estimator, and fit again",
+            )
+        )
+    return Diagnosis(filter(None, findings))
+
+
+def _features(estimator):
+    sizes = estimator._feature_sizes
+    largest, middle = sizes.max(), np.median(sizes[sizes > 0]) if sizes.any() else 1.0
+    if largest <= min(LARGE_FEATURE, LARGE_RATIO * middle):
+        return None
+    return Finding(
+        "unscaled features",
+        f"the numbers of the largest column of X are of size {largest:.3g}, those of the column "
+        f"in the middle of size {middle:.3g}.",
+        "sklearn.preprocessing.StandardScaler in a pipeline before the network",
+    )
+
+
+def _targets(estimator):
+    largest = np.max(getattr(estimator, "_target_sizes", 0.0))
+    if estimator.loss not in LOSSES_OF_SCALED_TARGETS or not largest > LARGE_TARGET:
+        return None
+    return Finding(
+        "unscaled targets",
+        f"the mean or the standard deviation of y is {largest:.3g}; the network's output begins "
+        "near 0, and the gradient is as large as the error.",
+        "sklearn.compose.TransformedTargetRegressor(network, transformer=StandardScaler())",
+    )
+
+
+def _overfitting(estimator, history):
+    if "val_loss" not in history:
+        return None
+    known = ~np.isnan(history["val_loss"])
+    loss, val_loss = history["loss"][known], history["val_loss"][known]
+    if len(loss) < EPOCHS_TO_JUDGE:
+        return None
+    best = val_loss.argmin()
+    late = np.median(val_loss[-(len(loss) // EPOCHS_TO_JUDGE) :])
+    if not (late > (1 + OVERFITTED) * val_loss[best] and loss[-1] < loss[best]):
+        return None
+    stop = "" if estimator.early_stopping else "early_stopping=True, "
+    return Finding(
+        "overfitting",
+        f"the loss of the validation rows has risen from {val_loss[best]:.3g} in epoch {best + 1} "
+        f"to {late:.3g}, while that of the training rows fell from {loss[best]:.3g} to "
+        f"{loss[-1]:.3g}.",
+        f"{stop}a larger alpha, dropout, a smaller network, or more rows",
+    )
+
+
+def _slopes(estimator, history):
+    """The gradient's size for a weight of each layer, in the middle of all epochs."""
+    sizes = [coefs.size for coefs in estimator.coefs_]
+    return np.nanmedian(history["gradient_norm"], axis=0) / np.sqrt(sizes)
+
+
+def _vanishing(estimator, history):
+    slopes = _slopes(estimator, history)
+    if len(slopes) < 3 or not slopes[0] * ORDERS_OF_MAGNITUDE < slopes[-1]:
+        return None
+    return Finding(
+        "vanishing gradients",
+        f"a weight of the first layer has a gradient of {slopes[0]:.2g}, one of the last layer of "
+        f"{slopes[-1]:.2g}.",
+        "activation='leaky_relu' with init='he_normal', 'tanh' with init='orthogonal', "
+        "residual=True with layer_norm=True, or fewer layers",
+    )
+
+
+def _exploding(estimator, history):
+    slopes = _slopes(estimator, history)
+    ratio = np.nanmax(history["gradient_norm"] / (history["weight_norm"] + 1e-30))
+    if len(slopes) >= 3 and slopes[0] > ORDERS_OF_MAGNITUDE * slopes[-1]:
+        what = f"a weight of the last layer has a gradient of {slopes[-1]:.2g}, one of the first "
+        what += f"layer of {slopes[0]:.2g}."
+    elif ratio > LARGE_GRADIENT:
+        what = f"a layer's gradient was {ratio:.3g} times as large as its weights."
+    else:
+        return None
+    return Finding(
+        "exploding gradients",
+        what,
+        "smaller first weights (init='he_normal' or 'orthogonal'), layer_norm=True, a lower "
+        "learning_rate_init, or clip_norm=1.0",
+    )
+
+
+def _latest(shares):
+    """Those of the last epoch in which they were recorded."""
+    return shares[~np.isnan(shares).any(axis=1)][-1]
+
+
+def _dead(history):
+    share = _latest(history["dead_units"])
+    if share.size == 0 or share.max() <= DEAD:
+        return None
+    return Finding(
+        "dead units",
+        f"{100 * share.max():.0f}% of the units of hidden layer {share.argmax()} answer 0 to every "
+        "row, and no longer learn.",
+        "a lower learning_rate_init, activation='leaky_relu' or 'elu', init='he_normal', or "
+        "layer_norm=True",
+    )
+
+
+def _saturated(history):
+    share = _latest(history["saturated_units"])
+    if share.size == 0 or share.max() <= SATURATED:
+        return None
+    return Finding(
+        "saturated units",
+        f"{100 * share.max():.0f}% of the activations of hidden layer {share.argmax()} are at an "
+        "end of their range, where there is next to no slope.",
+        "scaled features, smaller first weights (init), layer_norm=True, a larger alpha, or "
+        "activation='leaky_relu'",
+    )
+
+
+def _learning_rate(loss):
+    if len(loss) < EPOCHS_TO_JUDGE:
+        return None
+    changes = np.diff(loss)
+    rises = np.mean(changes > NOTABLE_RISE * np.abs(loss[:-1]))
+    if rises > OFTEN or loss[-1] > loss[0]:
+        return Finding(
+            "learning rate too high",
+            f"the loss rises in {100 * rises:.0f}% of the epochs, from {loss[0]:.3g} to "
+            f"{loss[-1]:.3g} in all.",
+            "a lower learning_rate_init, learning_rate='plateau' or 'cosine', or clip_norm",
+        )
+    late = changes[-max(1, len(changes) // 5) :]
+    if np.mean(changes < 0) >= ALMOST_ALWAYS and late.mean() < changes.mean() / 2:
+        return Finding(
+            TOO_LOW,
+            f"in the end the loss ({loss[-1]:.3g}) still falls more than half as fast as on "
+            "average.",
+            "a higher learning_rate_init, or a larger max_iter",
+        )
+    return None

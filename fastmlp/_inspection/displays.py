@@ -1,0 +1,515 @@
+"""Pictures of a fitted network, in scikit-learn's display convention: losses, layers, weights."""
+
+import math
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp._inspection.checks import check_estimator, check_trained
+
+# What may stand on the right of the losses, and how it is called there.
+RIGHT_AXES = {"val_score": "validation score", "learning_rate": "learning rate"}
+
+OF_WEIGHTS = {
+    "gradient_norm": "norm of the gradient",
+    "update_norm": "norm of the update",
+    "weight_norm": "norm of the weights",
+    "update_ratio": "norm of the update / norm of the weights",
+}
+OF_HIDDEN_UNITS = {"dead_units": "dead units", "saturated_units": "saturated units"}
+
+OF_LEGEND = {"frameon": False, "columnspacing": 1.0}
+LABELS = 10  # at most, in a legend of layers or along an axis of units
+GAP = 0.15  # between images, in the shorter of their sides
+
+
+class _Display:
+    """What the displays share: their axes, and matplotlib only where it is needed."""
+
+    def _take(self, ax):
+        """Set ``ax_`` and ``figure_``, to what is given or new ones; return matplotlib.pyplot."""
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError(
+                f"{type(self).__name__} needs matplotlib: pip install 'fastmlp[plotting]'"
+            ) from error
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        elif not isinstance(ax, plt.Axes):
+            raise TypeError(f"ax must be an Axes of matplotlib or None, got {ax!r}")
+        self.ax_, self.figure_ = ax, ax.figure
+        return plt
+
+
+def _history(estimator):
+    """``history_``, and what its numbers are of: an epoch or an iteration."""
+    check_trained(estimator)
+    return estimator.history_, "iteration" if estimator.solver == "lbfgs" else "epoch"
+
+
+def _plot_by_epoch(ax, values, **style):
+    """A line over 1, 2, ..., which a single number makes a point."""
+    epochs = np.arange(1, len(values) + 1)
+    return ax.plot(epochs, values, marker="o" if len(values) == 1 else "", **style)
+
+
+def _name_axes(ax, unit, quantity):
+    ax.set_xlabel(unit)
+    ax.set_ylabel(quantity)
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+class LossCurveDisplay(_Display):
+    """The loss by epoch; with validation rows their loss and, on the right, their score.
+
+    Parameters
+    ----------
+    loss : array-like of shape (n_epochs,)
+        Of the training rows, with penalty.
+    val_loss, val_score : array-like of shape (n_epochs,), default=None
+        Of the validation rows; the loss without penalty.
+    learning_rate : array-like of shape (n_epochs,), default=None
+        That of each epoch's last step.
+    unit : str, default='epoch'
+        What is counted on the x axis.
+    name : str, default=None
+        What the legend calls the estimator, where several share the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        With the losses.
+    right_ax_ : matplotlib Axes or None
+        With the scores or rates; displays on the same axes share it.
+    figure_ : matplotlib Figure
+        Around them.
+    lines_ : list of matplotlib Line2D
+        Training loss, validation loss, and the line of the right axis, as far as there are any.
+
+    Examples
+    --------
+    Compare two solvers:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from fastmlp import LossCurveDisplay, MLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> adam = MLPClassifier(early_stopping=True, random_state=0).fit(X, y)
+    >>> nadam = MLPClassifier(solver='nadam', early_stopping=True, random_state=0).fit(X, y)
+    >>> display = LossCurveDisplay.from_estimator(adam, name='adam')
+    >>> display = LossCurveDisplay.from_estimator(nadam, name='nadam', ax=display.ax_)
+    """
+
+    def __init__(
+        self, *, loss, val_loss=None, val_score=None, learning_rate=None, unit="epoch", name=None
+    ):
+        self.loss = loss
+        self.val_loss = val_loss
+        self.val_score = val_score
+        self.learning_rate = learning_rate
+        self.unit = unit
+        self.name = name
+
+    def plot(self, ax=None, *, right_axis="auto", log_scale=False):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        right_axis : {'auto', 'val_score', 'learning_rate'} or None, default='auto'
+            What the right y axis shows. 'auto' is the validation score if there is one, or else
+            the learning rate if it varies.
+        log_scale : bool, default=False
+            Whether the losses' axis is logarithmic.
+
+        Returns
+        -------
+        LossCurveDisplay
+            Itself.
+
+        Examples
+        --------
+        >>> from fastmlp import LossCurveDisplay
+        >>> display = LossCurveDisplay(loss=[1.0, 0.1, 0.01]).plot(log_scale=True)
+        """
+        right_axis = self._choose(right_axis)
+        self._take(ax)
+        ax = self.ax_
+        _name_axes(ax, self.unit, "loss")
+        if log_scale:
+            ax.set_yscale("log")
+        self.right_ax_ = _twin(ax, RIGHT_AXES[right_axis]) if right_axis else None
+        curves = [(ax, "training", self.loss, "-")]
+        if self.val_loss is not None:
+            curves.append((ax, "validation", self.val_loss, "--"))
+        if right_axis:
+            label = RIGHT_AXES[right_axis].removeprefix("validation ")
+            curves.append((self.right_ax_, label, getattr(self, right_axis), "-."))
+        axes = _with_twins(ax)
+        n_before = sum(len(each.lines) for each in axes)
+        self.lines_ = []
+        for i, (each, label, values, style) in enumerate(curves):
+            self.lines_ += _plot_by_epoch(
+                each,
+                values,
+                label=f"{self.name}: {label}" if self.name else label,
+                color=f"C{n_before}" if self.name else f"C{n_before + i}",
+                linestyle=style,
+                linewidth=1.5 if each is ax else 1,
+            )
+        lines = [line for each in axes for line in each.get_legend_handles_labels()[0]]
+        # above, where no curve can be
+        ax.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, **OF_LEGEND)
+        return self
+
+    def _choose(self, right_axis):
+        recorded = [curve for curve in RIGHT_AXES if getattr(self, curve) is not None]
+        if right_axis not in (None, "auto", *recorded):
+            raise ValueError(
+                f"right_axis must be None, 'auto' or one of what the fit has recorded, {recorded}, "
+                f"got {right_axis!r}"
+            )
+        if right_axis != "auto":
+            return right_axis
+        if self.val_score is not None:
+            return "val_score"
+        rates = self.learning_rate
+        varies = rates is not None and np.nanmin(rates) < np.nanmax(rates)
+        return "learning_rate" if varies else None
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, name=None, right_axis="auto", log_scale=False):
+        """Draw the curves of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Fitted.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        name : str, default=None
+            What the legend calls the estimator, where several share the axes.
+        right_axis : {'auto', 'val_score', 'learning_rate'} or None, default='auto'
+            What the right y axis shows. 'auto' is the validation score if there is one, or else
+            the learning rate if it varies.
+        log_scale : bool, default=False
+            Whether the losses' axis is logarithmic.
+
+        Returns
+        -------
+        LossCurveDisplay
+            The display.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from fastmlp import LossCurveDisplay, MLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier(early_stopping=True, random_state=0).fit(X, y)
+        >>> display = LossCurveDisplay.from_estimator(classifier)
+        """
+        history, unit = _history(estimator)
+        curves = ("loss", "val_loss", "val_score", "learning_rate")
+        given = {curve: np.array(history[curve]) for curve in curves if curve in history}
+        return cls(**given, unit=unit, name=name).plot(
+            ax, right_axis=right_axis, log_scale=log_scale
+        )
+
+
+def _with_twins(ax):
+    return [other for other in ax.figure.axes if other.bbox.bounds == ax.bbox.bounds]
+
+
+def _twin(ax, label):
+    """The right y axis with this label: that of an earlier display, or a new one."""
+    axes = _with_twins(ax)
+    for other in axes:
+        if other.get_ylabel() == label:
+            return other
+    twin = ax.twinx()
+    twin.set_ylabel(label)
+    twin.spines.right.set_position(("axes", 1 + 0.2 * (len(axes) - 1)))
+    return twin
+
+
+class GradientFlowDisplay(_Display):
+    """How a number of every layer, as the norm of its gradient, goes by epoch.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_epochs, n_layers)
+        The numbers.
+    which : str, default='gradient_norm'
+        What they are; see `from_estimator`.
+    layer_names : list of str, default=None
+        For the legend; None is 1, 2, ...
+    unit : str, default='epoch'
+        What is counted on the x axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        With the lines.
+    figure_ : matplotlib Figure
+        Around it.
+    lines_ : list of matplotlib Line2D
+        One for each layer, from dark at the input to light at the output.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from fastmlp import GradientFlowDisplay, MLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = MLPClassifier([30] * 5, tol=0.01, diagnostics=True, random_state=0)
+    >>> display = GradientFlowDisplay.from_estimator(classifier.fit(X, y))
+    """
+
+    def __init__(self, *, values, which="gradient_norm", layer_names=None, unit="epoch"):
+        self.values = values
+        self.which = which
+        self.layer_names = layer_names
+        self.unit = unit
+
+    def plot(self, ax=None):
+        """Draw the lines.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        GradientFlowDisplay
+            Itself.
+
+        Examples
+        --------
+        >>> from fastmlp import GradientFlowDisplay
+        >>> display = GradientFlowDisplay(values=[[1.0, 2.0], [0.5, 1.0]]).plot()
+        """
+        _check_which(self.which)
+        values = np.asarray(self.values, dtype=float)
+        n_layers = values.shape[1]
+        names = self.layer_names or range(1, n_layers + 1)
+        colors = self._take(ax).get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
+        ax = self.ax_
+        _name_axes(ax, self.unit, (OF_WEIGHTS | OF_HIDDEN_UNITS)[self.which])
+        self.lines_ = []
+        for name, column, color in zip(names, values.T, colors, strict=True):
+            self.lines_ += _plot_by_epoch(ax, column, label=name, color=color)
+        if self.which in OF_HIDDEN_UNITS:
+            top = max(0.1, 1.05 * np.nanmax(values))
+            ax.set_ylim(-0.03 * top, top)
+            ax.yaxis.set_major_formatter("{x:.0%}")
+        elif (values > 0).any():
+            ax.set_yscale("log")
+        shown = np.unique(np.linspace(0, n_layers - 1, LABELS).round().astype(int))
+        ax.legend(
+            handles=[self.lines_[l] for l in shown],
+            title="hidden layer" if self.which in OF_HIDDEN_UNITS else "layer",
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            **OF_LEGEND,
+        )
+        return self
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, which="gradient_norm"):
+        """Draw what an estimator with ``diagnostics=True`` has recorded in its fit.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Fitted with ``diagnostics=True``.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        which : str, default='gradient_norm'
+            Of every layer's weights 'gradient_norm', 'update_norm' (of what the epoch has changed),
+            'weight_norm' or 'update_ratio' (the update's norm over that of the weights); of every
+            hidden layer 'dead_units' or 'saturated_units', as shares.
+
+        Returns
+        -------
+        GradientFlowDisplay
+            The display.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from fastmlp import GradientFlowDisplay, MLPClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier((50, 20), diagnostics=True, random_state=0).fit(X, y)
+        >>> display = GradientFlowDisplay.from_estimator(classifier, which='dead_units')
+        """
+        _check_which(which)
+        history, unit = _history(estimator)
+        if "gradient_norm" not in history:
+            raise ValueError(
+                "estimator has been fitted without diagnostics: fit again with diagnostics=True"
+            )
+        shapes = [W.shape for W in estimator.coefs_]
+        if which in OF_HIDDEN_UNITS:
+            names = [f"{l}: {n_out} units" for l, (_, n_out) in enumerate(shapes[:-1], 1)]
+        else:
+            names = [f"{l}: {n_in} → {n_out}" for l, (n_in, n_out) in enumerate(shapes, 1)]
+        if not names:
+            raise ValueError(f"which={which!r} is of hidden layers, and estimator has none")
+
+        def by_layer(column):  # NaN, and no tuple, for an epoch without diagnostics
+            return np.array([np.broadcast_to(numbers, len(names)) for numbers in history[column]])
+
+        if which == "update_ratio":
+            with np.errstate(divide="ignore", invalid="ignore"):  # weights that are all 0
+                values = by_layer("update_norm") / by_layer("weight_norm")
+        else:
+            values = by_layer(which)
+        return cls(values=values, which=which, layer_names=names, unit=unit).plot(ax)
+
+
+def _check_which(which):
+    allowed = [*OF_WEIGHTS, *OF_HIDDEN_UNITS]
+    if which not in allowed:
+        raise ValueError(f"which must be one of {allowed}, got {which!r}")
+
+
+class WeightsDisplay(_Display):
+    """The weights into every unit of the first layer, as images.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_features, n_units)
+        A column for each unit.
+    image_shape : tuple of int, default=None
+        (height, width) with the product n_features, as (1, n_features) for stripes; None is the
+        square of n_features pixels.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        With the images, row by row.
+    figure_ : matplotlib Figure
+        Around it.
+    images_ : list of matplotlib AxesImage
+        One for each unit, in colours common to all: red above 0, blue below.
+    colorbar_ : matplotlib Colorbar
+        Their scale.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from fastmlp import MLPClassifier, WeightsDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> classifier = MLPClassifier(alpha=1, tol=0.01, random_state=0).fit(X, y)
+    >>> display = WeightsDisplay.from_estimator(classifier)
+    """
+
+    def __init__(self, *, weights, image_shape=None):
+        self.weights = weights
+        self.image_shape = image_shape
+
+    def plot(self, ax=None, *, max_units=25):
+        """Draw the images.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        max_units : int or None, default=25
+            Only so many units are drawn, the first ones; None is all of them.
+
+        Returns
+        -------
+        WeightsDisplay
+            Itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import WeightsDisplay
+        >>> display = WeightsDisplay(weights=np.eye(6), image_shape=(2, 3)).plot(max_units=4)
+        """
+        if max_units is not None and (not isinstance(max_units, Integral) or max_units < 1):
+            raise ValueError(f"max_units must be None or a whole number >= 1, got {max_units!r}")
+        weights = np.asarray(self.weights)
+        height, width = _check_image_shape(self.image_shape, len(weights))
+        images = weights.T[:max_units].reshape(-1, height, width)
+        n_shown, gap = len(images), GAP * min(height, width)
+        down, right = height + gap, width + gap  # from image to image
+        n_columns = min(n_shown, max(1, round(math.sqrt(n_shown * down / right))))
+        n_rows = -(-n_shown // n_columns)
+        largest = abs(images).max() or 1
+        self._take(ax)
+        ax = self.ax_
+        self.images_ = []
+        for unit, image in enumerate(images):
+            row, column = divmod(unit, n_columns)
+            top, left = row * down, column * right
+            extent = (left, left + width, top + height, top)
+            style = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+            self.images_.append(ax.imshow(image, extent=extent, **style))
+        ax.set_xlim(-gap, n_columns * right)
+        ax.set_ylim(n_rows * down, -gap)
+        ax.set_aspect("auto" if 1 in (height, width) else "equal")
+        ax.set_facecolor("0.8")
+        rows = np.arange(0, n_rows, -(-n_rows // LABELS))
+        columns = np.arange(0, n_columns, -(-n_columns // LABELS))
+        ax.set_yticks(rows * down + height / 2, rows * n_columns)
+        ax.set_xticks(columns * right + width / 2, [f"+{column}" for column in columns])
+        ax.tick_params(length=0)
+        ax.set_ylabel("unit")
+        ax.set_xlabel(f"{n_shown} of {weights.shape[1]} units")
+        self.colorbar_ = self.figure_.colorbar(self.images_[0], ax=ax, label="weight")
+        return self
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, image_shape=None, max_units=25):
+        """Draw the first weights of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Fitted, or initialized.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        image_shape : tuple of int, default=None
+            (height, width) with the product n_features, as (1, n_features) for stripes; None is the
+            square of n_features pixels.
+        max_units : int or None, default=25
+            Only so many units are drawn, the first ones; None is all of them.
+
+        Returns
+        -------
+        WeightsDisplay
+            The display.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import MLPClassifier, WeightsDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
+        >>> display = WeightsDisplay.from_estimator(classifier, image_shape=(1, 4))
+        """
+        check_estimator(estimator)
+        check_is_fitted(estimator)
+        weights = np.array(estimator.coefs_[0])
+        return cls(weights=weights, image_shape=image_shape).plot(ax, max_units=max_units)
+
+
+def _check_image_shape(image_shape, n_features):
+    side = math.isqrt(n_features)
+    shape = (side, side) if image_shape is None else image_shape
+    is_pair = isinstance(shape, tuple | list) and len(shape) == 2
+    if (
+        not is_pair
+        or not all(isinstance(n, Integral) and n > 0 for n in shape)
+        or math.prod(shape) != n_features
+    ):
+        raise ValueError(
+            f"image_shape must be (height, width) with the product {n_features}, the number of "
+            f"features, or None where that is a square, got {image_shape!r}"
+        )
+    return shape

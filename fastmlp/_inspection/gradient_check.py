@@ -1,0 +1,121 @@
+"""Whether the gradients are right: the core's beside finite differences."""
+
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastmlp._inspection.checks import check_estimator
+
+
+class GradientCheck(NamedTuple):
+    """What `check_gradients` has found.
+
+    Parameters
+    ----------
+    error : float
+        The largest difference between a derivative and its finite difference, relative to the
+        larger of both, or to a thousandth of the largest derivative if they are smaller than that.
+    where : str
+        The parameter that it belongs to, as ``'coefs_[0][3, 1]'``.
+    derivative, difference : float
+        Both numbers there.
+    n_checked : int
+        How many parameters have been looked at.
+
+    Examples
+    --------
+    See `check_gradients`.
+    """
+
+    error: float
+    where: str
+    derivative: float
+    difference: float
+    n_checked: int
+
+
+def check_gradients(
+    estimator, X, y, sample_weight=None, *, n_parameters=200, step=1e-6, random_state=0
+):
+    """Compare the loss's derivatives with central finite differences, in float64.
+
+    The loss is that of all rows with the penalties ``alpha`` and ``l1``, without dropout and noise.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted, or else its first weights are taken; it stays as it is.
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+        The inputs.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows.
+    n_parameters : int, default=200
+        How many parameters are looked at, drawn at random if there are more.
+    step : float, default=1e-6
+        By how much each is moved, up and down. Where a kink of the loss (of relu, say) lies
+        between, the difference is no derivative.
+    random_state : int, RandomState or None, default=0
+        Draws the parameters.
+
+    Returns
+    -------
+    GradientCheck
+
+    Examples
+    --------
+    >>> import fastmlp
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = fastmlp.MLPClassifier((5, 4), activation='gelu', random_state=0)
+    >>> fastmlp.check_gradients(classifier, X, y).error < 1e-5
+    True
+    """
+    check_estimator(estimator)
+    if not isinstance(step, Real) or not 0 < step < np.inf:
+        raise ValueError(f"step must be a number > 0, got {step!r}")
+    if not isinstance(n_parameters, Integral) or n_parameters < 1:
+        raise ValueError(f"n_parameters must be a whole number >= 1, got {n_parameters!r}")
+    network, data = estimator._twin_in_float64(X, y, sample_weight)
+    gradient = np.zeros_like(network._flat)
+    penalties = (estimator.alpha, estimator.l1)
+    network._full_gradient(data, gradient, *penalties)
+    ignored = np.empty_like(gradient)
+    places = _places(network)
+    if len(places) > n_parameters:
+        drawn = check_random_state(random_state).permutation(len(places))[:n_parameters]
+        places = [places[i] for i in sorted(drawn)]
+    floor = 1e-3 * np.abs(gradient).max() + 1e-300
+    worst = GradientCheck(-1.0, "", 0.0, 0.0, len(places))
+    for where, place in places:
+        value = network._flat[place]
+        losses = []
+        for moved in (value + step, value - step):
+            network._flat[place] = moved
+            losses.append(network._full_gradient(data, ignored, *penalties))
+        network._flat[place] = value
+        derivative, difference = float(gradient[place]), (losses[0] - losses[1]) / (2 * step)
+        largest = max(abs(derivative), abs(difference), floor)
+        error = float(abs(derivative - difference) / largest)
+        if not error <= worst.error:
+            worst = GradientCheck(error, where, derivative, difference, len(places))
+        if np.isnan(error):
+            break
+    return worst
+
+
+def _places(network):
+    """(name, place in the flat buffer) of every parameter that is there."""
+    numbers = np.arange(network._flat.size)
+    there = network._mask if len(network._mask) else np.ones(network._flat.size)
+    places = []
+    for l, (W, b) in enumerate(network._matrices(numbers)):
+        places += [(f"coefs_[{l}][{j}, {k}]", W[j, k]) for j, k in np.ndindex(W.shape)]
+        places += [(f"intercepts_[{l}][{k}]", place) for k, place in enumerate(b)]
+        for i, name in enumerate(("gain", "shift") if network.norms[l] else ()):
+            first = int(network._layers[name][l + 1])
+            places += [(f"norms_[{l}][{i}][{k}]", first + k) for k in range(len(b))]
+    return [(name, int(place)) for name, place in places if there[place]]

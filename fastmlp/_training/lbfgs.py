@@ -1,0 +1,85 @@
+"""Training by SciPy's L-BFGS-B, on all rows at a time."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+
+from fastmlp._engine.layout import aligned_zeros
+from fastmlp._engine.threads import blas_in_one_thread, core_in_use
+from fastmlp._engine.warnings import warn
+from fastmlp._training.divergence import Divergence, check_finite
+
+
+class Minimum(NamedTuple):
+    """What L-BFGS came to; ``failure`` is SciPy's message, or None."""
+
+    loss: float
+    n_iter: int
+    reason: str
+    failure: str | None = None
+
+
+# By SciPy's status; there are others for what it cannot do.
+REASONS = {0: "converged", 1: "max_iter"}
+
+
+def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, tol):
+    """Move the network to a minimum of the loss over all rows by SciPy's L-BFGS-B.
+
+    The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
+    so that it stays 0.
+    """
+    network._remove_missing()
+    gradient = aligned_zeros(network._flat.shape, network.dtype)
+    accepted = network._flat.astype(np.float64)
+    best = Minimum(np.inf, 0, "interrupted")
+    reason = raised = None
+    history.begin()
+    began = watch.begin_epoch()
+
+    def loss_and_gradient(params):
+        network._flat[...] = params
+        loss = network._full_gradient(data, gradient, alpha)
+        if not np.isfinite(loss):
+            when = f"The loss was {loss} after iteration {best.n_iter}"
+            raise Divergence(when, network.dtype, "A larger alpha")
+        return loss, gradient.astype(np.float64)
+
+    def after_iteration(intermediate_result):
+        nonlocal accepted, best, began, reason, raised
+        accepted = intermediate_result.x.copy()
+        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
+        network._flat[...] = accepted
+        try:
+            reason = watch.end_epoch(
+                history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
+                learning_rate=None,
+            )  # fmt: skip
+            began = None if reason else watch.begin_epoch()
+        except StopIteration as error:  # a callback's, which SciPy would take for a request to end
+            raised = error
+        if reason or raised:
+            raise StopIteration
+
+    try:
+        with core_in_use, blas_in_one_thread:  # SciPy's own vectors are short
+            result = scipy.optimize.minimize(
+                loss_and_gradient,
+                accepted,
+                method="L-BFGS-B",
+                jac=True,
+                callback=after_iteration,
+                options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+            )
+        if raised:
+            raise raised
+        accepted = result.x
+        failure = None if result.success or reason else str(result.message)
+        reason = reason or REASONS.get(result.status, "failed")
+        best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
+    except KeyboardInterrupt:
+        warn("Training interrupted by user.")
+    network._flat[...] = accepted
+    check_finite(network, data)
+    return best

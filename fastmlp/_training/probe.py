@@ -1,0 +1,68 @@
+"""What a fit with `diagnostics` records after every epoch."""
+
+import numpy as np
+
+from fastmlp._engine.rows import Data
+
+ROWS_TO_PROBE = 1_000
+
+# An activation so near to an end of its range has next to no slope.
+MARGIN_OF_SATURATION = 0.01
+RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+
+class Probe:
+    """Called after an epoch: norms and dead units on some of the training rows, by layers.
+
+    Parameters
+    ----------
+    penalties : object
+        Has ``alpha`` and ``l1``, which may change from epoch to epoch.
+    network : Network
+    data : Data
+    order : ndarray of intp
+        The training rows.
+    batch_size : int
+        By which the penalties are divided in training.
+    """
+
+    def __init__(self, penalties, network, data, order, batch_size):
+        order = np.sort(order[data.sample_weight[order] > 0])
+        rows = order[:: -(-len(order) // ROWS_TO_PROBE)]
+        weight = data.sample_weight[rows]
+        self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
+        self._network = network
+        self._penalties = penalties
+        # Here they are divided by the sum of weights.
+        self._times = float(weight.sum(dtype=np.float64)) / batch_size
+        self._before = network.snapshot()
+
+    def __call__(self):
+        network = self._network
+        alpha, l1 = self._penalties.alpha * self._times, self._penalties.l1 * self._times
+        _, gradient, work = network._see(self._data, alpha, l1)
+        now = network.snapshot()
+        update = now - self._before
+        self._before = now
+        dead, saturated = [], []
+        f = network._in_workspace(work, "f", self._data.n_rows)
+        for l, name in enumerate(network._activations_of_hidden):
+            dead.append(float(np.mean(~f[l].any(axis=0))))
+            if name in RANGES:
+                low, high = RANGES[name]
+                near = (f[l] < low + MARGIN_OF_SATURATION) | (f[l] > high - MARGIN_OF_SATURATION)
+                saturated.append(float(np.mean(near)))
+            else:
+                saturated.append(0.0)
+        return {
+            "gradient_norm": _norms(network, gradient),
+            "update_norm": _norms(network, update),
+            "weight_norm": _norms(network, now),
+            "dead_units": tuple(dead),
+            "saturated_units": tuple(saturated),
+        }
+
+
+def _norms(network, flat):
+    """The norm of every layer's weights in a buffer of the parameters' layout."""
+    return tuple(float(np.linalg.norm(W.astype(float))) for W, _ in network._matrices(flat))

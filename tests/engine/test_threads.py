@@ -1,0 +1,474 @@
+"""Same seed, same bits: for any number of threads, on every repeat, and beside other fits."""
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fastmlp._guard import Guard
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from fastmlp import MLPClassifier, MLPRegressor, Network, _core
+from fastmlp._engine.threads import (
+    FLOPS_WITHOUT_DOUBT,
+    LEAST_FLOPS_THAT_PAY,
+    LEAST_FLOPS_WORTH_A_TRIAL,
+    SECONDS_BETWEEN_TRIALS,
+    SECONDS_OF_TRIAL,
+    Trial,
+    available_threads,
+    blas_in_one_thread,
+    blas_libraries,
+    candidates_for,
+    core_in_use,
+    cpus_of_cgroup,
+    threads_for,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.RandomState(0)
+X = RNG.standard_normal((333, 7))
+CLASSES = RNG.randint(0, 5, 333)
+WEIGHT = RNG.uniform(size=333)
+
+
+def bits(estimator):
+    """All that a fit computes, to be compared for equality."""
+    arrays = [*estimator.coefs_, *estimator.intercepts_]
+    if isinstance(estimator, MLPClassifier):
+        arrays.append(estimator.predict_proba(X))
+    else:
+        arrays.append(estimator.predict(X))
+    arrays.append(np.array(getattr(estimator, "loss_curve_", [estimator.loss_])))
+    return [array.tobytes() for array in arrays]
+
+
+def fit(n_threads, batch_size=200, sizes=(33, 10), solver="adam", dtype="float32"):
+    classifier = MLPClassifier(
+        sizes,
+        solver=solver,
+        batch_size=batch_size,
+        max_iter=3,
+        random_state=0,
+        dtype=dtype,
+        n_threads=n_threads,
+    )
+    return bits(classifier.fit(X, CLASSES, WEIGHT))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [
+        (1, (3,)),  # one row at a time
+        (77, (33, 10)),  # odd, and a last batch of 25
+        (200, (100,)),  # several blocks, and a last batch of 133
+        (333, (1, 1)),  # layers of one node
+        (332, (300, 200)),  # many blocks of parameters, and a last batch of one row
+    ],
+)
+def test_bits_do_not_depend_on_threads(batch_size, sizes, solver, dtype):
+    once = fit(1, batch_size, sizes, solver, dtype)
+    for n_threads in (2, 3, 4, 1):
+        assert fit(n_threads, batch_size, sizes, solver, dtype) == once
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_of_network_do_not_depend_on_threads(dtype):
+    network = Network([7, 100, 5], "tanh", "log_loss", dtype=dtype, random_state=0)
+    results = []
+    for n_threads in (1, 2, 3, 4):
+        network.n_threads = n_threads
+        loss, delta, dW, db = network.loss_and_gradients(X, CLASSES, WEIGHT, 0.1)
+        arrays = [np.array(loss), *delta, *dW, *db, network.output(X)]
+        results.append([array.tobytes() for array in arrays])
+    assert all(result == results[0] for result in results)
+
+
+def test_bits_do_not_depend_on_when_the_core_returns(monkeypatch):
+    whole = fit(2, batch_size=32)
+    monkeypatch.setattr("fastmlp._training.descent.SECONDS_IN_CORE", 0.0)  # after every mini-batch
+    assert fit(2, batch_size=32) == whole
+
+
+def test_concurrent_fits_have_the_bits_of_fits_one_after_the_other():
+    def fit_regressor(seed):
+        regressor = MLPRegressor(
+            hidden_layer_sizes=(64, 32), max_iter=5, random_state=seed, n_threads=2
+        )
+        return bits(regressor.fit(X, X[:, :3]))
+
+    alone = [fit_regressor(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fit_regressor, range(8))) == alone
+
+
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_blas_has_one_thread_until_the_last_has_left():
+    kernels, before = _core.kernels_in_use(), blas_threads()
+    _core.use_kernels("blas")
+    try:
+        with core_in_use:
+            with core_in_use:
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before
+    finally:
+        _core.use_kernels(kernels)
+    with core_in_use:  # without products by BLAS it is nobody's business
+        assert _core.uses_blas() or blas_threads() == before
+
+
+def test_the_last_to_leave_may_be_another_thread():
+    """Whoever came first: BLAS has all its threads again, and one in another thread's turn."""
+    before, seen = blas_threads(), []
+
+    def stay(inside, leave):
+        with blas_in_one_thread:
+            inside.set()
+            leave.wait()
+            seen.append(blas_threads())
+
+    for comes_first in (True, True, False):
+        inside, leave = threading.Event(), threading.Event()
+        thread = threading.Thread(target=stay, args=(inside, leave))
+        with blas_in_one_thread if comes_first else contextlib.nullcontext():
+            thread.start()
+            inside.wait()
+        leave.set()
+        thread.join()
+        assert blas_threads() == before
+    assert seen == [{1}] * 3
+
+
+def test_threads_are_started_where_they_pay():
+    assert threads_for(LEAST_FLOPS_THAT_PAY, 100) == 1
+    assert threads_for(1e15, 100) == min(available_threads(), 100)
+    assert threads_for(1e15, 1) == 1
+    assert threads_for(0, 100, n_threads=3) == 3
+    assert threads_for(0, 2, n_threads=1000) == 2
+    assert threads_for(0, 10**6, n_threads=10**6) == max(64, available_threads())
+
+
+def test_candidates_for_a_step(monkeypatch):
+    monkeypatch.setattr("fastmlp._engine.threads.available_threads", lambda: 6)
+    assert candidates_for(LEAST_FLOPS_WORTH_A_TRIAL, 100) == (1,)
+    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 100) == (6, 3, 1)
+    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 2) == (2, 1)
+    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100) == (6,)
+    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100, n_threads=1) == (1,)
+
+    def beside_another_fit():
+        with core_in_use:
+            return candidates_for(1e15, 100)
+
+    with core_in_use, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(beside_another_fit).result() == (3,)
+
+
+def test_trial_takes_the_fastest_and_notices_when_that_changes():
+    """A machine on which a step takes a time that changes after a while."""
+    now, change = 0.0, 10 * max(SECONDS_BETWEEN_TRIALS)
+    spent_on = {4: 0.0, 2: 0.0, 1: 0.0}
+    trial = Trial((4, 2, 1), guess=1e-3)
+    while now < 2 * change:
+        seconds = {4: 3e-5, 2: 1e-5 if now < change else 5e-5, 1: 2e-5}
+        n_threads, n_steps = trial.next(seconds=0.01)
+        now += n_steps * seconds[n_threads]
+        trial.saw(n_threads, seconds[n_threads], now)
+        spent_on[n_threads] += n_steps * seconds[n_threads]
+    assert spent_on[2] == pytest.approx(change, rel=0.1)
+    assert spent_on[1] == pytest.approx(change, rel=0.1)
+    assert spent_on[4] < 30 * SECONDS_OF_TRIAL
+
+
+def test_a_single_candidate_is_not_tried():
+    trial = Trial((3,), guess=0.1)
+    assert trial.next(seconds=0.01) == (3, 1)
+    trial.saw(3, 1e-3, now=10.0)
+    assert trial.next(seconds=0.01) == (3, 10)
+
+
+def test_a_cgroup_limits_threads(monkeypatch):
+    monkeypatch.setattr("fastmlp._engine.threads._cpus", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for limit, n_threads in ((np.inf, 8), (3, 3), (1, 1)):
+        monkeypatch.setattr("fastmlp._engine.threads.cpus_of_cgroup", lambda limit=limit: limit)
+        assert available_threads() == n_threads
+
+
+def test_threadpoolctl_limits_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("fastmlp._engine.threads.cpus_of_cgroup", lambda: np.inf)
+    before = available_threads()
+    with threadpool_limits(1):
+        assert available_threads() == 1
+    assert available_threads() == before
+    with threadpool_limits(1, user_api="openmp"):
+        assert threads_for(1e15, 100) == 1
+    assert available_threads() == before
+    shown = [lib for lib in threadpool_info() if lib["internal_api"] == "fastmlp"]
+    assert [lib["num_threads"] for lib in shown] == [before]
+    monkeypatch.setattr("fastmlp._engine.threads._cpus", lambda: before + 6)
+    assert available_threads() == before + 6  # the limit has gone
+
+
+def test_environment_limits_threads():
+    code = "from fastmlp._engine.threads import available_threads; print(available_threads())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == "1", shown.stderr
+
+
+def test_fits_at_the_same_time_share_out_the_cpus(monkeypatch):
+    monkeypatch.setattr("fastmlp._engine.threads.available_threads", lambda: 4)
+    much = 1e15
+    inside, leave = threading.Barrier(2), threading.Event()
+
+    def stay():
+        with core_in_use:
+            inside.wait()
+            leave.wait()
+
+    other = threading.Thread(target=stay)
+    with core_in_use:
+        with core_in_use:  # a validation inside of a fit is not another fit
+            assert threads_for(much, 100) == 4
+        other.start()
+        inside.wait()
+        try:
+            assert threads_for(much, 100) == 2
+            assert threads_for(much, 100, n_threads=3) == 3
+        finally:
+            leave.set()
+            other.join()
+        assert threads_for(much, 100) == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "n_cpus"),
+    [
+        ({}, np.inf),
+        ({"cpu.max": "max 100000"}, np.inf),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "1000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, np.inf),
+    ],
+)
+def test_limits_of_a_cgroup(tmp_path, files, n_cpus):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    assert cpus_of_cgroup(tmp_path) == n_cpus
+
+
+def _send_fit(queue):
+    queue.put(fit(2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_neither_hangs_nor_differs():
+    here = fit(2)  # the parent's threads are running
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_send_fit, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == here
+    finally:
+        child.kill()
+        child.join()
+
+
+def _send_guards(queue):
+    queue.put((core_in_use.n_users, blas_in_one_thread.n_users, blas_threads()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_is_in_no_guard_of_its_parent():
+    """There nobody is in the core, and nobody limits BLAS."""
+    before = blas_threads()
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_send_guards, args=(queue,))
+    with core_in_use, blas_in_one_thread:
+        assert blas_threads() == {1}
+        child.start()
+    try:
+        assert queue.get(timeout=60) == (0, 0, before)
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_fork_beside_a_predicting_thread_does_not_hang():
+    """A child must not inherit the guard of BLAS while another thread holds it."""
+    regressor = MLPRegressor(max_iter=2).fit(X, X[:, 0])
+    done = threading.Event()
+
+    def predict_on():
+        while not done.is_set():
+            regressor.predict(X[:3])
+
+    thread = threading.Thread(target=predict_on)
+    thread.start()
+    context = multiprocessing.get_context("fork")
+    try:
+        for _ in range(20):
+            child = context.Process(target=regressor.predict, args=(X,))
+            child.start()
+            child.join(30)
+            hangs = child.is_alive()
+            child.kill()
+            assert not hangs
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_rows", [1, 3, 64, 128])
+@pytest.mark.parametrize(
+    ("sizes", "loss"),
+    [
+        ((300, 999, 1500, 5), "log_loss"),
+        ((300, 1500, 65, 1), "binary_log_loss"),  # of 65 columns one is left over
+    ],
+)
+def test_bits_of_few_rows_do_not_depend_on_threads(sizes, loss, n_rows, dtype):
+    """One block of rows through wide layers: the threads share out columns."""
+    rows = np.random.RandomState(0).standard_normal((n_rows, 300)).astype(dtype)
+    outputs = []
+    for n_threads in (1, 2, 3, 7):
+        network = Network(sizes, "tanh", loss, dtype=dtype, random_state=0, n_threads=n_threads)
+        outputs.append(network.output(rows).tobytes())
+    assert len(set(outputs)) == 1
+
+
+class _Interrupts:
+    """A trace function that raises KeyboardInterrupt at the n-th place, once.
+
+    Places are all steps of our own code, and the beginnings of functions of threadpoolctl: between
+    other steps of its, as at the end of a `with`, Python hears no signal.
+    """
+
+    def __init__(self, n):
+        self.n = n
+
+    def __call__(self, frame, event, argument):
+        ours = frame.f_code.co_filename.endswith(os.path.join("_engine", "threads.py"))
+        frame.f_trace_opcodes = ours
+        if ours or (event == "call" and frame.f_code.co_filename.endswith("threadpoolctl.py")):
+            self.n -= 1
+            if self.n == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_an_interrupt_anywhere_leaves_no_guard(monkeypatch):
+    """Ctrl-C at any step of entering and leaving; BLAS is the process's own."""
+    monkeypatch.setattr(_core, "uses_blas", lambda: True)
+    blas_libraries()  # found once: or else all interrupts would come while they are looked for
+    before, n = blas_threads(), 0
+    was_interrupted = True
+    tracing = sys.gettrace()
+    while was_interrupted:
+        n += 1
+        interrupts = _Interrupts(n)
+        try:
+            sys.settrace(interrupts)
+            with core_in_use, blas_in_one_thread:
+                pass
+            was_interrupted = interrupts.n <= 0
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracing)
+        assert core_in_use.n_users == blas_in_one_thread.n_users == 0, n
+        assert blas_threads() == before, n
+    assert n > 20
+
+
+def test_an_error_in_a_guard_is_raised():
+    def refuse():
+        raise OSError("no")
+
+    for guard in (Guard(begin=refuse), Guard(end=refuse)):
+        with pytest.raises(OSError, match="no"), guard:
+            pass
+        assert guard.n_users == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_forked_child_takes_one_thread_unless_it_is_told_otherwise():
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+
+    def report():
+        queue.put((available_threads(), threads_for(1e15, 100), threads_for(1e15, 100, 2)))
+
+    child = context.Process(target=report)
+    child.start()
+    assert queue.get(timeout=60) == (1, 1, 2)
+    child.join()
+
+
+def test_bits_do_not_depend_on_how_long_threads_spin():
+    """Whoever waits sleeps at once, or after a while."""
+    once = fit(1, batch_size=32)
+    try:
+        for microseconds in (0, 5, 1000):
+            _core.be_patient(microseconds)
+            assert fit(3, batch_size=32) == once
+    finally:
+        _core.be_patient(100)  # the default, see _team/team.c
+
+
+def test_more_threads_than_blocks_and_cpus():
+    assert fit(64, batch_size=200) == fit(1, batch_size=200)
+
+
+REFUSED = """
+import os, resource, warnings
+import numpy as np
+from fastmlp import MLPRegressor
+
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).standard_normal((2000, 30))
+
+
+def fit(n_threads):
+    settings = dict(hidden_layer_sizes=(300,), max_iter=2, random_state=0)
+    return MLPRegressor(n_threads=n_threads, **settings).fit(X, X[:, 0]).predict(X).tobytes()
+
+
+alone = fit(1)
+with open("/proc/self/statm") as sizes:
+    in_use = int(sizes.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 60 * 2**20,) * 2)  # stacks of a few threads
+print(fit(64) == alone, len(os.listdir("/proc/self/task")) < 64)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and /proc of Linux")
+def test_a_team_is_smaller_where_the_system_refuses_threads():
+    shown = subprocess.run([sys.executable, "-P", "-c", REFUSED], capture_output=True, text=True)
+    assert shown.stdout.split() == ["True", "True"], shown.stderr
