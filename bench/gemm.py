@@ -31,10 +31,10 @@ ROUNDS = 5
 def rate(equation, n_rows, n_in, n_out, dtype):
     """The best of several rounds, in GFLOP/s."""
     network = Network([1, n_in, n_out], "identity", dtype=dtype, random_state=0)
-    work = network._workspace(n_rows)
+    model, work = network.passes.model, network.passes.workspace(n_rows)
     work.memory[...] = np.random.default_rng(0).standard_normal(work.memory.size)
-    gradient = np.zeros_like(network._flat)
-    arguments = (work.layers, network._flat, gradient, work.memory, n_rows)
+    gradient = _core.Gradient(model, work, np.zeros_like(network.parameters.flat), 1.0)
+    arguments = (model, work, gradient)
     once = _core.seconds_of_product(equation, *arguments, 1)
     n_times = max(1, int(SECONDS / once))
     best = min(_core.seconds_of_product(equation, *arguments, n_times) for _ in range(ROUNDS))

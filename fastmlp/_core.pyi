@@ -1,10 +1,12 @@
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-real = TypeVar("real", np.float32, np.float64)
+# Of float32 or float64, all arrays of a network alike.
+Numbers: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.intp]
 Table: TypeAlias = NDArray[np.void]
 
 ACTIVATIONS: dict[str, tuple[int, bool]]
@@ -15,129 +17,121 @@ BLOCK: np.dtype[np.void]
 SOLVER: np.dtype[np.void]
 REGULARIZER: np.dtype[np.void]
 
-def train(
-    layers: Table,
-    blocks: Table,
-    loss_kind: int,
-    loss_params: NDArray[np.float64],
-    params: NDArray[real],
-    average: NDArray[real],
-    connections: NDArray[real],
-    gradient: NDArray[real],
-    state: NDArray[real],
-    work: NDArray[real],
-    X: NDArray[real],
-    indices: NDArray[np.intp],
-    indptr: NDArray[np.intp],
-    y: NDArray[real],
-    sample_weight: NDArray[real],
-    order: NDArray[np.intp],
-    batch_size: int,
-    capacity: int,
-    block_rows: int,
-    learning_rates: NDArray[np.float64],
-    regularizer: Table,
-    solver: Table,
-    row_loss: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    n_threads: int,
-) -> None: ...
-def add_gradient(
-    layers: Table,
-    blocks: Table,
-    loss_kind: int,
-    loss_params: NDArray[np.float64],
-    params: NDArray[real],
-    connections: NDArray[real],
-    gradient: NDArray[real],
-    work: NDArray[real],
-    X: NDArray[real],
-    indices: NDArray[np.intp],
-    indptr: NDArray[np.intp],
-    y: NDArray[real],
-    sample_weight: NDArray[real],
-    order: NDArray[np.intp],
-    capacity: int,
-    block_rows: int,
-    scale: float,
-    l1: float,
-    l2: float,
-    adds_up: bool,
-    row_loss: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    n_threads: int,
-) -> None: ...
-def evaluate(
-    layers: Table,
-    loss_kind: int,
-    loss_params: NDArray[np.float64],
-    params: NDArray[real],
-    work: NDArray[real],
-    X: NDArray[real],
-    indices: NDArray[np.intp],
-    indptr: NDArray[np.intp],
-    y: NDArray[real],
-    sample_weight: NDArray[real],
-    order: NDArray[np.intp],
-    capacity: int,
-    block_rows: int,
-    scale: float,
-    out: NDArray[real],
-    row_loss: NDArray[np.float64],
-    n_threads: int,
-) -> None: ...
-def forward(
-    layers: Table,
-    loss_kind: int,
-    loss_params: NDArray[np.float64],
-    params: NDArray[real],
-    work: NDArray[real],
-    X: NDArray[real],
-    indices: NDArray[np.intp],
-    indptr: NDArray[np.intp],
-    out: NDArray[real],
-    capacity: int,
-    block_rows: int,
-    n_threads: int,
-) -> None: ...
-def be_patient(microseconds: float) -> None: ...
+class Model:
+    def __init__(
+        self,
+        layers: Table,
+        blocks: Table,
+        loss_kind: int,
+        loss_params: NDArray[np.float64],
+        params: Numbers,
+        connections: Numbers,
+    ) -> None: ...
+
+class Workspace:
+    layers: Table
+    memory: Numbers
+    capacity: int
+    block_rows: int
+    def __init__(self, layers: Table, memory: Numbers, capacity: int, block_rows: int) -> None: ...
+
+class Samples:
+    def __init__(
+        self,
+        X: Numbers,
+        indices: Rows,
+        indptr: Rows,
+        y: Numbers | None = None,
+        sample_weight: Numbers | None = None,
+    ) -> None: ...
+
+class Step:
+    row_loss: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    def __init__(
+        self,
+        model: Model,
+        work: Workspace,
+        solver: Table,
+        regularizer: Table,
+        state: Numbers,
+        average: Numbers,
+        gradient: Numbers,
+    ) -> None: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def key(self) -> int: ...
+
+class Gradient:
+    numbers: Numbers
+    row_loss: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    def __init__(
+        self,
+        model: Model,
+        work: Workspace,
+        numbers: Numbers,
+        scale: float,
+        penalties: tuple[float, float] = (0, 0),
+        key: int = 0,
+    ) -> None: ...
+    @property
+    def loss(self) -> float: ...
 
 class Predictor:
     def __init__(
         self,
+        model: Model,
         layers: Table,
-        loss_kind: int,
-        loss_params: NDArray[np.float64],
-        params: NDArray[real],
         block_rows: int,
-        new_workspace: Callable[[int], NDArray[real]],
+        new_workspace: Callable[[int], Numbers],
     ) -> None: ...
     def __call__(
-        self,
-        X: object,
-        out: NDArray[np.floating] | None = None,
-        n_threads: int = 1,
-    ) -> NDArray[np.floating] | None: ...
+        self, X: object, out: Numbers | None = None, n_threads: int = 1
+    ) -> Numbers | None: ...
 
-def widen(
-    layers: Table,
-    loss_kind: int,
-    loss_params: NDArray[np.float64],
-    work: NDArray[np.float32],
-    out: NDArray[np.float64],
-    capacity: int,
+def shuffle(order: Rows, bit_generator: Any) -> None: ...
+def scale_of_rows(model: Model, work: Workspace, samples: Samples, order: Rows) -> float: ...
+def train(
+    model: Model,
+    work: Workspace,
+    samples: Samples,
+    order: Rows,
+    batch_size: int,
+    learning_rates: NDArray[np.float64],
+    step: Step,
+    n_threads: int,
 ) -> None: ...
+def apply_gradient(model: Model, step: Step, learning_rate: float, n_threads: int) -> None: ...
+def add_gradient(
+    model: Model,
+    work: Workspace,
+    samples: Samples,
+    order: Rows,
+    gradient: Gradient,
+    with_penalties: bool,
+    n_threads: int,
+) -> None: ...
+def evaluate(
+    model: Model,
+    work: Workspace,
+    samples: Samples,
+    order: Rows,
+    scale: float,
+    out: Numbers,
+    row_loss: NDArray[np.float64],
+    n_threads: int,
+) -> None: ...
+def forward(
+    model: Model, work: Workspace, samples: Samples, out: Numbers, n_threads: int
+) -> None: ...
+def widen(model: Model, work: Workspace, out: NDArray[np.float64]) -> None: ...
+def seconds_of_product(
+    equation: int, model: Model, work: Workspace, gradient: Gradient, n_times: int
+) -> float: ...
+def be_patient(microseconds: float) -> None: ...
 def use_kernels(name: str | None = None, argument: str = "kernels") -> None: ...
 def kernel_names() -> list[str]: ...
 def kernels_in_use() -> str: ...
 def uses_blas() -> bool: ...
-def seconds_of_product(
-    equation: int,
-    layers: Table,
-    params: NDArray[real],
-    gradient: NDArray[real],
-    work: NDArray[real],
-    n: int,
-    n_times: int,
-) -> float: ...

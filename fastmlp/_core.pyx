@@ -608,6 +608,23 @@ cdef inline double tweedie(double power, double z, double y, real* delta) noexce
     return power_of_y / (p * q) - of_y / p + of_a / q
 
 
+# A network: its tables (those of a workspace where rows are at work), its loss and its numbers.
+cdef struct Net:
+    Py_ssize_t n_layers
+    Py_ssize_t n_blocks
+    Py_ssize_t n_params
+    const Layer* layers         # (n_layers + 1,)
+    const Block* blocks         # (n_blocks,)
+    Loss loss
+    void* params                # (n_params,)
+    const void* connections     # (n_params,) 1 where a weight is, 0 where none is; or NULL
+
+# What is added to the loss for the weights, over the batch's sum of sample weights.
+cdef struct Penalty:
+    double l1
+    double l2
+
+
 # ================================================================================================
 # C  Stage 1: rows. A block touches only its own rows and only reads parameters.
 # ================================================================================================
@@ -1048,14 +1065,11 @@ cdef void gradient_of_normalization(
 
 cdef double gradient_of_block(
     Block block,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    const real* connections,    # (n_params,) 1 where a weight is, 0 where none is; or NULL
+    const Net* net,
     real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     const real* work,
     const Rows* rows,           # the whole mini-batch
-    double l1,                  # both over the batch's sum of sample weights
-    double l2,
+    Penalty penalty,
     bint adds_up,               # to the gradient of other rows
     real* shared,               # params where the solver moves them next and others have read
                                 # them, or NULL
@@ -1064,14 +1078,15 @@ cdef double gradient_of_block(
 
     Returns the block's share of the penalty l1 sum(|W|) + 1/2 l2 sum(W^2).
     """
-    cdef const Layer* layer = &layers[block.layer]
+    cdef const Layer* layer = &net.layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
     cdef Py_ssize_t of_W = layer.W + block.first * layer.stride
-    cdef const real* W = params + of_W                                      # (last - first, stride)
+    cdef const real* W = <const real*> net.params + of_W                    # (last - first, stride)
+    cdef const real* connections = <const real*> net.connections
     cdef Py_ssize_t n = max(0, min(block.last, layer.n_in) - block.first) * layer.stride, j, k
-    cdef Matrix x = inputs(block.layer, layers, work, rows)                 # (rows.n, n_in)
+    cdef Matrix x = inputs(block.layer, net.layers, work, rows)             # (rows.n, n_in)
     cdef bint sparse = block.layer == 1 and is_sparse(rows)
-    cdef double penalty = 0
+    cdef double total = 0
     if block.first > layer.n_in:
         pass
     elif sparse or not has_kernels(layer, work):
@@ -1085,14 +1100,14 @@ cdef double gradient_of_block(
     for j in range(block.last - block.first):   # dW may have been another layer's
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
-    if l2 > 0:
-        penalty = 0.5 * l2 * add_decay(<real> l2, W, dW, n)
-    if l1 > 0:
-        penalty += l1 * add_signs(<real> l1, W, dW, n)
+    if penalty.l2 > 0:
+        total = 0.5 * penalty.l2 * add_decay(<real> penalty.l2, W, dW, n)
+    if penalty.l1 > 0:
+        total += penalty.l1 * add_signs(<real> penalty.l1, W, dW, n)
     if connections != NULL:
         for j in range(n):
             dW[j] *= connections[of_W + j]
-    return penalty
+    return total
 
 
 cdef inline double add_signs(
@@ -1236,12 +1251,17 @@ cdef void average_block(
 # E  The boundary: shapes are checked, the GIL is released, blocks are shared out
 # ================================================================================================
 
-# Rows of the data are either dense, X of shape (n, m_0) with indices and indptr empty, or sparse: X
-# holds the numbers that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
+cdef double scale_of_batch(const Source* source, const real* any, Py_ssize_t n) noexcept nogil:
+    """1 / the sum of the first n sample weights.
 
-cdef inline double reciprocal(double weight_sum) noexcept nogil:
-    """A mini-batch of weight 0, or as good as 0, has no loss and no gradient."""
-    return 1 / weight_sum if weight_sum > 1e-300 else 0
+    A mini-batch of weight 0, or as good as 0, has no loss and no gradient.
+    """
+    cdef const real* sample_weight = <const real*> source.sample_weight     # (any,)
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        total += sample_weight[source.order[i]]
+    return 1 / total if total > 1e-300 else 0
 
 
 cdef Loss loss_of(
@@ -1255,54 +1275,51 @@ cdef Loss loss_of(
     return loss
 
 
-cdef inline const real* or_null(const real[::1] array) noexcept nogil:
-    return &array[0] if array.shape[0] > 0 else NULL
+cdef int type_of_floats(name, array) except -1:
+    """The number of an array's type, which must be one of the core's two."""
+    if cnp.PyArray_Check(array) and cnp.PyArray_TYPE(array) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        return cnp.PyArray_TYPE(array)
+    raise ValueError(f"{name} must be an array of float32 or float64")
 
 
-cdef Source source_of(
-    const real[:, ::1] X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr,
-) noexcept nogil:
-    cdef Source source = dense_rows(&X[0, 0], X.shape[1])
-    if indptr.shape[0] > 0:
-        source.indptr, source.indices = &indptr[0], &indices[0]
-        source.n_nonzero = min(X.shape[0], indices.shape[0])
-    return source
+cdef void* numbers_of(
+    name, array, int type_number, int n_dims, bint is_written,
+) except NULL:
+    """Where the numbers of an array begin that the core can take as it is."""
+    if not (
+        cnp.PyArray_Check(array)
+        and cnp.PyArray_TYPE(array) == type_number
+        and cnp.PyArray_NDIM(array) == n_dims
+        and (cnp.PyArray_ISCARRAY(array) if is_written else cnp.PyArray_ISCARRAY_RO(array))
+    ):
+        raise ValueError(
+            f"{name} must be a C-ordered array of {n_dims} dimension(s) and of the network's type"
+        )
+    return cnp.PyArray_DATA(array)
 
 
-cdef inline Source with_targets(
-    Source source,
-    const Py_ssize_t* order,            # (any,)
-    const real[:, ::1] y,               # (any, n_targets)
-    const real[::1] sample_weight,      # (any,)
-) noexcept nogil:
-    source.order, source.sample_weight = order, &sample_weight[0]
-    source.y, source.n_targets = &y[0, 0], y.shape[1]
-    return source
+cdef inline Py_ssize_t places_end(const Layer* layer) noexcept nogil:
+    """How many numbers for a row of the workspace lie before the end of what a layer makes."""
+    return max(layer.spread + 1, layer.stride + max(
+        max(max(layer.s, layer.z), max(layer.f, layer.a)),
+        max(max(layer.delta, layer.delta_z), layer.delta_a)))
 
 
-cdef int check_table(
-    const Layer[::1] layers, const real[::1] params, const real[::1] work, Py_ssize_t capacity,
-) except -1:
-    """Raise unless all that the table says lies within params and work."""
+cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
+    """Raise unless the layers follow one another, and their parameters lie within n_params."""
     cdef Py_ssize_t l, first, end
     cdef Layer layer
-    if layers.shape[0] < 2 or capacity < 1:
-        raise ValueError("there must be a layer of weights, and room for a row")
+    if layers.shape[0] < 2:
+        raise ValueError("there must be a layer of weights")
     for l in range(1, layers.shape[0]):
         layer = layers[l]
         if (layer.n_in != layers[l - 1].n_out or layer.n_out < 1 or layer.stride < layer.n_out
                 or layer.b != layer.W + layer.n_in * layer.stride
                 or layer.is_residual and layers[l - 1].stride != layer.stride):
             raise ValueError("the layers do not fit one another")
-        first = min(min(min(layer.s, layer.z), min(layer.f, layer.a)),
-                    min(min(layer.delta, layer.delta_z), min(layer.delta_a, layer.spread)))
-        end = max(max(max(layer.s, layer.z), max(layer.f, layer.a)),
-                  max(max(layer.delta, layer.delta_z), layer.delta_a)) + layer.stride
-        if first < 0 or work.shape[0] < capacity * max(end, layer.spread + 1):
-            raise ValueError("work is smaller than the table of layers says")
         first = min(min(layer.W, layer.gain), layer.shift)
         end = max(max(layer.b, layer.gain), layer.shift) + layer.stride
-        if first < 0 or params.shape[0] < end:
+        if first < 0 or n_params < end:
             raise ValueError("params is smaller than the table of layers says")
     return 0
 
@@ -1323,6 +1340,194 @@ cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -
     return 0
 
 
+cdef int check_places(
+    const Layer[::1] layers, Py_ssize_t n_numbers, Py_ssize_t capacity,
+) except -1:
+    """Raise unless all that the layers make of so many rows lies within a workspace."""
+    cdef Py_ssize_t l, first
+    cdef Layer layer
+    if capacity < 1:
+        raise ValueError("there must be room for a row")
+    for l in range(1, layers.shape[0]):
+        layer = layers[l]
+        first = min(min(min(layer.s, layer.z), min(layer.f, layer.a)),
+                    min(min(layer.delta, layer.delta_z), min(layer.delta_a, layer.spread)))
+        if first < 0 or n_numbers < capacity * places_end(&layer):
+            raise ValueError("memory is smaller than the table of layers says")
+    return 0
+
+
+cdef class Model:
+    """A network: layers, blocks of parameters, loss, parameters and connections, checked once.
+
+    The tables are copied, so that nobody can change them. The numbers may change at any time.
+    """
+    cdef const Layer[::1] layers            # (n_layers + 1,)
+    cdef const Block[::1] blocks            # (n_blocks,)
+    cdef const double[::1] loss_params      # (n_loss_params,)
+    cdef object params                      # (n_params,)
+    cdef object connections                 # (n_params,), or empty: all are there
+    cdef int type_number
+    cdef Net net
+
+    def __init__(self, layers, blocks, Py_ssize_t loss_kind, loss_params, params, connections):
+        self.layers, self.blocks = np.array(layers), np.array(blocks)
+        self.loss_params = np.array(loss_params)
+        self.params, self.connections = params, connections
+        self.type_number = type_of_floats("params", params)
+        self.net.params = numbers_of("params", params, self.type_number, 1, True)
+        self.net.n_params = cnp.PyArray_DIM(params, 0)
+        self.net.connections = numbers_of("connections", connections, self.type_number, 1, False)
+        if cnp.PyArray_DIM(connections, 0) not in (0, self.net.n_params):
+            raise ValueError("connections must have the layout of params, or be empty")
+        if cnp.PyArray_DIM(connections, 0) == 0:
+            self.net.connections = NULL
+        check_layers(self.layers, self.net.n_params)
+        check_blocks(self.layers, self.blocks)
+        self.net.n_layers, self.net.layers = self.layers.shape[0] - 1, &self.layers[0]
+        self.net.n_blocks, self.net.blocks = self.blocks.shape[0], &self.blocks[0]
+        self.net.loss = loss_of(loss_kind, self.loss_params, self.layers)
+
+    cdef Py_ssize_t n_targets(self):
+        """How many numbers of a row's targets the loss reads."""
+        cdef const Loss* loss = &self.net.loss
+        if is_softmax(loss) or (loss.kind == QUANTILE and loss.n_params > 1):
+            return 1
+        return self.net.layers[self.net.n_layers].n_out
+
+
+cdef class Workspace:
+    """Room for what a table of layers says of some rows, which are taken in blocks."""
+    cdef const Layer[::1] table             # (n_layers + 1,) a copy
+    cdef readonly object layers
+    cdef readonly object memory             # (>= capacity times the table's numbers for a row,)
+    cdef readonly Py_ssize_t capacity
+    cdef readonly Py_ssize_t block_rows
+    cdef int type_number
+    cdef void* numbers
+    cdef bint takes_dense                   # whether there is room for dense rows
+
+    def __init__(self, layers, memory, Py_ssize_t capacity, Py_ssize_t block_rows):
+        self.layers, self.table, self.memory = layers, np.array(layers), memory
+        self.capacity, self.block_rows = capacity, block_rows
+        self.type_number = type_of_floats("memory", memory)
+        self.numbers = numbers_of("memory", memory, self.type_number, 1, True)
+        check_places(self.table, cnp.PyArray_DIM(memory, 0), capacity)
+        if block_rows < 1:
+            raise ValueError("block_rows must be at least 1")
+        self.takes_dense = (cnp.PyArray_DIM(memory, 0)
+                            >= capacity * (self.table[0].a + self.table[0].stride))
+
+    cdef Net net_of(self, Model model) except *:
+        """The model with the places that its layers have here."""
+        cdef Net net = model.net
+        cdef Py_ssize_t l
+        cdef Layer ours, theirs
+        if self.type_number != model.type_number or self.table.shape[0] != net.n_layers + 1:
+            raise ValueError("the workspace is not one of this model")
+        for l in range(net.n_layers + 1):
+            ours, theirs = self.table[l], net.layers[l]
+            if (ours.n_in != theirs.n_in or ours.n_out != theirs.n_out
+                    or ours.stride != theirs.stride or ours.W != theirs.W or ours.b != theirs.b
+                    or ours.gain != theirs.gain or ours.shift != theirs.shift
+                    or ours.is_normalized != theirs.is_normalized
+                    or ours.is_residual != theirs.is_residual):
+                raise ValueError("the workspace is not one of this model")
+        net.layers = &self.table[0]
+        return net
+
+    cdef Py_ssize_t n_blocks(self):
+        """How many blocks of rows there are at most."""
+        return how_many(self.capacity, self.block_rows)
+
+
+cdef class Samples:
+    """Rows of the data, and for training their targets and weights.
+
+    Dense, X is of shape (n, m_0), and indices and indptr are empty; sparse, X holds the numbers
+    that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
+    """
+    cdef Source source                      # without an order
+    cdef Py_ssize_t n_rows
+    cdef int type_number
+    cdef const Py_ssize_t[::1] indices      # (n_nonzero,), or empty
+    cdef const Py_ssize_t[::1] indptr       # (n + 1,), or empty
+    cdef object X                           # (n, m_0), or (n_nonzero, 1) if sparse
+    cdef object y                           # (n, n_targets), or None: for outputs alone
+    cdef object sample_weight               # (n,), or None
+
+    def __init__(self, X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr, y=None,
+                 sample_weight=None):
+        cdef void* values
+        self.type_number = type_of_floats("X", X)
+        values = numbers_of("X", X, self.type_number, 2, False)
+        self.X, self.indices, self.indptr = X, indices, indptr
+        self.y, self.sample_weight = y, sample_weight
+        self.source = dense_rows(values, cnp.PyArray_DIM(X, 1))
+        self.n_rows = cnp.PyArray_DIM(X, 0)
+        if indptr.shape[0] > 0:
+            if self.source.stride != 1 or indices.shape[0] == 0 or self.n_rows < indices.shape[0]:
+                raise ValueError("sparse X must have a number for each of its indices, at least 1")
+            self.source.indptr, self.source.indices = &indptr[0], &indices[0]
+            self.source.n_nonzero = indices.shape[0]
+            self.n_rows = indptr.shape[0] - 1
+        if y is not None:
+            self.take_targets()
+
+    cdef int take_targets(self) except -1:
+        self.source.y = numbers_of("y", self.y, self.type_number, 2, False)
+        self.source.n_targets = cnp.PyArray_DIM(self.y, 1)
+        self.source.sample_weight = numbers_of(
+            "sample_weight", self.sample_weight, self.type_number, 1, False)
+        if (cnp.PyArray_DIM(self.y, 0) != self.n_rows
+                or cnp.PyArray_DIM(self.sample_weight, 0) != self.n_rows):
+            raise ValueError("X, y and sample_weight must have the same number of rows")
+        return 0
+
+    cdef int check_inputs(self, Model model) except -1:
+        """Raise unless these are inputs of the model."""
+        if self.type_number != model.type_number:
+            raise ValueError("X must be of the network's type")
+        if self.source.indptr == NULL and self.source.stride != model.net.layers[0].n_out:
+            raise ValueError(
+                f"X must have {model.net.layers[0].n_out} columns, got {self.source.stride}")
+        return 0
+
+    cdef Source in_order(
+        self, Model model, Workspace work, const Py_ssize_t[::1] order,
+    ) except *:
+        """The rows ``order``, with targets: checked for a model and a workspace."""
+        cdef Source source = self.source
+        cdef Py_ssize_t i
+        self.check_inputs(model)
+        if self.y is None:
+            raise ValueError("y must be given")
+        if source.n_targets != model.n_targets():
+            raise ValueError(
+                f"y must have {model.n_targets()} columns for this loss, got {source.n_targets}")
+        if source.indptr == NULL and not work.takes_dense:
+            raise ValueError("work has no room for dense rows")
+        for i in range(order.shape[0]):
+            if not 0 <= order[i] < self.n_rows:
+                raise ValueError(f"order must have numbers of rows, of 0 to {self.n_rows - 1}")
+        if order.shape[0] > 0:
+            source.order = &order[0]
+        return source
+
+
+def scale_of_rows(
+    Model model,                        # IN
+    Workspace work,                     # IN
+    Samples samples,                    # IN
+    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples
+):
+    """1 / the sum of these rows' weights, as `train` takes it for a mini-batch."""
+    cdef Source source = samples.in_order(model, work, order)
+    if model.type_number == cnp.NPY_FLOAT:
+        return scale_of_batch(&source, <float*> NULL, order.shape[0])
+    return scale_of_batch(&source, <double*> NULL, order.shape[0])
+
+
 cdef int check_state(const Solver* solver, Py_ssize_t n_states) except -1:
     """Raise unless there are the arrays that the solver writes."""
     cdef Py_ssize_t n_needed = 0
@@ -1334,99 +1539,22 @@ cdef int check_state(const Solver* solver, Py_ssize_t n_states) except -1:
     return 0
 
 
-cdef int check_targets(
-    const Loss* loss, const Layer[::1] layers, const real[:, ::1] y,
-) except -1:
-    """Raise unless there are as many targets in a row as the loss reads."""
-    cdef bint is_one = is_softmax(loss) or (loss.kind == QUANTILE and loss.n_params > 1)
-    cdef Py_ssize_t n_targets = 1 if is_one else layers[layers.shape[0] - 1].n_out
-    if y.shape[1] != n_targets:
-        raise ValueError(f"y must have {n_targets} columns for this loss, got {y.shape[1]}")
-    return 0
-
-
-cdef int check_room(
-    Py_ssize_t n_rows, Py_ssize_t capacity, Py_ssize_t block_rows, Py_ssize_t n_places,
-) except -1:
+cdef int check_room(Py_ssize_t n_rows, Workspace work, Py_ssize_t n_places) except -1:
     """Raise unless work and row_loss have room for the rows."""
-    if n_rows < 1 or n_rows > capacity:
+    if n_rows < 1 or n_rows > work.capacity:
         raise ValueError("work must have room for all rows, of which there must be one")
-    if block_rows < 1 or n_places < how_many(n_rows, block_rows):
+    if n_places < how_many(n_rows, work.block_rows):
         raise ValueError("row_loss must have room for the blocks of rows")
     return 0
 
 
-cdef int check_table_of(
-    int type_number, const Layer[::1] layers, params, work, Py_ssize_t capacity,
-) except -1:
-    """The same for arrays of either type."""
-    cdef const float[::1] params32, work32
-    cdef const double[::1] params64, work64
-    if type_number == cnp.NPY_FLOAT:
-        params32, work32 = params, work
-        return check_table(layers, params32, work32, capacity)
-    params64, work64 = params, work
-    return check_table(layers, params64, work64, capacity)
-
-
-cdef Py_ssize_t check_columns(
-    const Layer[::1] layers,
-    const real[:, ::1] X,
-    const Py_ssize_t[::1] indices,
-    const Py_ssize_t[::1] indptr,
-) except -1:
-    """Raise unless X fits the network; returns the number of rows."""
-    if indptr.shape[0] == 0:
-        if X.shape[1] != layers[0].n_out:
-            raise ValueError(f"X must have {layers[0].n_out} columns, got {X.shape[1]}")
-        return X.shape[0]
-    if X.shape[1] != 1 or indices.shape[0] == 0 or X.shape[0] < indices.shape[0]:
-        raise ValueError("sparse X must have a number for each of its indices, and at least one")
-    return indptr.shape[0] - 1
-
-
-cdef int check_rows(
-    Py_ssize_t n_rows,
-    const Layer[::1] layers,
-    const real[::1] work,
-    const Py_ssize_t[::1] indptr,
-    const real[:, ::1] y,
-    const real[::1] sample_weight,
-    const Py_ssize_t[::1] order,
-    Py_ssize_t capacity,
-) except -1:
-    """Raise unless y, sample_weight and order belong to the rows, and dense rows fit in work."""
-    cdef Py_ssize_t i
-    if y.shape[0] != n_rows or sample_weight.shape[0] != n_rows:
-        raise ValueError("X, y and sample_weight must have the same number of rows")
-    if indptr.shape[0] == 0 and work.shape[0] < capacity * (layers[0].a + layers[0].stride):
-        raise ValueError("work has no room for dense rows")
-    for i in range(order.shape[0]):
-        if not 0 <= order[i] < n_rows:
-            raise ValueError(f"order must have numbers of rows, of 0 to {n_rows - 1}")
-    return 0
-
-
-cdef int check_layout(
-    Py_ssize_t n_params, Py_ssize_t n_average, Py_ssize_t n_connections,
-) except -1:
-    if n_average not in (0, n_params) or n_connections not in (0, n_params):
-        raise ValueError("average and connections must have the layout of params, or be empty")
-    return 0
-
-
-cdef int check_out(const Layer[::1] layers, const real[:, ::1] out, Py_ssize_t n) except -1:
-    if out.shape[0] != n or out.shape[1] != layers[layers.shape[0] - 1].n_out:
+cdef void* check_out(Model model, out, Py_ssize_t n) except NULL:
+    """Where the outputs of so many rows go."""
+    cdef void* numbers = numbers_of("out", out, model.type_number, 2, True)
+    if (cnp.PyArray_DIM(out, 0) != n
+            or cnp.PyArray_DIM(out, 1) != model.net.layers[model.net.n_layers].n_out):
         raise ValueError("out must have a row for each of X's and a column for each output")
-    return 0
-
-
-cdef Py_ssize_t largest_block(const Layer[::1] layers, const Block[::1] blocks) noexcept nogil:
-    """How many numbers the largest block of parameters has."""
-    cdef Py_ssize_t i, most = 0
-    for i in range(blocks.shape[0]):
-        most = max(most, (blocks[i].last - blocks[i].first) * layers[blocks[i].layer].stride)
-    return most
+    return numbers
 
 
 cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil:
@@ -1436,6 +1564,14 @@ cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil
 
 cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
     return (block.last - block.first) * layers[block.layer].stride
+
+
+cdef Py_ssize_t largest_block(const Net* net) noexcept nogil:
+    """How many numbers the largest block of parameters has."""
+    cdef Py_ssize_t i, most = 0
+    for i in range(net.n_blocks):
+        most = max(most, size_of(net.blocks[i], net.layers))
+    return most
 
 
 def shuffle(Py_ssize_t[::1] order, bit_generator):
@@ -1463,33 +1599,26 @@ def shuffle(Py_ssize_t[::1] order, bit_generator):
             mask >>= 1
 
 
-# What a team trains: the arrays of `train`, whose types and shapes are said there.
+# What a team trains.
 cdef struct Training:
-    Py_ssize_t n_layers
-    Py_ssize_t n_blocks
-    Py_ssize_t n_params
+    Net net
     Py_ssize_t n_rows
     Py_ssize_t batch_size
-    Py_ssize_t capacity
+    Py_ssize_t capacity         # of which a larger mini-batch is taken in parts
     Py_ssize_t block_rows
-    const Layer* layers
-    const Block* blocks
     const Regularizer* rules
     Solver* solver
-    Loss loss
     Source source
-    void* params
-    void* average               # NULL: no averaging
-    const void* connections     # NULL: all are there
+    void* average               # (n_params,), or NULL: no averaging
     void* gradient              # (n_members, gradient_stride), or of all parameters if `whole`
     Py_ssize_t gradient_stride
     bint whole
-    void* state
+    void* state                 # (n_states, n_params)
     void* work
-    const double* learning_rates
-    double* row_loss
-    double* penalty
-    double* squares
+    const double* learning_rates    # (n_steps,)
+    double* row_loss            # (>= capacity / block_rows,)
+    double* penalty             # (n_blocks,)
+    double* squares             # (n_blocks,) of the gradient's numbers, for clipping
 
 # A member's part in it: its blocks of parameters, the same in each step, so that its caches hold
 # them; and the step that it is in.
@@ -1512,9 +1641,9 @@ cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept n
     all, and everybody would read what all layers have made: `small` in bench/ takes 3% longer.
     """
     cdef Py_ssize_t i = 0
-    while i < it.n_blocks and (
-        (2 * start_of(it.blocks[i], it.layers) + size_of(it.blocks[i], it.layers)) * n_members
-        < 2 * t * it.n_params
+    while i < it.net.n_blocks and (
+        (2 * start_of(it.net.blocks[i], it.net.layers) + size_of(it.net.blocks[i], it.net.layers)) * n_members
+        < 2 * t * it.net.n_params
     ):
         i += 1
     return i
@@ -1525,78 +1654,85 @@ cdef inline real* gradient_place(
 ) noexcept nogil:
     """Where the gradient of the i-th block goes."""
     if it.whole:
-        return <real*> it.gradient + start_of(it.blocks[i], it.layers)
+        return <real*> it.gradient + start_of(it.net.blocks[i], it.net.layers)
     return <real*> it.gradient + mine.me * it.gradient_stride
 
 
 cdef void train_rows(const Training* it, const Share* mine, const real* any) noexcept nogil:
     """Stage 1: (1), (2), (3) for every n-th block of rows."""
     cdef Py_ssize_t i = mine.me
-    cdef const real* params = <const real*> it.params
+    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Rows block
     while i < how_many(mine.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, mine.rows)
-        it.row_loss[i] += mine.n * loss_of_rows(&it.loss, it.n_layers, it.layers, params, work,
+        it.row_loss[i] += mine.n * loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work,
                                                 block)
-        backward_rows(it.n_layers, it.layers, params, work, block)
+        backward_rows(it.net.n_layers, it.net.layers, params, work, block)
         i += mine.n_members
+
+
+cdef inline void clip_or_move(
+    const Training* it, const Share* mine, real* dW, Py_ssize_t i,
+) noexcept nogil:
+    """(5) for the i-th block, unless the norm of the whole gradient has to be known first."""
+    cdef const Regularizer* rules = it.rules
+    if rules.clip_value > 0:
+        clip(<real> rules.clip_value, dW, size_of(it.net.blocks[i], it.net.layers))
+    if rules.clip_norm > 0:
+        it.squares[i] = sum_of_squares(dW, size_of(it.net.blocks[i], it.net.layers))
+    else:
+        move_block(&mine.solver, rules.weight_decay, it.net.blocks[i], it.net.layers,
+                   <real*> it.net.params, dW, <real*> it.state, it.net.n_params)
 
 
 cdef void train_parameters(const Training* it, const Share* mine, const real* any) noexcept nogil:
     """Stage 2: (4) for the member's blocks of parameters, and (5) where nothing comes before it."""
-    cdef const Regularizer* rules = it.rules
-    cdef real* params = <real*> it.params
-    cdef real* shared = params if mine.is_last and mine.n_members > 1 else NULL
+    cdef bint moves = mine.is_last and mine.n_members > 1
+    cdef real* shared = <real*> it.net.params if moves else NULL
     cdef double scale = mine.rows.scale if mine.is_last else 0      # penalties count once
+    cdef Penalty penalty
     cdef Py_ssize_t i
     cdef real* dW
+    penalty.l1, penalty.l2 = it.rules.l1 * scale, it.rules.l2 * scale
     for i in range(mine.first, mine.last):
         dW = gradient_place(it, mine, any, i)
         it.penalty[i] += mine.n * gradient_of_block(
-            it.blocks[i], it.layers, params, <const real*> it.connections, dW,
-            <const real*> it.work, &mine.rows, rules.l1 * scale, rules.l2 * scale,
+            it.net.blocks[i], &it.net, dW, <const real*> it.work, &mine.rows, penalty,
             not mine.is_first, shared,
         )
-        if not mine.is_last:
-            continue
-        if rules.clip_value > 0:
-            clip(<real> rules.clip_value, dW, size_of(it.blocks[i], it.layers))
-        if rules.clip_norm > 0:
-            it.squares[i] = sum_of_squares(dW, size_of(it.blocks[i], it.layers))
-        else:
-            move_block(&mine.solver, rules.weight_decay, it.blocks[i], it.layers, params, dW,
-                       <real*> it.state, it.n_params)
+        if mine.is_last:
+            clip_or_move(it, mine, dW, i)
 
 
 cdef void move_clipped(const Training* it, const Share* mine, const real* any) noexcept nogil:
     """(5) for the member's blocks, once the norm of the whole gradient is known."""
-    cdef double factor = factor_of_clipping(it.rules.clip_norm, it.squares, it.n_blocks)
+    cdef double factor = factor_of_clipping(it.rules.clip_norm, it.squares, it.net.n_blocks)
     cdef Py_ssize_t i
     cdef real* dW
     for i in range(mine.first, mine.last):
         dW = gradient_place(it, mine, any, i)
         if factor != 1:
-            scale_by(<real> factor, dW, size_of(it.blocks[i], it.layers))
-        move_block(&mine.solver, it.rules.weight_decay, it.blocks[i], it.layers,
-                   <real*> it.params, dW, <real*> it.state, it.n_params)
+            scale_by(<real> factor, dW, size_of(it.net.blocks[i], it.net.layers))
+        move_block(&mine.solver, it.rules.weight_decay, it.net.blocks[i], it.net.layers,
+                   <real*> it.net.params, dW, <real*> it.state, it.net.n_params)
 
 
 cdef void limit_norms(const Training* it, const Share* mine, const real* any) noexcept nogil:
     cdef Py_ssize_t l, i
-    for l in range(1, it.n_layers + 1):
+    for l in range(1, it.net.n_layers + 1):
         i = mine.me
-        while i < how_many(it.layers[l].n_out, COLUMNS_AT_ONCE):
-            limit_columns(it.rules.max_norm, &it.layers[l], i * COLUMNS_AT_ONCE,
-                          <real*> it.params)
+        while i < how_many(it.net.layers[l].n_out, COLUMNS_AT_ONCE):
+            limit_columns(it.rules.max_norm, &it.net.layers[l], i * COLUMNS_AT_ONCE,
+                          <real*> it.net.params)
             i += mine.n_members
 
 
 cdef void average_blocks(const Training* it, const Share* mine, const real* any) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(mine.first, mine.last):
-        average_block(it.rules.averaging, mine.solver.t, it.blocks[i], it.layers,
-                      <const real*> it.params, <real*> it.average)
+        average_block(it.rules.averaging, mine.solver.t, it.net.blocks[i], it.net.layers,
+                      <const real*> it.net.params, <real*> it.average)
 
 
 cdef void begin_batch(
@@ -1604,15 +1740,10 @@ cdef void begin_batch(
 ) noexcept nogil:
     """The mini-batch of a step, of whose rows no part has been taken."""
     cdef Py_ssize_t start = step * it.batch_size
-    cdef const Py_ssize_t* order = it.source.order + start
-    cdef double total = 0
-    cdef Py_ssize_t i
     mine.n = min(it.batch_size, it.n_rows - start)
-    for i in range(mine.n):
-        total += (<const real*> it.source.sample_weight)[order[i]]
     mine.rows = all_rows(0, it.capacity, it.source)
-    mine.rows.source.order = order
-    mine.rows.scale = reciprocal(total)
+    mine.rows.source.order += start
+    mine.rows.scale = scale_of_batch(&mine.rows.source, any, mine.n)
     mine.rows.are_shared = mine.n_members > 1
     mine.rows.key = random_bits(it.rules.seed, mine.solver.t)
 
@@ -1627,15 +1758,35 @@ cdef inline bint take_part(const Training* it, Share* mine) noexcept nogil:
     return mine.rows.n > 0
 
 
+cdef Share share_of(const Training* it, Team* team, int me) noexcept nogil:
+    cdef Share mine
+    memset(&mine, 0, sizeof(Share))
+    mine.me, mine.n_members, mine.solver = me, team.n, it.solver[0]
+    mine.first, mine.last = first_block(me, team.n, it), first_block(me + 1, team.n, it)
+    return mine
+
+
+cdef void end_step(
+    const Training* it, const Share* mine, const real* any, Team* team, int me,
+) noexcept nogil:
+    """What is left of (5) once every block has its gradient, and what follows it."""
+    if it.rules.clip_norm > 0:
+        move_clipped(it, mine, any)
+        wait_for_all(team, me)
+    if it.rules.max_norm > 0:
+        limit_norms(it, mine, any)
+        wait_for_all(team, me)
+    if it.average != NULL:      # nobody else reads or writes there before the next wait
+        average_blocks(it, mine, any)
+
+
 cdef void train_as_member(
     const Training* it, const real* any, Team* team, int me,
 ) noexcept nogil:
     """A member's part of all steps. What follows a wait depends on all that stands before it."""
     cdef unsigned long long denormals = flush_denormals()
     cdef Py_ssize_t step
-    cdef Share mine
-    mine.me, mine.n_members, mine.solver = me, team.n, it.solver[0]
-    mine.first, mine.last = first_block(me, team.n, it), first_block(me + 1, team.n, it)
+    cdef Share mine = share_of(it, team, me)
     for step in range(how_many(it.n_rows, it.batch_size)):
         begin_step(&mine.solver, it.learning_rates[step])
         begin_batch(it, &mine, any, step)
@@ -1644,15 +1795,25 @@ cdef void train_as_member(
             wait_for_all(team, me)
             train_parameters(it, &mine, any)
             wait_for_all(team, me)
-        if it.rules.clip_norm > 0:
-            move_clipped(it, &mine, any)
-            wait_for_all(team, me)
-        if it.rules.max_norm > 0:
-            limit_norms(it, &mine, any)
-            wait_for_all(team, me)
-        if it.average != NULL:      # nobody else reads or writes there before the next wait
-            average_blocks(it, &mine, any)
+        end_step(it, &mine, any, team, me)
     if me == 0:     # they all have come to the same
+        it.solver[0] = mine.solver
+    restore_denormals(denormals)
+
+
+cdef void apply_as_member(
+    const Training* it, const real* any, Team* team, int me,
+) noexcept nogil:
+    """A member's part of (5), with a gradient that is there."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef Py_ssize_t i
+    cdef Share mine = share_of(it, team, me)
+    begin_step(&mine.solver, it.learning_rates[0])
+    for i in range(mine.first, mine.last):
+        clip_or_move(it, &mine, gradient_place(it, &mine, any, i), i)
+    wait_for_all(team, me)
+    end_step(it, &mine, any, team, me)
+    if me == 0:
         it.solver[0] = mine.solver
     restore_denormals(denormals)
 
@@ -1665,133 +1826,163 @@ cdef void train_as_member_f64(void* it, Team* team, int me) noexcept nogil:
     train_as_member(<const Training*> it, <double*> NULL, team, me)
 
 
+cdef void apply_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    apply_as_member(<const Training*> it, <float*> NULL, team, me)
+
+
+cdef void apply_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    apply_as_member(<const Training*> it, <double*> NULL, team, me)
+
+
+cdef class Step:
+    """What steps are made with: the solver and its state, the regulariser, places for gradients.
+
+    It adds up (loss of a mini-batch before its step) * (its rows).
+    """
+    cdef Solver[::1] solver                     # (1,) its t counts the steps
+    cdef const Regularizer[::1] regularizer     # (1,) l1 and l2 not yet divided
+    cdef object state                           # (n_states, n_params)
+    cdef object average                         # (n_params,), or empty: no averaging
+    cdef object gradient                        # (n_threads, numbers of the largest block), or
+                                                # (1, n_params): by norm clipped, or of parts
+    cdef readonly object row_loss               # (blocks of rows,) and
+    cdef readonly object penalty                # (n_blocks,): a block's share of the loss
+    cdef object squares                         # (n_blocks,)
+
+    def __init__(self, Model model, Workspace work, solver, regularizer, state, average, gradient):
+        self.solver, self.regularizer = solver, regularizer
+        self.state, self.average, self.gradient = state, average, gradient
+        self.row_loss = np.zeros(work.n_blocks())
+        self.penalty, self.squares = np.zeros(model.net.n_blocks), np.zeros(model.net.n_blocks)
+
+    @property
+    def loss(self):
+        """The sum of what has been added up, in an order that does not depend on the threads."""
+        return float(self.row_loss.sum() + self.penalty.sum())
+
+    @property
+    def key(self):
+        """Of the random numbers of the step that comes next."""
+        return random_bits(self.regularizer[0].seed, self.solver[0].t + 1)
+
+    cdef Training training_of(self, Net net, int type_number) except *:
+        """A team's work, without the rows: checked for a network."""
+        cdef Training it
+        cdef double[::1] row_loss = self.row_loss, penalty = self.penalty, squares = self.squares
+        memset(&it, 0, sizeof(Training))
+        it.net = net
+        it.rules, it.solver = &self.regularizer[0], &self.solver[0]
+        it.state = numbers_of("state", self.state, type_number, 2, True)
+        it.average = numbers_of("average", self.average, type_number, 1, True)
+        it.gradient = numbers_of("gradient", self.gradient, type_number, 2, True)
+        it.gradient_stride = cnp.PyArray_DIM(self.gradient, 1)
+        check_state(it.solver, cnp.PyArray_DIM(self.state, 0))
+        if cnp.PyArray_DIM(self.state, 1) != net.n_params:
+            raise ValueError("state must have the layout of params")
+        if cnp.PyArray_DIM(self.average, 0) not in (0, net.n_params):
+            raise ValueError("average must have the layout of params, or be empty")
+        if cnp.PyArray_DIM(self.average, 0) == 0:
+            it.average = NULL
+        if penalty.shape[0] != net.n_blocks:
+            raise ValueError("the step is not one of this model")
+        it.row_loss, it.penalty, it.squares = &row_loss[0], &penalty[0], &squares[0]
+        return it
+
+
 def train(
-    const Layer[::1] layers,            # IN (n_layers + 1,)
-    const Block[::1] blocks,            # IN (n_blocks,)
-    Py_ssize_t loss_kind,
-    const double[::1] loss_params,      # IN (n_loss_params,)
-    real[::1] params,                   # INOUT (n_params,)
-    real[::1] average,                  # INOUT (n_params,), or empty: no averaging
-    const real[::1] connections,        # IN (n_params,), or empty: all are there
-    real[:, ::1] gradient,              # OUT (n_threads, the largest block's numbers), or (1,
-                                        #     n_params) for clipping by norm and for several parts
-    real[:, ::1] state,                 # INOUT (n_states, n_params)
-    real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
-    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
-    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
-    const real[:, ::1] y,               # IN (n, n_targets)
-    const real[::1] sample_weight,      # IN (n,)
-    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of X, in the order of training
+    Model model,                        # its parameters INOUT
+    Workspace work,                     # OUT
+    Samples samples,                    # IN
+    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples, in the order of training
     Py_ssize_t batch_size,
-    Py_ssize_t capacity,                # of which a larger mini-batch is taken in parts
-    Py_ssize_t block_rows,
     const double[::1] learning_rates,   # IN (n_steps,)
-    const Regularizer[::1] regularizer,     # IN (1,) l1 and l2 not yet divided
-    Solver[::1] solver,                 # INOUT (1,) its t counts the steps
-    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) and
-    double[::1] penalty,                # INOUT (n_blocks,): a block's share of the epoch's loss
-    double[::1] squares,                # OUT (n_blocks,) of the gradient's numbers, for clipping
+    Step step,                          # INOUT
     int n_threads,
 ):
-    """Make one step for each mini-batch of ``order``.
-
-    ``row_loss`` and ``penalty`` add up (loss of a mini-batch before its step) * (its rows).
-    """
-    cdef Training it
-    it.n_layers, it.n_blocks, it.n_params = layers.shape[0] - 1, blocks.shape[0], params.shape[0]
-    it.n_rows, it.batch_size, it.capacity = order.shape[0], batch_size, capacity
-    it.block_rows, it.gradient_stride = block_rows, gradient.shape[1]
-    it.loss = loss_of(loss_kind, loss_params, layers)
-    it.whole = regularizer[0].clip_norm > 0 or batch_size > capacity
-    check_table(layers, params, work, capacity)
-    check_blocks(layers, blocks)
-    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               order, capacity)
-    check_targets(&it.loss, layers, y)
-    check_layout(it.n_params, average.shape[0], connections.shape[0])
-    check_state(&solver[0], state.shape[0])
-    check_room(min(batch_size, capacity), capacity, block_rows, row_loss.shape[0])
-    if batch_size < 1 or state.shape[1] != it.n_params:
-        raise ValueError("batch_size must be at least 1, and state have the layout of params")
-    if it.whole and gradient.shape[1] != it.n_params:
+    """Make one step for each mini-batch of ``order``."""
+    cdef Training it = step.training_of(work.net_of(model), model.type_number)
+    it.n_rows, it.batch_size, it.capacity = order.shape[0], batch_size, work.capacity
+    it.block_rows, it.work = work.block_rows, work.numbers
+    it.whole = it.rules.clip_norm > 0 or batch_size > it.capacity
+    it.source = samples.in_order(model, work, order)
+    if batch_size < 1:
+        raise ValueError("batch_size must be at least 1")
+    check_room(min(batch_size, it.capacity), work, len(step.row_loss))
+    if it.whole and it.gradient_stride != it.net.n_params:
         raise ValueError("gradient must have the layout of params")
-    if not it.whole and (gradient.shape[0] < n_threads
-                         or gradient.shape[1] < largest_block(layers, blocks)):
+    if not it.whole and (cnp.PyArray_DIM(step.gradient, 0) < n_threads
+                         or it.gradient_stride < largest_block(&it.net)):
         raise ValueError("gradient must have room for a block for each thread")
-    if penalty.shape[0] != it.n_blocks or squares.shape[0] != it.n_blocks:
-        raise ValueError("penalty and squares must have a place for each block of parameters")
     if learning_rates.shape[0] != how_many(it.n_rows, batch_size):
         raise ValueError("learning_rates must have a number for each step")
     if it.n_rows == 0:
         return
-    it.source = with_targets(source_of(X, indices, indptr), &order[0], y, sample_weight)
-    it.layers, it.blocks, it.rules = &layers[0], &blocks[0], &regularizer[0]
-    it.params, it.solver, it.state, it.work = &params[0], &solver[0], &state[0, 0], &work[0]
-    it.average = &average[0] if average.shape[0] > 0 else NULL
-    it.connections, it.gradient = or_null(connections), &gradient[0, 0]
-    it.learning_rates, it.row_loss = &learning_rates[0], &row_loss[0]
-    it.penalty, it.squares = &penalty[0], &squares[0]
+    it.learning_rates = &learning_rates[0]
     with nogil:
-        if real is float:
+        if model.type_number == cnp.NPY_FLOAT:
             run_team(train_as_member_f32, &it, n_threads)
         else:
             run_team(train_as_member_f64, &it, n_threads)
 
 
-# A pass over some rows: the arrays of `add_gradient`, `evaluate` and `forward`, whose types and
-# shapes are said there.
+def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
+    """Make one step with the whole gradient that the step's place for it holds.
+
+    With that of `add_gradient` over a mini-batch it is the step that `train` makes, bit for bit.
+    """
+    cdef Training it = step.training_of(model.net, model.type_number)
+    it.whole, it.learning_rates = True, &learning_rate
+    if it.gradient_stride != it.net.n_params:
+        raise ValueError("gradient must have the layout of params")
+    with nogil:
+        if model.type_number == cnp.NPY_FLOAT:
+            run_team(apply_as_member_f32, &it, n_threads)
+        else:
+            run_team(apply_as_member_f64, &it, n_threads)
+
+
+# A pass over some rows.
 cdef struct Pass:
-    Py_ssize_t n_layers
-    Py_ssize_t n_blocks
+    Net net
     Py_ssize_t block_rows
-    const Layer* layers
-    const Block* blocks
-    Loss loss
     Rows rows
-    const void* params
-    const void* connections     # NULL: all are there
-    void* gradient
+    void* gradient              # (n_params,)
     void* work
-    void* out
-    double l1
-    double l2
+    void* out                   # (rows, m_L)
+    Penalty penalties
     bint adds_up
-    double* row_loss            # NULL: there are no targets
-    double* penalty
+    double* row_loss            # (>= rows / block_rows,) NULL: there are no targets
+    double* penalty             # (n_blocks,)
     Py_ssize_t n_taken          # blocks of rows
 
 
-cdef Pass pass_of(
-    const Layer[::1] layers, Loss loss, Rows rows, const real[::1] params, real[::1] work,
-    Py_ssize_t block_rows,
-) noexcept nogil:
+cdef Pass pass_of(Model model, Workspace work, Py_ssize_t n_rows, Source source) except *:
     cdef Pass it
     memset(&it, 0, sizeof(Pass))
-    it.n_layers, it.layers, it.loss, it.rows = layers.shape[0] - 1, &layers[0], loss, rows
-    it.params, it.work, it.block_rows = &params[0], &work[0], block_rows
+    it.net, it.work, it.block_rows = work.net_of(model), work.numbers, work.block_rows
+    it.rows = all_rows(n_rows, work.capacity, source)
     return it
 
 
 cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
     """(1) to (3) for every n-th block of rows, then (4) for every n-th block of parameters."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef const real* params = <const real*> it.params
+    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = me
     cdef Rows block
     while i < how_many(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
-        it.row_loss[i] += loss_of_rows(&it.loss, it.n_layers, it.layers, params, work, block)
-        backward_rows(it.n_layers, it.layers, params, work, block)
+        it.row_loss[i] += loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work, block)
+        backward_rows(it.net.n_layers, it.net.layers, params, work, block)
         i += team.n
     wait_for_all(team, me)
     i = me
-    while i < it.n_blocks:
+    while i < it.net.n_blocks:
         it.penalty[i] += gradient_of_block(
-            it.blocks[i], it.layers, params, <const real*> it.connections,
-            <real*> it.gradient + start_of(it.blocks[i], it.layers), work, &it.rows, it.l1, it.l2,
-            it.adds_up, NULL,
+            it.net.blocks[i], &it.net,
+            <real*> it.gradient + start_of(it.net.blocks[i], it.net.layers), work, &it.rows,
+            it.penalties, it.adds_up, NULL,
         )
         i += team.n
     restore_denormals(denormals)
@@ -1800,17 +1991,17 @@ cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noex
 cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
     """a^L of some blocks of rows, and their loss if they have targets."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef const real* params = <const real*> it.params
+    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = next_piece(&it.n_taken)
     cdef Rows block
     while i < how_many(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
         if it.row_loss != NULL:
-            it.row_loss[i] += loss_of_rows(&it.loss, it.n_layers, it.layers, params, work, block)
+            it.row_loss[i] += loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work, block)
         else:
-            forward_rows(it.n_layers, it.layers, params, work, block)
-        output_of_rows(&it.loss, &it.layers[it.n_layers], work, <real*> it.out, block)
+            forward_rows(it.net.n_layers, it.net.layers, params, work, block)
+        output_of_rows(&it.net.loss, &it.net.layers[it.net.n_layers], work, <real*> it.out, block)
         i = next_piece(&it.n_taken)
     restore_denormals(denormals)
 
@@ -1831,132 +2022,99 @@ cdef void outputs_as_member_f64(void* it, Team* team, int me) noexcept nogil:
     outputs_as_member(<Pass*> it, <double*> NULL, team, me)
 
 
-cdef void run_outputs(Pass* it, const real* any, int n_threads) noexcept nogil:
-    if real is float:
+cdef class Gradient:
+    """The gradient of all parameters over some rows, and their loss, added up in parts."""
+    cdef readonly object numbers        # (n_params,)
+    cdef readonly object row_loss       # (blocks of rows,) and
+    cdef readonly object penalty        # (n_blocks,): a block's share of the loss
+    cdef Py_ssize_t n_rows              # so far
+    cdef double scale                   # 1 / sum of the sample weights of all rows
+    cdef Penalty penalties              # over that sum
+    cdef uint64_t key                   # of the random numbers of dropout and noise
+
+    def __init__(self, Model model, Workspace work, numbers, double scale, penalties=(0, 0),
+                 key=0):
+        self.numbers, self.scale, self.key, self.n_rows = numbers, scale, key, 0
+        self.penalties.l1, self.penalties.l2 = penalties
+        self.row_loss, self.penalty = np.zeros(work.n_blocks()), np.zeros(model.net.n_blocks)
+
+    @property
+    def loss(self):
+        """The sum of what has been added up, in an order that does not depend on the threads."""
+        return float(self.row_loss.sum() + self.penalty.sum())
+
+
+def add_gradient(
+    Model model,                        # IN
+    Workspace work,                     # OUT z, a and delta of these rows
+    Samples samples,                    # IN
+    const Py_ssize_t[::1] order,        # IN (n_rows,) as many rows of the samples as fit in work
+    Gradient gradient,                  # INOUT
+    bint with_penalties,                # which count once for all parts
+    int n_threads,
+):
+    """Add gradient and loss of some rows; the parameters stay as they are."""
+    cdef double[::1] row_loss = gradient.row_loss, penalty = gradient.penalty
+    cdef Pass it = pass_of(model, work, order.shape[0], samples.in_order(model, work, order))
+    check_room(it.rows.n, work, row_loss.shape[0])
+    it.gradient = numbers_of("gradient", gradient.numbers, model.type_number, 1, True)
+    if cnp.PyArray_DIM(gradient.numbers, 0) != it.net.n_params:
+        raise ValueError("gradient must have the layout of params")
+    if penalty.shape[0] != it.net.n_blocks:
+        raise ValueError("the gradient is not one of this model")
+    it.rows.scale, it.rows.key, it.rows.before = gradient.scale, gradient.key, gradient.n_rows
+    if with_penalties:
+        it.penalties = gradient.penalties
+    it.adds_up = gradient.n_rows > 0
+    it.row_loss, it.penalty = &row_loss[0], &penalty[0]
+    with nogil:
+        if model.type_number == cnp.NPY_FLOAT:
+            run_team(gradient_as_member_f32, &it, n_threads)
+        else:
+            run_team(gradient_as_member_f64, &it, n_threads)
+    gradient.n_rows += it.rows.n
+
+
+cdef void run_outputs(Pass* it, int type_number, int n_threads) noexcept nogil:
+    if type_number == cnp.NPY_FLOAT:
         run_team(outputs_as_member_f32, it, n_threads)
     else:
         run_team(outputs_as_member_f64, it, n_threads)
 
 
-def add_gradient(
-    const Layer[::1] layers,            # IN (n_layers + 1,)
-    const Block[::1] blocks,            # IN (n_blocks,)
-    Py_ssize_t loss_kind,
-    const double[::1] loss_params,      # IN (n_loss_params,)
-    const real[::1] params,             # IN (n_params,)
-    const real[::1] connections,        # IN (n_params,), or empty: all are there
-    real[::1] gradient,                 # INOUT (n_params,)
-    real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
-    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
-    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
-    const real[:, ::1] y,               # IN (n, n_targets)
-    const real[::1] sample_weight,      # IN (n,)
-    const Py_ssize_t[::1] order,        # IN (n_rows,) at most `capacity` rows of X
-    Py_ssize_t capacity,
-    Py_ssize_t block_rows,
-    double scale,                       # 1 / sum of the sample weights of all rows
-    double l1,                          # over that sum; 0 if it has been counted
-    double l2,                          # likewise
-    bint adds_up,                       # to what gradient holds, or else replaces it
-    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) and
-    double[::1] penalty,                # INOUT (n_blocks,): their sum grows by the loss
-    int n_threads,
-):
-    """Loss and gradient of the rows ``order``; the parameters stay as they are.
-
-    After the call ``work`` holds z, a and delta of these rows.
-    """
-    cdef Rows rows = all_rows(order.shape[0], capacity, source_of(X, indices, indptr))
-    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
-                           block_rows)
-    check_table(layers, params, work, capacity)
-    check_blocks(layers, blocks)
-    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               order, capacity)
-    check_targets(&it.loss, layers, y)
-    check_layout(params.shape[0], 0, connections.shape[0])
-    check_room(rows.n, capacity, block_rows, row_loss.shape[0])
-    if gradient.shape[0] != params.shape[0]:
-        raise ValueError("gradient must have the layout of params")
-    if penalty.shape[0] != blocks.shape[0]:
-        raise ValueError("penalty must have a place for each block of parameters")
-    it.rows.source = with_targets(rows.source, &order[0], y, sample_weight)
-    it.rows.scale = scale
-    it.n_blocks, it.blocks, it.connections = blocks.shape[0], &blocks[0], or_null(connections)
-    it.gradient, it.l1, it.l2, it.adds_up = &gradient[0], l1, l2, adds_up
-    it.row_loss, it.penalty = &row_loss[0], &penalty[0]
-    with nogil:
-        if real is float:
-            run_team(gradient_as_member_f32, &it, n_threads)
-        else:
-            run_team(gradient_as_member_f64, &it, n_threads)
-
-
 def evaluate(
-    const Layer[::1] layers,            # IN (n_layers + 1,)
-    Py_ssize_t loss_kind,
-    const double[::1] loss_params,      # IN (n_loss_params,)
-    const real[::1] params,             # IN (n_params,)
-    real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
-    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
-    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
-    const real[:, ::1] y,               # IN (n, n_targets)
-    const real[::1] sample_weight,      # IN (n,)
-    const Py_ssize_t[::1] order,        # IN (n_rows,) at most `capacity` rows of X
-    Py_ssize_t capacity,
-    Py_ssize_t block_rows,
+    Model model,                        # IN
+    Workspace work,                     # OUT
+    Samples samples,                    # IN
+    const Py_ssize_t[::1] order,        # IN (n_rows,) as many rows of the samples as fit in work
     double scale,                       # 1 / sum of the sample weights of all rows
-    real[:, ::1] out,                   # OUT (n_rows, m_L) a^L
+    out,                                # OUT (n_rows, m_L) a^L
     double[::1] row_loss,               # INOUT (>= capacity / block_rows,) grows by the loss
     int n_threads,
 ):
-    """a^L and the loss (without penalty) of the rows ``order``."""
-    cdef Rows rows = all_rows(order.shape[0], capacity, source_of(X, indices, indptr))
-    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
-                           block_rows)
-    check_table(layers, params, work, capacity)
-    check_rows(check_columns(layers, X, indices, indptr), layers, work, indptr, y, sample_weight,
-               order, capacity)
-    check_targets(&it.loss, layers, y)
-    check_out(layers, out, rows.n)
-    check_room(rows.n, capacity, block_rows, row_loss.shape[0])
-    it.rows.source = with_targets(rows.source, &order[0], y, sample_weight)
+    """a^L and the loss (without penalty) of some rows."""
+    cdef Pass it = pass_of(model, work, order.shape[0], samples.in_order(model, work, order))
+    check_room(it.rows.n, work, row_loss.shape[0])
     it.rows.scale = scale
-    it.out, it.row_loss = &out[0, 0], &row_loss[0]
+    it.out, it.row_loss = check_out(model, out, it.rows.n), &row_loss[0]
     with nogil:
-        run_outputs(&it, &params[0], n_threads)
+        run_outputs(&it, model.type_number, n_threads)
 
 
 def forward(
-    const Layer[::1] layers,            # IN (n_layers + 1,)
-    Py_ssize_t loss_kind,
-    const double[::1] loss_params,      # IN (n_loss_params,)
-    const real[::1] params,             # IN (n_params,)
-    real[::1] work,                     # OUT room for `capacity` rows
-    const real[:, ::1] X,               # IN (n, m_0), or (n_nonzero, 1) if sparse
-    const Py_ssize_t[::1] indices,      # IN (n_nonzero,), or empty
-    const Py_ssize_t[::1] indptr,       # IN (n + 1,), or empty
-    real[:, ::1] out,                   # OUT (n, m_L) a^L
-    Py_ssize_t capacity,                # >= n
-    Py_ssize_t block_rows,
+    Model model,                        # IN
+    Workspace work,                     # OUT z^l of the rows, and a^l but for the last layer
+    Samples samples,                    # IN as many as fit in work
+    out,                                # OUT (n, m_L) a^L
     int n_threads,
 ):
-    """a^L of every row of X.
-
-    After the call ``work`` holds z^l of the rows, and a^l but for the last layer.
-    """
-    cdef Rows rows = all_rows(check_columns(layers, X, indices, indptr), capacity,
-                              source_of(X, indices, indptr))
-    cdef Pass it = pass_of(layers, loss_of(loss_kind, loss_params, layers), rows, params, work,
-                           block_rows)
-    check_table(layers, params, work, capacity)
-    check_out(layers, out, rows.n)
-    check_room(rows.n, capacity, block_rows, how_many(capacity, block_rows))
-    it.out = &out[0, 0]
+    """a^L of all rows of the samples."""
+    cdef Pass it = pass_of(model, work, samples.n_rows, samples.source)
+    samples.check_inputs(model)
+    check_room(it.rows.n, work, work.n_blocks())
+    it.out = check_out(model, out, it.rows.n)
     with nogil:
-        run_outputs(&it, &params[0], n_threads)
+        run_outputs(&it, model.type_number, n_threads)
 
 
 # What X may hold that is not of the network's type: it is converted as it is read.
@@ -2035,12 +2193,9 @@ cdef inline bint is_readable(int type_number) noexcept nogil:
 # workspace of its own: the place that the table says for block_rows rows, then the inputs of these
 # rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
 cdef struct Prediction:
-    Py_ssize_t n_layers
+    Net net
     Py_ssize_t n_rows
     Py_ssize_t block_rows
-    const Layer* layers
-    Loss loss
-    const void* params
     Strided X
     void* out                   # (n_rows, m_L)
     bint is_wide                # whether out is float64 and the network float32
@@ -2055,7 +2210,7 @@ cdef Source read_block(
 ) noexcept nogil:
     """The rows of a block as the core takes them: where they are, or converted in the workspace."""
     cdef int our_type = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
-    cdef Py_ssize_t n_in = it.layers[0].n_out, i
+    cdef Py_ssize_t n_in = it.net.layers[0].n_out, i
     if (it.X.type_number == our_type and it.X.column_bytes == sizeof(real)
             and it.X.row_bytes == n_in * sizeof(real)):
         return dense_rows(it.X.data + first * it.X.row_bytes, n_in)
@@ -2070,8 +2225,8 @@ cdef void predict_block(
     """a^L of the block that begins with this row."""
     cdef ByColumns columns
     cdef Py_ssize_t n = min(it.block_rows, it.n_rows - first)
-    cdef const Layer* last = &it.layers[it.n_layers]
-    cdef real* inputs = work + it.block_rows * it.layers[0].a   # (n, m_0)
+    cdef const Layer* last = &it.net.layers[it.net.n_layers]
+    cdef real* inputs = work + it.block_rows * it.net.layers[0].a   # (n, m_0)
     cdef Source source = read_block(it, inputs, first, n)
     cdef Rows rows = all_rows(n, it.block_rows, source)
     cdef unsigned long long denormals
@@ -2080,20 +2235,20 @@ cdef void predict_block(
         return
     denormals = flush_denormals()
     if it.counters != NULL:
-        columns.n_layers, columns.layers, columns.params = it.n_layers, it.layers, it.params
+        columns.n_layers, columns.layers, columns.params = it.net.n_layers, it.net.layers, it.net.params
         columns.work, columns.rows, columns.counters = work, &rows, it.counters
         if real is float:
             run_team(forward_by_columns_f32, &columns, n_threads)
         else:
             run_team(forward_by_columns_f64, &columns, n_threads)
     else:
-        forward_rows(it.n_layers, it.layers, <const real*> it.params, work, rows)
+        forward_rows(it.net.n_layers, it.net.layers, <const real*> it.net.params, work, rows)
     if it.is_wide:
-        wide_output(&it.loss, last, at(work, last.z, last.stride, &rows),
-                    <double*> (inputs + it.block_rows * it.layers[0].stride),
+        wide_output(&it.net.loss, last, at(work, last.z, last.stride, &rows),
+                    <double*> (inputs + it.block_rows * it.net.layers[0].stride),
                     <double*> it.out + first * last.n_out, n)
     else:
-        output_of_rows(&it.loss, last, work, <real*> it.out + first * last.n_out, rows)
+        output_of_rows(&it.net.loss, last, work, <real*> it.out + first * last.n_out, rows)
     restore_denormals(denormals)
 
 
@@ -2143,29 +2298,28 @@ cdef class Predictor:
 
     Workspaces are kept for the next call; a call in another thread meanwhile takes others.
     """
-    cdef const Layer[::1] layers            # (n_layers + 1,)
-    cdef Loss loss
-    cdef const double[::1] loss_params      # (n_loss_params,)
+    cdef Model model
+    cdef const Layer[::1] layers            # (n_layers + 1,) with places for a block of rows
+    cdef Net net
     cdef Py_ssize_t block_rows
-    cdef object params                      # (n_params,)
     cdef object new_workspace               # (numbers) -> room for them, which begins at a line
     cdef Py_ssize_t n_in_workspace
     cdef list workspaces
     cdef int type_number
 
-    def __init__(self, const Layer[::1] layers, Py_ssize_t loss_kind,
-                 const double[::1] loss_params, params, Py_ssize_t block_rows, new_workspace):
-        cdef Py_ssize_t n_outputs = ROWS_AT_ONCE * layers[layers.shape[0] - 1].stride
-        self.layers, self.params = layers, params
-        self.loss_params, self.loss = loss_params, loss_of(loss_kind, loss_params, layers)
+    def __init__(self, Model model, layers, Py_ssize_t block_rows, new_workspace):
+        cdef Workspace one
+        cdef Py_ssize_t n_outputs = ROWS_AT_ONCE * model.net.layers[model.net.n_layers].stride
+        self.model, self.layers = model, np.array(layers)
         self.block_rows, self.new_workspace = block_rows, new_workspace
         self.workspaces = []
-        self.type_number = cnp.PyArray_TYPE(params)
+        self.type_number = model.type_number
         if self.type_number == cnp.NPY_FLOAT:
             n_outputs *= 2      # in float64
-        self.n_in_workspace = block_rows * (layers[0].a + layers[0].stride) + n_outputs
-        check_table_of(self.type_number, layers, params, new_workspace(self.n_in_workspace),
-                       block_rows)
+        self.n_in_workspace = block_rows * (self.layers[0].a + self.layers[0].stride) + n_outputs
+        one = Workspace(layers, new_workspace(self.n_in_workspace), block_rows, block_rows)
+        self.net = one.net_of(model)
+        self.net.layers = &self.layers[0]
 
     cdef bint takes(self, X):
         """Whether X is an array that the core can read."""
@@ -2195,25 +2349,24 @@ cdef class Predictor:
             return None
         memset(&it, 0, sizeof(Prediction))
         it.n_rows, it.block_rows = cnp.PyArray_DIM(X, 0), self.block_rows
-        it.n_layers, it.layers = self.layers.shape[0] - 1, &self.layers[0]
-        it.loss, it.params = self.loss, cnp.PyArray_DATA(self.params)
+        it.net = self.net
         it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
         it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
         it.X.column_bytes = cnp.PyArray_STRIDE(X, 1)
         if out is None:
-            shape[0], shape[1] = it.n_rows, it.layers[it.n_layers].n_out
+            shape[0], shape[1] = it.n_rows, it.net.layers[it.net.n_layers].n_out
             out = cnp.PyArray_SimpleNew(2, shape, self.type_of_output(it.X.type_number))
         elif not self.takes_out(out, it.n_rows):
             raise ValueError(
                 "out must be a C-ordered array of float64, or of the network's dtype, and of shape "
-                f"({it.n_rows}, {it.layers[it.n_layers].n_out})"
+                f"({it.n_rows}, {it.net.layers[it.net.n_layers].n_out})"
             )
         it.out = cnp.PyArray_DATA(out)
         it.is_wide = cnp.PyArray_TYPE(out) != self.type_number
         by_columns = (n_threads > 1 and it.n_rows <= self.block_rows
                       and self.has_kernels_throughout())
         if by_columns:
-            counters = np.zeros(4 * it.n_layers, dtype=np.intp)
+            counters = np.zeros(4 * it.net.n_layers, dtype=np.intp)
             it.counters = &counters[0]
         n_threads = max(1, min(n_threads, MOST_MEMBERS))
         workspaces = self.take_workspaces(1 if by_columns else n_threads)
@@ -2266,52 +2419,58 @@ cdef class Predictor:
 
 
 def widen(
-    const Layer[::1] layers,            # IN (n_layers + 1,)
-    Py_ssize_t loss_kind,
-    const double[::1] loss_params,      # IN (n_loss_params,)
-    const float[::1] work,              # IN z of n rows, as `forward` has left it
+    Model model,                        # IN
+    Workspace work,                     # IN z of n rows, as `forward` has left it
     double[:, ::1] out,                 # OUT (n, m_L) a^L
-    Py_ssize_t capacity,
 ):
-    """a^L in float64 of rows whose z^L is in the workspace."""
-    cdef Layer last = layers[layers.shape[0] - 1]
-    cdef Loss loss = loss_of(loss_kind, loss_params, layers)
+    """a^L in float64 of rows whose z^L is in the workspace of a network of float32."""
+    cdef Net net = work.net_of(model)
+    cdef const Layer* last = &net.layers[net.n_layers]
     cdef double[::1] a = np.empty(ROWS_AT_ONCE * last.stride)
-    check_out(layers, out, out.shape[0])
-    if out.shape[0] > capacity or work.shape[0] < capacity * last.z + out.shape[0] * last.stride:
-        raise ValueError("work is smaller than the table of layers says")
-    wide_output(&loss, &last, &work[capacity * last.z], &a[0], &out[0, 0], out.shape[0])
+    if work.type_number != cnp.NPY_FLOAT:
+        raise ValueError("the network must be of float32")
+    if out.shape[1] != last.n_out or out.shape[0] > work.capacity:
+        raise ValueError("out must have a row for each in work, and a column for each output")
+    if out.shape[0] > 0:
+        wide_output(&net.loss, last, <float*> work.numbers + work.capacity * last.z, &a[0],
+                    &out[0, 0], out.shape[0])
 
 
 def seconds_of_product(
     int equation,
-    const Layer[::1] layers,            # IN (3,) of a network with one hidden layer
-    const real[::1] params,             # IN (n_params,)
-    real[::1] gradient,                 # OUT (n_params,)
-    real[::1] work,                     # INOUT room for n rows
-    Py_ssize_t n,
+    Model model,                        # IN of a network with one hidden layer
+    Workspace work,                     # INOUT whose rows are all at work
+    Gradient gradient,                  # OUT
     int n_times,
 ):
     """What the product of equation (1), (3) or (4) takes in the second layer, for bench/gemm.py."""
-    cdef Rows rows
-    cdef Block block
-    cdef int _i
-    check_table(layers, params, work, n)
-    if layers.shape[0] != 3 or gradient.shape[0] != params.shape[0]:
+    cdef Pass it = pass_of(model, work, work.capacity, dense_rows(work.numbers, 1))
+    it.gradient = numbers_of("gradient", gradient.numbers, model.type_number, 1, True)
+    if it.net.n_layers != 2 or cnp.PyArray_DIM(gradient.numbers, 0) != it.net.n_params:
         raise ValueError("there must be one hidden layer, and gradient must be like params")
-    rows = all_rows(n, n, dense_rows(&work[0], 1))
-    block.layer, block.first, block.last = 2, 0, layers[2].n_in
     began = perf_counter()
     with nogil:
-        for _i in range(n_times):
-            if equation == 1:
-                forward_layer(2, &layers[0], &params[0], &work[0], &rows)
-            elif equation == 3:
-                backward_layer(2, &layers[0], &params[0], &work[0], &rows)
-            else:
-                gradient_of_block(block, &layers[0], &params[0], NULL, &gradient[layers[2].W],
-                                  &work[0], &rows, 0, 0, False, NULL)
+        if model.type_number == cnp.NPY_FLOAT:
+            make_products(&it, <float*> NULL, equation, n_times)
+        else:
+            make_products(&it, <double*> NULL, equation, n_times)
     return (perf_counter() - began) / n_times
+
+
+cdef void make_products(Pass* it, const real* any, int equation, int n_times) noexcept nogil:
+    cdef real* params = <real*> it.net.params
+    cdef real* work = <real*> it.work
+    cdef real* dW = <real*> it.gradient + it.net.layers[2].W
+    cdef Block block
+    cdef int _i
+    block.layer, block.first, block.last = 2, 0, it.net.layers[2].n_in
+    for _i in range(n_times):
+        if equation == 1:
+            forward_layer(2, it.net.layers, params, work, &it.rows)
+        elif equation == 3:
+            backward_layer(2, it.net.layers, params, work, &it.rows)
+        else:
+            gradient_of_block(block, &it.net, dW, work, &it.rows, it.penalties, False, <real*> NULL)
 
 
 def be_patient(double microseconds):

@@ -65,14 +65,10 @@ MUTATIONS = [
     ),
     Mutation(
         "parts are clipped by value", CORE,
-        "        if not mine.is_last:\n"
-        "            continue\n"
-        "        if rules.clip_value > 0:\n"
-        "            clip(<real> rules.clip_value, dW, size_of(it.blocks[i], it.layers))\n",
-        "        if rules.clip_value > 0:\n"
-        "            clip(<real> rules.clip_value, dW, size_of(it.blocks[i], it.layers))\n"
-        "        if not mine.is_last:\n"
-        "            continue\n",
+        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i)\n",
+        "        clip(<real> (it.rules.clip_value if it.rules.clip_value > 0 else 1e30), dW,\n"
+        "             size_of(it.net.blocks[i], it.net.layers))\n"
+        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i)\n",
         "core/test_parts.py "
         "training/test_regularization.py::test_large_batches_come_to_the_same_in_parts",
     ),
@@ -95,8 +91,10 @@ MUTATIONS = [
     ),
     Mutation(
         "denormals stay flushed after a fit", CORE,
+        "    if me == 0:     # they all have come to the same\n"
         "        it.solver[0] = mine.solver\n"
         "    restore_denormals(denormals)",
+        "    if me == 0:     # they all have come to the same\n"
         "        it.solver[0] = mine.solver",
         "core/test_kernels.py::test_denormals_are_restored_by_all_that_the_core_does",
     ),
@@ -130,7 +128,7 @@ MUTATIONS = [
     ),
     Mutation(
         "weights of rows do not count in a batch's sum", CORE,
-        "total += (<const real*> it.source.sample_weight)[order[i]]",
+        "total += sample_weight[source.order[i]]",
         "total += 1",
         "training/test_weights.py::test_mini_batches",
     ),
@@ -150,17 +148,26 @@ MUTATIONS = [
     ),
     Mutation(
         "race: after the moves of a clipped gradient", CORE,
-        "            move_clipped(it, &mine, any)\n"
-        "            wait_for_all(team, me)\n",
-        "            move_clipped(it, &mine, any)\n",
+        "        move_clipped(it, mine, any)\n        wait_for_all(team, me)\n",
+        "        move_clipped(it, mine, any)\n",
         IN_STRESS.format("clip_norm"),
         is_race=True,
     ),
     Mutation(
+        "a step apart counts penalties once for each part", "_training/descent.py",
+        "is_last = start + len(part) == len(rows)", "is_last = True",
+        "core/test_parts.py::test_gradient_and_step_apart_are_the_fused_step",
+    ),
+    Mutation(
+        "a step apart draws the random numbers of the step before", CORE,
+        "random_bits(self.regularizer[0].seed, self.solver[0].t + 1)",
+        "random_bits(self.regularizer[0].seed, self.solver[0].t)",
+        "core/test_parts.py::test_gradient_and_step_apart_are_the_fused_step",
+    ),
+    Mutation(
         "race: after shortening weights", CORE,
-        "            limit_norms(it, &mine, any)\n"
-        "            wait_for_all(team, me)\n",
-        "            limit_norms(it, &mine, any)\n",
+        "        limit_norms(it, mine, any)\n        wait_for_all(team, me)\n",
+        "        limit_norms(it, mine, any)\n",
         IN_STRESS.format("max_norm"),
         is_race=True,
     ),
@@ -207,7 +214,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the order is not checked", CORE,
-        "if not 0 <= order[i] < n_rows:",
+        "if not 0 <= order[i] < self.n_rows:",
         "if False:",
         "core/test_changed_arrays.py::test_tables_and_arrays_that_do_not_fit",
     ),
@@ -287,18 +294,19 @@ MUTATIONS = [
     ),
     # Networks
     Mutation(
-        "loss of rows set aside: by all rows' weights", "_engine/network.py",
+        "loss of rows set aside: by all rows' weights", "_engine/passes.py",
         "scale = 1 / data.sample_weight[order].sum(", "scale = 1 / data.sample_weight.sum(",
         "training/test_weights.py::test_loss_and_score_of_rows_set_aside",
     ),
     Mutation(
-        "lbfgs: penalties count once for each part", "_engine/network.py",
-        "*(rates if start == 0 else (0.0, 0.0))", "*rates",
+        "lbfgs: penalties count once for each part", "_engine/passes.py",
+        "start == 0, self._threads_for_pass(work, 3),", "True, self._threads_for_pass(work, 3),",
         "core/test_parts.py",
     ),
     Mutation(
-        "a copy in float64 has no gains", "_engine/network.py",
-        "for ours, theirs in zip(twin.norms, self.norms, strict=True):", "for ours, theirs in ():",
+        "a copy in float64 has no gains", "_engine/parameters.py",
+        "            view[...] = state[name]",
+        '            view[...] = state[name] if name[0] in "Wb" else 0',
         "inspection/test_diagnostics.py::test_check_gradients_looks_at_the_network_that_was_fitted",
     ),
     Mutation(

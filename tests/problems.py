@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from fastmlp import MLPClassifier, MLPRegressor, Network
-from fastmlp._engine.network import OF_CLASSES
+from fastmlp._engine.losses import LOSSES
 
 RTOL = {"float64": 1e-12, "float32": 1e-5}
 
@@ -17,7 +17,7 @@ def make_problem(loss, activation, dtype="float64", n_rows=N_ROWS, sizes=(5, 7, 
     rng = np.random.RandomState(seed)
     network = Network(sizes, activation, loss, dtype=dtype, random_state=rng)
     X = rng.standard_normal((n_rows, sizes[0])).astype(dtype)
-    if loss in OF_CLASSES:
+    if LOSSES[loss].is_of_classes:
         y = rng.randint(0, sizes[-1], n_rows)
     elif loss in ("poisson", "tweedie"):
         y = rng.poisson(1.0, (n_rows, sizes[-1]))

@@ -131,7 +131,7 @@ def forward(params, X, activation, loss):
 def output(network, X):
     """(1) for whatever a layer can have: a^L by the weights of a `Network`."""
     a = X.astype(float)
-    names = network._activations_of_hidden
+    names = network.activations_of_hidden
     for l, ((W, b), norm) in enumerate(zip(network.params, network.norms, strict=True)):
         z = a @ W.astype(float) + b
         if norm is not None:
@@ -139,7 +139,8 @@ def output(network, X):
             spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
             z = centred / spread * norm[0] + norm[1]
         if l == len(names):
-            return ascending(z) if network._n_quantiles > 1 else OUTPUT_ACTIVATIONS[network.loss](z)
+            several = network.passes.loss.n_quantiles > 1
+            return ascending(z) if several else OUTPUT_ACTIVATIONS[network.loss](z)
         is_residual = network.residual and l > 0 and W.shape[0] == W.shape[1]
         a = ACTIVATIONS[names[l]](z) + (a if is_residual else 0)
 

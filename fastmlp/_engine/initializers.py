@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fastmlp._engine.checks import check_parameter
+
 
 def _uniform(variance, shape, random_state):
     bound = np.sqrt(3 * variance)
@@ -80,3 +82,31 @@ def check_init(init, n_layers):
                 f"or of arrays for each layer, got {entry!r}"
             )
     return per_layer
+
+
+def initialize(network, init, random_state):
+    """Give a network its first weights, layer by layer; see `check_init`."""
+    of_hidden = network.activations_of_hidden
+    activations = (*of_hidden, *of_hidden[-1:])
+    if isinstance(network.activation, str):  # of the last layer, too: so does scikit-learn
+        activations = (network.activation,) * network.n_layers
+    for l, (W, b) in enumerate(network.params):
+        if init[l] is None:
+            is_logistic = activations[l : l + 1] == ("logistic",)
+            bound = np.sqrt((2.0 if is_logistic else 6.0) / sum(W.shape))
+            W[...] = random_state.uniform(-bound, bound, W.shape)
+            b[...] = random_state.uniform(-bound, bound, b.shape)
+            continue
+        function = INITIALIZERS[init[l]] if isinstance(init[l], str) else init[l]
+        given = function(W.shape, random_state) if callable(function) else function
+        W[...] = check_parameter(f"init[{l}]", given, W)
+    for gain, _ in filter(None, network.norms):
+        gain[...] = 1
+    network.parameters.remove_missing()
+
+
+def start_at_mean(network, data, order):
+    """Let outputs that are exp(z) start near the weighted mean of the targets of some rows."""
+    y, weight = data.y[order].astype(np.float64), data.sample_weight[order].astype(np.float64)
+    mean = np.average(y, axis=0, weights=weight)
+    network.b[-1][mean > 0] = np.log(mean[mean > 0])

@@ -37,10 +37,15 @@ def aligned_zeros(shape, dtype):
     return memory[start : start + n_bytes].view(dtype).reshape(shape)
 
 
+def ceil_div(n, size):
+    """How many pieces of this size it takes to hold n."""
+    return -(-n // size)
+
+
 def _whole_lines(n, itemsize):
     """``n`` numbers rounded up to whole cache lines."""
     in_line = CACHE_LINE // itemsize
-    return -(-n // in_line) * in_line
+    return ceil_div(n, in_line) * in_line
 
 
 def _padded(n, itemsize):
@@ -170,4 +175,4 @@ def rows_in_block(n_rows, n_weights):
     n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
     if n_rows >= 2 * ROWS_OF_TILE and n_rows * n_weights >= PRODUCTS_FOR_TWO_BLOCKS:
         n_blocks = max(n_blocks, 2)
-    return -(-n_rows // n_blocks)
+    return ceil_div(n_rows, n_blocks)

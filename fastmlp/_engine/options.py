@@ -1,7 +1,6 @@
-"""Options that belong to one choice, as the `delta` of Huber's loss: what there is, what it may be.
+"""Options that belong to one choice, as `delta` to Huber's loss: what there is, what it may be.
 
-An option is a row in one of the tables below; `filled` checks what a user has given and adds the
-defaults.
+An option is a row of a table; `with_defaults` checks what a user has given and adds the defaults.
 """
 
 from numbers import Real
@@ -20,7 +19,7 @@ class Number:
     def __str__(self):
         return f"a number in {self._interval}"
 
-    def taken(self, value):
+    def accept(self, value):
         """The value as a float, or None if it is not allowed."""
         if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
             return None
@@ -42,7 +41,7 @@ class Flag:
     def __str__(self):
         return "True or False"
 
-    def taken(self, value):
+    def accept(self, value):
         return bool(value) if isinstance(value, bool | np.bool_) else None
 
 
@@ -54,22 +53,14 @@ class Quantiles:
     def __str__(self):
         return "a number in (0, 1) or an ascending list of them"
 
-    def taken(self, value):
+    def accept(self, value):
         one = Number(0.5, "(0, 1)")
         given = list(value) if isinstance(value, list | tuple) or np.ndim(value) == 1 else [value]
-        several = [one.taken(quantile) for quantile in given]
+        several = [one.accept(quantile) for quantile in given]
         if not several or None in several or sorted(set(several)) != several:
             return None
         return tuple(several)
 
-
-LOSS_PARAMS = {
-    "log_loss": {"label_smoothing": Number(0.0, "[0, 1)")},
-    "binary_log_loss": {"label_smoothing": Number(0.0, "[0, 1)")},
-    "huber": {"delta": Number(1.0, "(0, inf)")},
-    "quantile": {"quantiles": Quantiles()},
-    "tweedie": {"power": Number(1.5, "(1, 2)")},
-}
 
 SOLVER_PARAMS = {
     "adam": {"amsgrad": Flag(False)},
@@ -86,7 +77,7 @@ SOLVER_PARAMS = {
 }
 
 
-def filled(argument, choice, given, table, shown=None):
+def with_defaults(argument, choice, given, table, shown=None):
     """The options of a choice: those given, copied, and the defaults of the others.
 
     Parameters
@@ -109,7 +100,7 @@ def filled(argument, choice, given, table, shown=None):
         if name not in options:
             known = f"takes {sorted(options)}" if options else "takes none"
             raise ValueError(f"{argument}: {shown or choice!r} {known}, got {name!r}")
-        result[name] = options[name].taken(value)
+        result[name] = options[name].accept(value)
         if result[name] is None:
             raise ValueError(f"{argument}[{name!r}] must be {options[name]}, got {value!r}")
     return result

@@ -8,8 +8,8 @@ import scipy.sparse
 NOTHING = np.zeros(0, dtype=np.intp)
 
 
-def trusted(X):
-    """X, of which compiled code may take indices and addresses as they are."""
+def with_valid_indices(X):
+    """X, once its indices and addresses are such that compiled code can take them as they are."""
     if not scipy.sparse.issparse(X):
         return np.require(X, requirements="A")
     X.check_format(full_check=True)
@@ -25,7 +25,7 @@ class Features(NamedTuple):
 
     @classmethod
     def of(cls, X):
-        """Take in what is `trusted`: a C-ordered array, or a CSR matrix, in any order, even with
+        """From a C-ordered array, or a CSR matrix with valid indices, in any order, even with
         duplicates."""
         if not scipy.sparse.issparse(X):
             return cls(X)

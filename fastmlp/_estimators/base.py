@@ -14,9 +14,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from fastmlp._engine.network import Network, check_activation, check_layer_sizes
-from fastmlp._engine.options import LOSS_PARAMS, filled
-from fastmlp._engine.rows import Data, Features, trusted
+from fastmlp._engine.checks import (
+    check_activation,
+    check_layer_sizes,
+    check_sample_weight,
+    check_targets,
+)
+from fastmlp._engine.initializers import start_at_mean
+from fastmlp._engine.losses import LOSS_PARAMS, LOSSES
+from fastmlp._engine.network import Network
+from fastmlp._engine.options import with_defaults
+from fastmlp._engine.rows import Data, Features, with_valid_indices
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
 from fastmlp._estimators.fitted import FittedNetwork
@@ -29,7 +37,6 @@ from fastmlp._estimators.parameters import (
 )
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.sklearn_private import _check_sample_weight, _fit_context
-from fastmlp._estimators.targets import OF_DEVIANCE
 from fastmlp._estimators.validation import Part, pairs_of, set_aside, validation_of
 from fastmlp._training.descent import Descent
 from fastmlp._training.epochs import Stopping, Watch, train_epochs
@@ -37,20 +44,6 @@ from fastmlp._training.history import History
 from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
-
-OUTPUT_ACTIVATIONS = {
-    "log_loss": "softmax",
-    "binary_log_loss": "logistic",
-    "softmax_squared_error": "softmax",
-    "logistic_squared_error": "logistic",
-    "squared_error": "identity",
-    "absolute_error": "identity",
-    "huber": "identity",
-    "quantile": "identity",
-    "poisson": "exp",
-    "gamma": "exp",
-    "tweedie": "exp",
-}
 
 # Schedules that are meant to be over at max_iter: no sign that there was no convergence.
 WITH_AN_END = ("cosine", "one_cycle")
@@ -225,7 +218,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if goes_on:
             self._check_structure(layer_sizes, dtype)
-            self._network = self._network._twin()  # others go on to predict by that one
+            self._network = self._network.copy()  # others go on to predict by that one
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
@@ -251,8 +244,8 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
-            if self.loss in OF_DEVIANCE and not goes_on:
-                self._network._begin_at_mean(data, order)
+            if LOSSES[self._network.loss].power and not goes_on:
+                start_at_mean(self._network, data, order)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
                 probe = Probe(self, self._network, data, order, batch_size)
@@ -278,7 +271,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
     def _validate_rows(self, X, y, dtype, *, reset):
         is_regressor = isinstance(self, RegressorMixin)
         X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
-        X = trusted(X)
+        X = with_valid_indices(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
@@ -316,16 +309,17 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         return " times ".join(names) or "sample_weight"
 
     def _network_data(self, X, encoded_y, weight, name_of_weight):
+        network = self._network
         return Data(
             Features.of(X),
-            self._network._check_y(encoded_y, X.shape[0]),
-            self._network._check_sample_weight(weight, X.shape[0], name_of_weight),
+            check_targets(encoded_y, X.shape[0], network.passes.loss, network.dtype),
+            check_sample_weight(weight, X.shape[0], network.dtype, name_of_weight),
         )
 
     def _build(self, layer_sizes, dtype, random_state):
         """A new network with its first weights, and nothing learned."""
         loss = self._network_loss()
-        filled("loss_params", loss, self.loss_params, LOSS_PARAMS, shown=self.loss)
+        with_defaults("loss_params", loss, self.loss_params, LOSS_PARAMS, shown=self.loss)
         self._network = Network(
             layer_sizes,
             self.activation,
@@ -341,7 +335,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         self._history = History()
         self._descent = None
         self.n_layers_ = len(layer_sizes)
-        self.out_activation_ = OUTPUT_ACTIVATIONS[self._network.loss]
+        self.out_activation_ = LOSSES[self._network.loss].output_activation
 
     def _fitted_attributes(self):
         """What a copy of the estimator needs in order to predict as it would now."""
@@ -501,13 +495,13 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
             "layer_sizes": layer_sizes,
             "activation": check_activation(self.activation, len(layer_sizes) - 2),
             "loss": loss,
-            "loss_params": filled("loss_params", loss, self.loss_params, LOSS_PARAMS),
+            "loss_params": with_defaults("loss_params", loss, self.loss_params, LOSS_PARAMS),
             "layer_norm": bool(self.layer_norm),
             "residual": bool(self.residual),
             "dtype": np.dtype(dtype),
         }
         other = [name for name in given if given[name] != getattr(self._network, name)]
-        if not self._network._has_connections(self.connections):
+        if not self._network.has_connections(self.connections):
             other.append("connections")
         if other:
             asked = ", ".join(f"{name}={given[name]!r}" for name in other if name in given)
@@ -544,7 +538,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
             vars(twin).update({name: value for name, value in vars(self).items() if name in FITTED})
             rows, targets = twin._validate_rows(X, y, "float64", reset=False)
             encoded = twin._encode_validation_targets(targets)
-            twin._network = self._network._copy_as("float64")
+            twin._network = self._network.copy("float64")
         else:
             twin._validate_params()
             rows, targets = twin._validate_rows(X, y, "float64", reset=True)

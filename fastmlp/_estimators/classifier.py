@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from fastmlp._engine.losses import LOSSES_OF_CLASSIFIER, loss_of_classifier
 from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
 from fastmlp._estimators.concurrency import of_one_moment
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
@@ -16,12 +17,6 @@ from fastmlp._estimators.sklearn_private import (
     _fit_context,
 )
 from fastmlp._estimators.targets import check_labels_are_plain, sparse_format
-
-# A classifier's loss: for one class of several, and for the outputs of two classes or labels.
-LOSSES_OF_CLASSIFIER = {
-    "log_loss": ("log_loss", "binary_log_loss"),
-    "squared_error": ("softmax_squared_error", "logistic_squared_error"),
-}
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -117,8 +112,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._set(locals())
 
     def _network_loss(self):
-        of_classes, of_outputs = LOSSES_OF_CLASSIFIER[self.loss]
-        return of_classes if self._target_kind == "multiclass" else of_outputs
+        is_of_several = self._target_kind == "multiclass"
+        return loss_of_classifier(self.loss, one_class_of_several=is_of_several)
 
     def _encode_targets(self, y, *, classes_are_known):
         is_multilabel = self._is_multilabel(y)

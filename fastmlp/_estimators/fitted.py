@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._engine.rows import Features, trusted
+from fastmlp._engine.rows import Features, with_valid_indices
 from fastmlp._engine.threads import check_n_threads
 from fastmlp._estimators.concurrency import FittedAside, of_one_moment
 
@@ -21,7 +21,7 @@ class FittedNetwork(FittedAside):
         network = self._network_for_rows()
         if "feature_names_in_" not in vars(self):
             # costs a twentieth of scikit-learn's checks, which follow if it does not take X
-            output = network._dense_output(X)
+            output = network.passes.output_of_array(X)
             if output is not None:
                 return output
         return network.output(self._validate((np.float64, np.float32), X, reset=False))
@@ -35,7 +35,7 @@ class FittedNetwork(FittedAside):
 
     def _features(self, X, network):
         X = self._validate(network.dtype, X, reset=False)
-        return Features.of(trusted(X))
+        return Features.of(with_valid_indices(X))
 
     @of_one_moment
     def activations(self, X, layer=None):
@@ -66,13 +66,13 @@ class FittedNetwork(FittedAside):
         network = self._network_for_rows()
         features = self._features(X, network)
         if layer is None:
-            return network._activations(features, range(network.n_layers))
+            return network.passes.activations(features, range(network.n_layers))
         if not isinstance(layer, Integral) or not -network.n_layers <= layer < network.n_layers:
             raise ValueError(
                 f"layer must be None or a whole number from {-network.n_layers} to "
                 f"{network.n_layers - 1}, got {layer!r}"
             )
-        return network._activations(features, [layer % network.n_layers])[0]
+        return network.passes.activations(features, [layer % network.n_layers])[0]
 
     @property
     def coefs_(self):

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import get_scorer_names
 
 from fastmlp._core import ACTIVATIONS, SOLVERS
-from fastmlp._engine.options import SOLVER_PARAMS, Number, filled
+from fastmlp._engine.options import SOLVER_PARAMS, Number, with_defaults
 from fastmlp._estimators.sklearn_private import HasMethods, Interval, Options, StrOptions
 from fastmlp._training.schedules import OF_SGD, SCHEDULE_PARAMS
 
@@ -269,7 +269,7 @@ def check_combinations(estimator):
     _check_scoring(estimator.scoring)
     for name in CONSTRAINTS:
         _check_size(name, getattr(estimator, name))
-    of_solver = filled("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
+    of_solver = with_defaults("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
     if solver == "rprop":
         _check_rprop(estimator, of_solver)
     warmup = options["warmup"]
@@ -339,7 +339,7 @@ def settings_of_descent(estimator, n_hidden):
         "beta_1": estimator.beta_1,
         "beta_2": estimator.beta_2,
         "epsilon": estimator.epsilon,
-        **filled("solver_params", estimator.solver, estimator.solver_params, SOLVER_PARAMS),
+        **with_defaults("solver_params", estimator.solver, estimator.solver_params, SOLVER_PARAMS),
         "l1": estimator.l1,
         "l2": estimator.alpha,
         "weight_decay": weight_decay,
@@ -354,14 +354,14 @@ def settings_of_descent(estimator, n_hidden):
 
 def _schedule_params(estimator):
     schedule, given = estimator.learning_rate, estimator.schedule_params
-    return filled("schedule_params", schedule, given, SCHEDULE_PARAMS)
+    return with_defaults("schedule_params", schedule, given, SCHEDULE_PARAMS)
 
 
 def _dropout_of_hidden(dropout, n_hidden):
     if not isinstance(dropout, list | tuple):
         return [dropout] * n_hidden
     allowed = Number(0, "[0, 1)")
-    if len(dropout) != n_hidden or None in map(allowed.taken, dropout):
+    if len(dropout) != n_hidden or None in map(allowed.accept, dropout):
         raise ValueError(
             f"dropout must be {allowed}, or a list of them for the {n_hidden} hidden layers, got "
             f"{dropout!r}"

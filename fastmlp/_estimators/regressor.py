@@ -6,16 +6,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
-from fastmlp._engine.options import LOSS_PARAMS, filled
+from fastmlp._engine.losses import LOSS_PARAMS, LOSSES, LOSSES_OF_REGRESSOR
+from fastmlp._engine.options import with_defaults
 from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
 from fastmlp._estimators.concurrency import of_one_moment
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
 from fastmlp._estimators.sklearn_private import StrOptions, _fit_context
-from fastmlp._estimators.targets import OF_DEVIANCE, d2_of_deviance
-
-LOSSES_OF_REGRESSOR = {
-    "squared_error", "absolute_error", "huber", "quantile", "poisson", "gamma", "tweedie",
-}  # fmt: skip
+from fastmlp._estimators.targets import d2_of_deviance
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -54,7 +51,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions(LOSSES_OF_REGRESSOR)],
+        "loss": [StrOptions(set(LOSSES_OF_REGRESSOR))],
     }
 
     def __init__(
@@ -128,7 +125,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _quantiles(self):
         """Those to predict; none for other losses."""
-        options = filled("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
+        options = with_defaults("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
         return options.get("quantiles", ())
 
     def _encode_validation_targets(self, y):
@@ -139,8 +136,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return np.nan
         options = self._network.loss_params
         with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
-            if self._network.loss in OF_DEVIANCE:
-                power = options.get("power", 2)
+            if LOSSES[self._network.loss].power:
+                power = LOSSES[self._network.loss].power(options)
                 columns = zip(y.T if y.ndim > 1 else [y], output.T, strict=True)
                 scores = [d2_of_deviance(*pair, power, sample_weight) for pair in columns]
                 return float(np.mean(scores))
@@ -182,7 +179,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         >>> regressor.score(X, X.ravel() ** 2) > 0.99
         True
         """
-        if self._fitted_network().loss not in ("quantile", *OF_DEVIANCE):
+        loss = self._fitted_network().loss
+        if loss != "quantile" and not LOSSES[loss].power:
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 

@@ -3,14 +3,8 @@
 import numpy as np
 import scipy.sparse
 
+from fastmlp._engine.losses import LOSSES
 from fastmlp._engine.warnings import warn
-
-# What helps where y is far from what the network's output begins with, by the loss.
-REMEDIES_OF_SCALE = {
-    "squared_error": "scale y, for instance by sklearn.compose.TransformedTargetRegressor with a "
-    "StandardScaler",
-    "poisson": "divide y by its mean, or take loss='tweedie', which begins at the mean",
-}
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
 LARGEST_SCALE = 1e3
@@ -56,11 +50,12 @@ def warn_of_scale_of_targets(y, loss):
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
     columns = np.flatnonzero(sizes > LARGEST_SCALE)
-    if loss in REMEDIES_OF_SCALE and len(columns) > 0:
+    remedy = LOSSES[loss].remedy_of_scale
+    if remedy and len(columns) > 0:
         which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
         warn(
             f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
             f"{sizes.max():.3g}. Under {loss!r} training may diverge or stand still; "
-            f"{REMEDIES_OF_SCALE[loss]}."
+            f"{remedy}."
         )
     return sizes

@@ -7,9 +7,6 @@ import scipy.sparse
 from sklearn.metrics import d2_tweedie_score
 from sklearn.utils import check_consistent_length
 
-# Scored by the deviance; the output begins at the mean of y, whatever its unit.
-OF_DEVIANCE = ("gamma", "tweedie")
-
 # The kinds of labels, in the order in which one takes in the other.
 KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
 

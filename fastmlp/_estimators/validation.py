@@ -109,7 +109,7 @@ def validation_of(estimator, parts, *, are_numbered=False):
     ]
 
     def measure(part, weight):
-        output, loss = estimator._network._evaluate(part.data, part.rows)
+        output, loss = estimator._network.passes.evaluate(part.data, part.rows)
         if not np.isfinite(output).all():  # of which a scorer might make a class
             scores = [np.nan] * max(1, len(scorers))
         elif scorers:

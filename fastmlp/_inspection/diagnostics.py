@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp._engine.losses import LOSSES
 from fastmlp._inspection.checks import check_trained
 
 # From where `diagnose` speaks.
@@ -26,9 +27,6 @@ NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
 OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
 
 OVERFITTED = 0.05  # rise of the validation loss above its smallest, relatively
-
-# For outputs that are exp(z) the size of y is of no account, or must not be changed.
-LOSSES_OF_SCALED_TARGETS = ("squared_error", "absolute_error", "huber", "quantile")
 
 # Whoever asks for a lower rate or for less training contradicts one who asks for more of it.
 TOO_LOW = "learning rate too low"
@@ -146,7 +144,8 @@ def _features(estimator):
 
 def _targets(estimator):
     largest = np.max(getattr(estimator, "_target_sizes", 0.0))
-    if estimator.loss not in LOSSES_OF_SCALED_TARGETS or not largest > LARGE_TARGET:
+    is_linear = LOSSES[estimator._network.loss].output_activation == "identity"
+    if not is_linear or not largest > LARGE_TARGET:  # exp(z) has no scale of its own
         return None
     return Finding(
         "unscaled targets",

@@ -80,23 +80,24 @@ def check_gradients(
     if not isinstance(n_parameters, Integral) or n_parameters < 1:
         raise ValueError(f"n_parameters must be a whole number >= 1, got {n_parameters!r}")
     network, data = estimator._twin_in_float64(X, y, sample_weight)
-    gradient = np.zeros_like(network._flat)
+    flat, passes = network.parameters.flat, network.passes
+    gradient = np.zeros_like(flat)
     penalties = (estimator.alpha, estimator.l1)
-    network._full_gradient(data, gradient, *penalties)
+    passes.full_gradient(data, gradient, *penalties)
     ignored = np.empty_like(gradient)
-    places = _places(network)
+    places = _places(network.parameters)
     if len(places) > n_parameters:
         drawn = check_random_state(random_state).permutation(len(places))[:n_parameters]
         places = [places[i] for i in sorted(drawn)]
     floor = 1e-3 * np.abs(gradient).max() + 1e-300
     worst = GradientCheck(-1.0, "", 0.0, 0.0, len(places))
     for where, place in places:
-        value = network._flat[place]
+        value = flat[place]
         losses = []
         for moved in (value + step, value - step):
-            network._flat[place] = moved
-            losses.append(network._full_gradient(data, ignored, *penalties))
-        network._flat[place] = value
+            flat[place] = moved
+            losses.append(passes.full_gradient(data, ignored, *penalties))
+        flat[place] = value
         derivative, difference = float(gradient[place]), (losses[0] - losses[1]) / (2 * step)
         largest = max(abs(derivative), abs(difference), floor)
         error = float(abs(derivative - difference) / largest)
@@ -107,15 +108,15 @@ def check_gradients(
     return worst
 
 
-def _places(network):
+def _places(parameters):
     """(name, place in the flat buffer) of every parameter that is there."""
-    numbers = np.arange(network._flat.size)
-    there = network._mask if len(network._mask) else np.ones(network._flat.size)
+    numbers = np.arange(parameters.flat.size)
+    there = parameters.mask if len(parameters.mask) else np.ones(parameters.flat.size)
     places = []
-    for l, (W, b) in enumerate(network._matrices(numbers)):
+    for l, (W, b) in enumerate(parameters.matrices(numbers)):
         places += [(f"coefs_[{l}][{j}, {k}]", W[j, k]) for j, k in np.ndindex(W.shape)]
         places += [(f"intercepts_[{l}][{k}]", place) for k, place in enumerate(b)]
-        for i, name in enumerate(("gain", "shift") if network.norms[l] else ()):
-            first = int(network._layers[name][l + 1])
+        for i, name in enumerate(("gain", "shift") if parameters.norms()[l] else ()):
+            first = int(parameters.layers[name][l + 1])
             places += [(f"norms_[{l}][{i}][{k}]", first + k) for k in range(len(b))]
     return [(name, int(place)) for name, place in places if there[place]]

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
-from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros
+from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros, ceil_div
 from fastmlp._engine.threads import Trial
 from fastmlp._training.schedules import factors
 
@@ -49,18 +49,18 @@ class Descent:
         kind, n_states = SOLVERS[name]
         self.network = network
         self.name = name
-        self._settings = {}
+        self.settings = {}
         self._solver = np.zeros(1, dtype=SOLVER)
         self._solver["kind"] = kind
         self._solver["momentum_product"] = 1
         settings = SETTINGS | settings
         n_states += settings["amsgrad"]
-        self._state = aligned_zeros((n_states, network._flat.size), network.dtype)
+        self._state = aligned_zeros((n_states, network.parameters.flat.size), network.dtype)
         self._regularizer = np.zeros(1, dtype=REGULARIZER)
         self._n_epochs = 0.0  # how many the schedule has seen
         self._n_bad_epochs = 0  # since the rate was lowered
         # With averaging: the solver's own weights, and the average that it has left behind.
-        n_own = network._flat.size * bool(settings["averaging"])
+        n_own = network.parameters.flat.size * bool(settings["averaging"])
         self._own = aligned_zeros(n_own, network.dtype)
         self._left = np.zeros(n_own, network.dtype)
         self._forget_memory()
@@ -71,26 +71,26 @@ class Descent:
         settings = SETTINGS | settings
         self._regularizer["seed"] = seed
         for name, value in settings.items():
-            if name in SOLVER.names and value != self._settings.get(name):
+            if name in SOLVER.names and value != self.settings.get(name):
                 self._solver[name] = value
             if name in REGULARIZER.names:
                 self._regularizer[name] = value
-        if settings["learning_rate"] != self._settings.get("learning_rate"):
+        if settings["learning_rate"] != self.settings.get("learning_rate"):
             self._rate = settings["learning_rate"]
         # An epsilon that rounds to 0 would divide 0 by 0 where a gradient has always been 0.
         smallest = float(np.finfo(self.network.dtype).tiny)
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
         in_memory = ("dropout", "input_noise", "clip_norm")
-        if any(settings[name] != self._settings.get(name) for name in in_memory):
+        if any(settings[name] != self.settings.get(name) for name in in_memory):
             self._forget_memory()
-        self._settings = settings
+        self.settings = settings
 
     def goes_on_with(self, name, settings):
         """Whether this state is what a solver with these settings would have."""
         settings = SETTINGS | settings
         kept = ("amsgrad", "averaging")
         return name == self.name and all(
-            bool(settings[key]) == bool(self._settings[key]) for key in kept
+            bool(settings[key]) == bool(self.settings[key]) for key in kept
         )
 
     def _forget_memory(self):
@@ -128,7 +128,7 @@ class Descent:
 
     @property
     def schedule(self):
-        return self._settings["schedule"]
+        return self.settings["schedule"]
 
     @property
     def seed(self):
@@ -154,18 +154,16 @@ class Descent:
         n_rows : int
             How many rows have been seen.
         """
-        network = self.network
-        self._take_weights()
+        passes = self.network.passes
+        self.take_weights()
         n_rows = min(batch_size, ROWS_IN_PART)  # what threads share out at a time
-        trial = self._trial_of(network._candidates(n_rows), network._flops(batch_size))
+        trial = self._trial_of(passes.candidates(n_rows), passes.flops(batch_size))
         most_threads = trial.candidates[0]
-        work = self._memory(n_rows, most_threads, whole=n_rows < batch_size, dense=data.is_dense)
-        row_loss = np.zeros(-(-work.capacity // work.block_rows))
-        penalty = np.zeros(len(network._blocks))
-        rates = self._rates(-(-len(order) // batch_size))
-        params, average = network._flat, network._flat[:0]
-        if self._settings["averaging"]:
-            params, average = self._own, network._flat
+        work = self._workspace(n_rows, dense=data.is_dense)
+        is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
+        step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
+        rates = self._rates(ceil_div(len(order), batch_size))
+        samples = _core.Samples(*data.arrays)
         start = 0
         while start < len(order):
             n_threads, n_steps = trial.next(SECONDS_IN_CORE)
@@ -173,33 +171,92 @@ class Descent:
             first = start // batch_size
             began = time.perf_counter()
             _core.train(
-                work.layers, network._blocks, *network._core_loss,
-                params, average, network._mask, self._gradient, self._state, work.memory,
-                *data.arrays, rows, batch_size, work.capacity, work.block_rows,
-                rates[first : first + n_steps], self._regularizer, self._solver,
-                row_loss, penalty, np.zeros_like(penalty), n_threads,
+                self._model, work, samples, rows, batch_size, rates[first : first + n_steps], step,
+                n_threads,
             )  # fmt: skip
             now = time.perf_counter()
-            trial.saw(n_threads, (now - began) / -(-len(rows) // batch_size), now)
+            trial.saw(n_threads, (now - began) / ceil_div(len(rows), batch_size), now)
             start += len(rows)
-            loss = float(row_loss.sum() + penalty.sum()) / start
+            loss = step.loss / start
             if not np.isfinite(loss) or now >= deadline:
                 break
-        self._left[...] = average
+        self._end_of_steps()
         return loss, start
 
-    def _take_weights(self):
+    def add_gradient(self, data, rows):
+        """The gradient of a mini-batch, which `apply_gradient` makes a step with.
+
+        Call `take_weights` before the first step, and whenever somebody has set other weights.
+
+        Parameters
+        ----------
+        data : Data
+        rows : ndarray of intp
+            Those of the mini-batch.
+
+        Returns
+        -------
+        numbers : ndarray of shape (1, n_params)
+            In the layout of the parameters, penalties included. Gradients of several mini-batches
+            may be added up, weighted by their rows, before the step.
+        loss : float
+            Of the mini-batch.
+        """
+        passes = self.network.passes
+        work = self._workspace(min(len(rows), ROWS_IN_PART), dense=data.is_dense)
+        numbers = self._memory_of_gradient(1, is_whole=True)
+        step = self._step(work, numbers)
+        samples = _core.Samples(*data.arrays)
+        scale = _core.scale_of_rows(self._model, work, samples, rows)
+        penalties = (self.settings["l1"] * scale, self.settings["l2"] * scale)
+        gradient = _core.Gradient(self._model, work, numbers[0], scale, penalties, step.key)
+        n_threads = passes.candidates(len(rows))[0]
+        for start in range(0, len(rows), ROWS_IN_PART):
+            part = rows[start : start + ROWS_IN_PART]
+            is_last = start + len(part) == len(rows)
+            _core.add_gradient(self._model, work, samples, part, gradient, is_last, n_threads)
+        return numbers, gradient.loss
+
+    def apply_gradient(self, numbers, learning_rate):
+        """Make a step with the gradient of a mini-batch, which is used up.
+
+        After `add_gradient` it is the step that `epoch` makes, bit for bit.
+        """
+        passes = self.network.passes
+        step = self._step(passes.workspace(1), numbers)
+        _core.apply_gradient(self._model, step, learning_rate, passes.candidates(1)[0])
+        self._end_of_steps()
+
+    @property
+    def _model(self):
+        """The network as the solver moves it: with averaging by the solver's own weights."""
+        passes = self.network.passes
+        return passes.model_of(self._own) if len(self._own) else passes.model
+
+    def _step(self, work, gradient):
+        flat = self.network.parameters.flat
+        average = flat if len(self._own) else flat[:0]
+        return _core.Step(
+            self._model, work, self._solver, self._regularizer, self._state, average, gradient
+        )
+
+    def _end_of_steps(self):
+        """Remember the average, in order to see whether anybody sets other weights."""
+        if len(self._own):
+            self._left[...] = self.network.parameters.flat
+
+    def take_weights(self):
         """Begin with the network's weights, where anybody may have set some."""
         network = self.network
-        network._remove_missing()
-        if self._settings["max_norm"]:
-            network._shorten(self._settings["max_norm"])
-        if len(self._own) and not np.array_equal(network._flat, self._left):
-            self._own[...] = network._flat
+        network.parameters.remove_missing()
+        if self.settings["max_norm"]:
+            network.parameters.shorten(self.settings["max_norm"])
+        if len(self._own) and not np.array_equal(network.parameters.flat, self._left):
+            self._own[...] = network.parameters.flat
 
     def _rates(self, n_steps):
         """The learning rate of every step of an epoch."""
-        settings = self._settings
+        settings = self.settings
         return self._rate * factors(
             settings["schedule"],
             settings["schedule_params"],
@@ -215,25 +272,27 @@ class Descent:
             self._trial = Trial(candidates, guess=flops / 1e9)  # slow, to begin with
         return self._trial
 
-    def _memory(self, n_rows, n_threads, *, whole, dense):
-        """A workspace for some rows, and the gradient: ``whole``, or a block for each thread."""
-        network = self.network
-        room = (n_threads, network._largest_block())
-        if whole or self._settings["clip_norm"]:
-            room = (1, network._flat.size)
-        if self._gradient is None or self._gradient.shape != room:
-            self._gradient = aligned_zeros(room, network.dtype)
+    def _workspace(self, n_rows, *, dense):
+        """Room for a mini-batch or a part of it, kept for the next epoch."""
         if self._work is None or self._work[0] != (n_rows, dense):
-            perturbation = self._settings["dropout"], self._settings["input_noise"]
-            layers = network._table(FOR_GRADIENT, *perturbation)
-            work = network._workspace(n_rows, layers, dense=dense)
+            perturbation = self.settings["dropout"], self.settings["input_noise"]
+            passes = self.network.passes
+            work = passes.workspace(n_rows, passes.table(FOR_GRADIENT, *perturbation), dense=dense)
             self._work = (n_rows, dense), work
         return self._work[1]
+
+    def _memory_of_gradient(self, n_threads, *, is_whole):
+        """Room for the whole gradient, or for a block of it for each thread."""
+        parameters = self.network.parameters
+        room = (1, parameters.flat.size) if is_whole else (n_threads, parameters.largest_block)
+        if self._gradient is None or self._gradient.shape != room:
+            self._gradient = aligned_zeros(room, parameters.dtype)
+        return self._gradient
 
     def end_epoch(self, n_rows_seen, has_got_better):
         """Let the schedules act that follow the training; return whether 'plateau' has."""
         self._n_epochs += 1
-        settings = self._settings
+        settings = self.settings
         if self.schedule == "invscaling":
             with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0
                 fall = np.float64(n_rows_seen + 1) ** settings["power_t"]

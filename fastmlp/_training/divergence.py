@@ -19,6 +19,6 @@ class Divergence(ValueError):
 
 
 def check_finite(network, data):
-    if not network._is_finite_for(data.features):
+    if not network.passes.is_finite_for(data.features):
         when = "The weights after the last step, or the outputs that they lead to, are not finite"
         raise Divergence(when, network.dtype)

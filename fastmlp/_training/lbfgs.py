@@ -30,17 +30,18 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
     so that it stays 0.
     """
-    network._remove_missing()
-    gradient = aligned_zeros(network._flat.shape, network.dtype)
-    accepted = network._flat.astype(np.float64)
+    network.parameters.remove_missing()
+    flat = network.parameters.flat
+    gradient = aligned_zeros(flat.shape, network.dtype)
+    accepted = flat.astype(np.float64)
     best = Minimum(np.inf, 0, "interrupted")
     reason = raised = None
     history.begin()
     began = watch.begin_epoch()
 
     def loss_and_gradient(params):
-        network._flat[...] = params
-        loss = network._full_gradient(data, gradient, alpha)
+        flat[...] = params
+        loss = network.passes.full_gradient(data, gradient, alpha)
         if not np.isfinite(loss):
             when = f"The loss was {loss} after iteration {best.n_iter}"
             raise Divergence(when, network.dtype, "A larger alpha")
@@ -50,7 +51,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         nonlocal accepted, best, began, reason, raised
         accepted = intermediate_result.x.copy()
         best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
-        network._flat[...] = accepted
+        flat[...] = accepted
         try:
             reason = watch.end_epoch(
                 history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
@@ -80,6 +81,6 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-    network._flat[...] = accepted
+    flat[...] = accepted
     check_finite(network, data)
     return best

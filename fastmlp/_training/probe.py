@@ -40,13 +40,13 @@ class Probe:
     def __call__(self):
         network = self._network
         alpha, l1 = self._penalties.alpha * self._times, self._penalties.l1 * self._times
-        _, gradient, work = network._see(self._data, alpha, l1)
+        _, gradient, work = network.passes.gradient_and_workspace(self._data, alpha, l1)
         now = network.snapshot()
         update = now - self._before
         self._before = now
         dead, saturated = [], []
-        f = network._in_workspace(work, "f", self._data.n_rows)
-        for l, name in enumerate(network._activations_of_hidden):
+        f = network.passes.in_workspace(work, "f", self._data.n_rows)
+        for l, name in enumerate(network.activations_of_hidden):
             dead.append(float(np.mean(~f[l].any(axis=0))))
             if name in RANGES:
                 low, high = RANGES[name]
@@ -65,4 +65,5 @@ class Probe:
 
 def _norms(network, flat):
     """The norm of every layer's weights in a buffer of the parameters' layout."""
-    return tuple(float(np.linalg.norm(W.astype(float))) for W, _ in network._matrices(flat))
+    matrices = network.parameters.matrices(flat)
+    return tuple(float(np.linalg.norm(W.astype(float))) for W, _ in matrices)

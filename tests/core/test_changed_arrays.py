@@ -1,6 +1,7 @@
 """Arrays that do not fit, or that somebody changes: an error or other numbers, never a crash."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.sparse
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._core import SOLVERS
+from fastmlp._engine.checks import check_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -58,29 +60,34 @@ def test_classes_that_change_under_the_core(value):
     """As another thread could do between the check and the core's use."""
     network = Network([50, 4, 3], loss="log_loss", random_state=0)
     y = np.zeros((200, 1), dtype=np.float32)
-    data = network._check_data(X, y, None)
+    data = check_data(X, y, None, network)
     data.y[...] = value
-    assert np.isfinite(network._evaluate(data, np.arange(200))[1])
+    assert np.isfinite(network.passes.evaluate(data, np.arange(200))[1])
 
 
-def a_call(**changes):
-    """Arguments of `add_gradient`, in their order."""
+def a_gradient(**changes):
+    """Call `add_gradient` with objects of arrays, some of them changed."""
     network = Network([3, 4, 2], random_state=0)
-    work = network._workspace(8, network._table(1), dense=True)
-    rows, y = np.zeros((8, 3), np.float32), np.zeros((8, 2), np.float32)
+    parameters, passes = network.parameters, network.passes
+    work = passes.workspace(8, passes.table(1), dense=True)
     nothing = np.zeros(0, np.intp)
     arguments = {
-        "layers": work.layers, "blocks": network._blocks.copy(), "loss_kind": 4,
-        "loss_params": np.zeros(1), "params": network._flat, "connections": network._flat[:0],
-        "gradient": np.zeros_like(network._flat), "work": work.memory, "X": rows,
-        "indices": nothing, "indptr": nothing, "y": y, "sample_weight": np.ones(8, np.float32),
-        "order": np.arange(8), "capacity": work.capacity, "block_rows": 8, "scale": 1.0,
-        "l1": 0.0, "l2": 0.0, "adds_up": False, "row_loss": np.zeros(4),
-        "penalty": np.zeros(len(network._blocks)), "n_threads": 1,
+        "layers": work.layers, "blocks": parameters.blocks, "memory": work.memory,
+        "params": parameters.flat, "gradient": np.zeros_like(parameters.flat),
+        "X": np.zeros((8, 3), np.float32), "y": np.zeros((8, 2), np.float32),
+        "sample_weight": np.ones(8, np.float32), "order": np.arange(8), "block_rows": 8,
+        "indptr": nothing, "indices": nothing,
     }  # fmt: skip
     for name, value in changes.items():
         arguments[name] = value(arguments[name]) if callable(value) else value
-    return list(arguments.values())
+    a = SimpleNamespace(**arguments)
+    model = _core.Model(
+        a.layers, a.blocks, _core.LOSSES["squared_error"], np.zeros(1), a.params, a.params[:0]
+    )
+    workspace = _core.Workspace(a.layers, a.memory, work.capacity, a.block_rows)
+    samples = _core.Samples(a.X, a.indices, a.indptr, a.y, a.sample_weight)
+    gradient = _core.Gradient(model, workspace, a.gradient, 1.0)
+    _core.add_gradient(model, workspace, samples, a.order, gradient, True, 1)
 
 
 def changed(field, row, value):
@@ -104,21 +111,30 @@ def changed(field, row, value):
         ({"blocks": changed("layer", 0, 0)}, "a block must belong to a layer"),
         ({"blocks": changed("last", 0, 99)}, "a block must be some of its layer's rows"),
         ({"blocks": changed("first", 0, -1)}, "a block must be some of its layer's rows"),
-        ({"blocks": lambda blocks: blocks[:0], "penalty": np.zeros(0)}, "a block of parameters"),
+        ({"blocks": lambda blocks: blocks[:0]}, "a block of parameters"),
         ({"layers": changed("n_in", 2, 5)}, "the layers do not fit"),
         ({"layers": changed("stride", 1, 2)}, "the layers do not fit"),
         ({"layers": changed("W", 1, -16)}, "the layers do not fit|params is smaller"),
-        ({"layers": changed("delta", 1, 10**6)}, "work is smaller"),
-        ({"layers": changed("z", 1, -1)}, "work is smaller"),
+        ({"layers": changed("delta", 1, 10**6)}, "memory is smaller"),
+        ({"layers": changed("z", 1, -1)}, "memory is smaller"),
         ({"layers": changed("shift", 1, 10**6)}, "params is smaller"),
         ({"layers": lambda layers: layers[:1]}, "there must be a layer of weights"),
         ({"y": np.zeros((8, 1), np.float32)}, "y must have 2 columns"),
-        ({"row_loss": np.zeros(0)}, "row_loss must have room"),
-        ({"block_rows": 0}, "row_loss must have room"),
+        ({"memory": np.zeros(16, np.float32)}, "memory is smaller"),
+        ({"block_rows": 0}, "block_rows must be at least 1"),
         ({"X": np.zeros((8, 4), np.float32)}, "X must have 3 columns"),
+        ({"X": np.zeros((8, 3))}, "y must be a C-ordered array of 2 dim"),
+        ({"X": np.zeros((3, 8), np.float32).T}, "X must be a C-ordered array"),
+        ({"X": [[0.0] * 3] * 8}, "X must be an array of float32 or float64"),
+        ({"y": np.zeros((7, 2), np.float32)}, "the same number of rows"),
+        ({"sample_weight": np.ones(7, np.float32)}, "the same number of rows"),
+        ({"gradient": np.zeros(3, np.float32)}, "gradient must have the layout of params"),
+        ({"gradient": np.zeros(200)}, "gradient must be a C-ordered array"),
+        ({"memory": np.zeros(10**4)}, "the workspace is not one of this model"),
+        ({"indptr": np.array([0, 1])}, "sparse X must have"),
     ],
 )
 def test_tables_and_arrays_that_do_not_fit(changes, message):
-    _core.add_gradient(*a_call())
+    a_gradient()
     with pytest.raises(ValueError, match=message):
-        _core.add_gradient(*a_call(**changes))
+        a_gradient(**changes)

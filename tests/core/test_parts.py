@@ -15,8 +15,9 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import log_loss, mean_squared_error, r2_score
 
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp._engine.checks import check_data, check_targets
 from fastmlp._engine.layout import ROWS_IN_PART
-from fastmlp._engine.network import ROWS_IN_PASS
+from fastmlp._engine.passes import ROWS_IN_PASS
 from fastmlp._engine.rows import Data, Features
 from fastmlp._training.descent import Descent
 
@@ -35,7 +36,7 @@ def problem_of(n_rows, kind, dtype, loss="log_loss"):
     network, X, y, w = make_problem(loss, "tanh", dtype, n_rows)
     X = np.where(abs(X) < 1, X, 0)
     features = Features.of(X if kind == "dense" else scipy.sparse.csr_matrix(X))
-    data = Data(features, network._check_y(y, n_rows), w)
+    data = Data(features, check_targets(y, n_rows, network.passes.loss, network.dtype), w)
     return network, data, (X.astype(float), y, "tanh", loss, w.astype(float))
 
 
@@ -58,11 +59,11 @@ def gradient_by_reference(network, arguments, l1=0.0, l2=0.0):
 def test_gradient_of_a_pass_in_parts(dtype, kind):
     """Of lbfgs: penalties are counted once, sums go on from part to part."""
     network, data, arguments = problem_of(N_IN_PASSES, kind, dtype)
-    gradient = np.full_like(network._flat, np.nan)
-    loss = network._full_gradient(data, gradient, alpha=3000.0, l1=500.0)
+    gradient = np.full_like(network.parameters.flat, np.nan)
+    loss = network.passes.full_gradient(data, gradient, alpha=3000.0, l1=500.0)
     expected_loss, expected = gradient_by_reference(network, arguments, l1=500.0, l2=3000.0)
     assert_allclose(loss, expected_loss, rtol=RTOL[dtype])
-    for pair, want in zip(network._matrices(gradient), expected, strict=True):
+    for pair, want in zip(network.parameters.matrices(gradient), expected, strict=True):
         assert_all_close(pair, want, 5 * RTOL[dtype])
 
 
@@ -186,3 +187,41 @@ def test_long_sums(sizes, n_threads, dtype):
     assert_all_close(network.forward(scipy.sparse.csr_array(X)).z, z, rtol)
     assert_all_close(got.delta + got.dW + got.db, delta + dW + db, rtol)
     assert_all_close([network.output(X[:1])], [z[-1][:1]], rtol)
+
+
+STEPS = {
+    "plain": {},
+    "penalties": {"l1": 1e-3, "l2": 0.1},
+    "clip_value": {"clip_value": 1e-3},
+    "clip_norm": {"clip_norm": 0.01},
+    "max_norm": {"max_norm": 0.3},
+    "averaging": {"averaging": 0.9},
+    "perturbed": {"dropout": (0.1, 0.3, 0.2), "input_noise": 0.2},
+    "weight decay": {"weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "nadam"])
+@pytest.mark.parametrize("n_rows", [70, 2_500])
+@pytest.mark.parametrize("settings", STEPS.values(), ids=STEPS)
+def test_gradient_and_step_apart_are_the_fused_step(settings, n_rows, solver):
+    """Bit for bit, with one part and with several, on any number of threads."""
+    networks = []
+    for is_apart, n_threads in ((False, 1), (True, 1), (True, 2)):
+        network, X, y, w = make_problem("squared_error", "gelu", "float32", n_rows)
+        network.n_threads = n_threads
+        data = check_data(X, y, w, network)
+        descent = Descent(network, solver, settings, seed=5)
+        batch_size = -(-n_rows // 2)
+        order = np.arange(n_rows)
+        if not is_apart:
+            for _ in range(2):
+                descent.epoch(data, order, batch_size)
+        for start in [0, batch_size] * 2 if is_apart else []:
+            if start == 0:
+                descent.take_weights()
+            gradient, loss = descent.add_gradient(data, order[start : start + batch_size])
+            assert np.isfinite(loss)
+            descent.apply_gradient(gradient, descent.settings["learning_rate"])
+        networks.append(network.parameters.flat.tobytes())
+    assert len(set(networks)) == 1

@@ -71,7 +71,7 @@ def test_params_of_other_shapes_are_refused(network, params):
         network.W[0] = np.ones((4, 3))
     with pytest.raises(TypeError, match="index"):
         network.W[0:1] = [np.ones((3, 4))]
-    assert (network._flat == before).all()
+    assert (network.parameters.flat == before).all()
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
@@ -79,14 +79,14 @@ def test_copies_are_equal_and_independent(network, clone):
     twin = clone(network)
     X = np.ones((5, 3))
     assert (twin.output(X) == network.output(X)).all()
-    assert twin._flat.ctypes.data % 64 == 0
+    assert twin.parameters.flat.ctypes.data % 64 == 0
     twin.W[0][...] = 0
     assert network.W[0].any()
 
 
 def test_rows_do_not_begin_a_kilobyte_apart():
     network = Network([1, 256, 512, 1024, 1], dtype="float32")
-    strides = network._layers["stride"] * network.dtype.itemsize
+    strides = network.parameters.layers["stride"] * network.dtype.itemsize
     assert (strides[1:-1] % 64 == 0).all()
     assert (strides % 1024 != 0).all()
 
@@ -94,10 +94,10 @@ def test_rows_do_not_begin_a_kilobyte_apart():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_layers_of_one_unit_are_vectors(dtype):
     network = Network([5, 1, 1, 3, 1], dtype=dtype)
-    assert network._layers["stride"].tolist()[1:3] == [1, 1]
+    assert network.parameters.layers["stride"].tolist()[1:3] == [1, 1]
     assert all(W.flags.c_contiguous for W in network.W if W.shape[1] == 1)
     assert all(W.ctypes.data % 64 == 0 for W in network.W)
-    assert network._flat.nbytes % 64 == 0
+    assert network.parameters.flat.nbytes % 64 == 0
 
 
 def test_blocks_of_rows_have_a_tile_at_least():
@@ -121,7 +121,7 @@ def test_output_takes_many_rows_in_passes():
 def test_loss_and_gradients_leave_the_parameters(network):
     before = network.snapshot()
     network.loss_and_gradients(np.ones((5, 3)), np.ones((5, 2)))
-    assert (network._flat == before).all()
+    assert (network.parameters.flat == before).all()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_what_cannot_overflow_is_within_the_bound(activation, layer_norm, residu
             b[...] = scale * rng.randn(len(b))
         X = scale * rng.randn(20, 3)
         z, a = net.forward(X)
-        bound = net._largest_number(np.linalg.norm(X, axis=1).max())
+        bound = net.passes.largest_number(np.linalg.norm(X, axis=1).max())
         assert max(abs(numbers).max() for numbers in (*z, *a)) <= bound < np.inf
 
 
@@ -266,9 +266,9 @@ def test_large_weights_that_lead_to_numbers_are_no_overflow():
     X = np.array([[1e-9, 0], [0, 1e-9]], dtype=np.float32)
     net = Network([2, 2, 1], "identity")
     net.params = [(np.full((2, 2), 1e25), [0, 0]), ([[1e10], [1e10]], [0])]
-    assert net._is_finite_for(Features.of(X))  # 1e16 * 1e10
-    assert not net._is_finite_for(Features.of(1e20 * X))
-    assert not net._is_finite_for(Features.of(csr_array(1e20 * X)))
+    assert net.passes.is_finite_for(Features.of(X))  # 1e16 * 1e10
+    assert not net.passes.is_finite_for(Features.of(1e20 * X))
+    assert not net.passes.is_finite_for(Features.of(csr_array(1e20 * X)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300 * 1e300, 1j])
@@ -278,7 +278,7 @@ def test_parameters_must_be_finite_and_real(network, bad):
         network.W[0] = np.full((3, 4), bad)
     with pytest.raises((ValueError, TypeError), match=r"params\[0\]: W must"):
         network.params = [(np.full((3, 4), bad), np.ones(4)), network.params[1]]
-    assert (network._flat == before).all()
+    assert (network.parameters.flat == before).all()
 
 
 def test_what_the_tables_follow_from_cannot_be_changed(network):

@@ -921,7 +921,7 @@ def test_bad_initialize(build, message):
 def test_the_short_way_refuses_what_the_long_way_refuses():
     classifier = MLPClassifier(max_iter=2).fit(X, Y)
     rows = X.astype(np.float32)
-    assert classifier._network._dense_output(rows) is not None
+    assert classifier._network.passes.output_of_array(rows) is not None
     for bad in (np.full((2, 4), np.nan, "f"), np.full((2, 4), np.inf, "f"), rows[:, :3].copy()):
         with pytest.raises(ValueError, match=r"NaN|infinity|features"):
             classifier.predict(bad)

@@ -252,15 +252,15 @@ def test_check_gradients(activation):
 def test_check_gradients_sees_an_error(digits, monkeypatch):
     X, y = digits
     classifier = fitted(digits, max_iter=2)
-    network = type(classifier._network)
-    right = network._full_gradient
+    passes = type(classifier._network.passes)
+    right = passes.full_gradient
 
     def wrong(self, data, gradient, *penalties):
         loss = right(self, data, gradient, *penalties)
-        gradient[self._layers["b"][2]] += 1e-3
+        gradient[self.parameters.layers["b"][2]] += 1e-3
         return loss
 
-    monkeypatch.setattr(network, "_full_gradient", wrong)
+    monkeypatch.setattr(passes, "full_gradient", wrong)
     check = check_gradients(classifier, X[:50], y[:50], n_parameters=10**6)
     assert check.where == "intercepts_[1][0]"
     assert check.error > 0.01

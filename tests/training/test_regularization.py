@@ -196,7 +196,7 @@ def test_clip_norm(clip_norm, clip_value):
 @pytest.mark.parametrize("sizes", [(5, 7, 3), (40, 70, 33)])
 def test_max_norm(sizes):
     problem = make_problem("squared_error", "tanh", sizes=sizes)
-    problem[0]._shorten(0.5)  # the first weights are within the limit, too
+    problem[0].parameters.shorten(0.5)  # the first weights are within the limit, too
     gradients = gradient_of(problem)
     before, after, _ = step_of(problem, max_norm=0.5, learning_rate=3.0)
     n_longer = 0
@@ -221,8 +221,8 @@ def test_averaging():
         averaging.epoch(data, order, len(X))
         plain.epoch(data, order, len(X))
         kept = min(decay, (1 + t) / (10 + t))
-        average = kept * average + (1 - kept) * twin._flat
-        assert_allclose(network._flat, average, rtol=1e-12)
+        average = kept * average + (1 - kept) * twin.parameters.flat
+        assert_allclose(network.parameters.flat, average, rtol=1e-12)
 
 
 def test_partial_fit_goes_on_from_the_weights_behind_the_average():

@@ -83,7 +83,7 @@ def test_mini_batch_of_weight_zero_neither_moves_nor_breaks():
     descent = Descent(network, "sgd", SETTINGS | {"l2": 0.1})
     loss, _ = descent.epoch(Data(Features.of(X), y, np.zeros(20)), np.arange(20), 10)
     assert loss == 0
-    assert (network._flat == before).all()
+    assert (network.parameters.flat == before).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -94,7 +94,7 @@ def test_tiny_epsilon_does_not_divide_zero_by_zero(dtype):
     Descent(network, "adam", SETTINGS | {"epsilon": 1e-300}).epoch(
         Data(Features.of(X), y, w), np.arange(len(X)), 10
     )
-    assert np.isfinite(network._flat).all()
+    assert np.isfinite(network.parameters.flat).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

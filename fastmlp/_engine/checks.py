@@ -1,0 +1,217 @@
+"""What the arguments of a network may be; errors name them."""
+
+import itertools
+import operator
+
+import numpy as np
+import scipy.sparse
+
+from fastmlp._core import ACTIVATIONS
+from fastmlp._engine.rows import Data, Features, with_valid_indices
+
+
+def as_finite(name, given, dtype):
+    """C-ordered, aligned and of the dtype; or an error that says what is not finite in it."""
+    with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
+        array = np.require(given, dtype=dtype, requirements=["C", "A"])
+    if np.isfinite(array).all():
+        return array
+    what = "numbers too large for that: dtype='float64' holds larger ones"
+    if not np.isfinite(given).all():
+        what = "NaN" if np.isnan(given).any() else "infinity"
+    raise ValueError(f"{name} must be finite in {dtype.name}, but has {what}")
+
+
+def check_parameter(name, given, view):
+    """``given`` as an array that may take the place of ``view``."""
+    given = np.asarray(given)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
+    if given.shape != view.shape:
+        raise ValueError(f"{name} must have shape {view.shape}, got {given.shape}")
+    return as_finite(name, given, view.dtype)
+
+
+def check_layer_sizes(layer_sizes, name="layer_sizes"):
+    """The sizes as a tuple of ints, or an error that names the argument."""
+    try:
+        if isinstance(layer_sizes, (bytes, bytearray, set, frozenset, dict)):
+            raise TypeError
+        sizes = tuple(operator.index(n) for n in layer_sizes)
+    except TypeError:
+        raise TypeError(f"{name} must be whole numbers >= 1, got {layer_sizes!r}") from None
+    if any(n < 1 for n in sizes):
+        raise ValueError(f"{name} must be > 0, got {list(sizes)}.")
+    if any(n > 2**30 for n in sizes) or sum(map(operator.mul, sizes[:-1], sizes[1:])) > 2**50:
+        raise ValueError(f"{name} make a network that no memory holds, got {list(sizes)}")
+    return sizes
+
+
+def check_activation(activation, n_hidden):
+    """A name, or a tuple of one for each hidden layer."""
+    names = [activation] if isinstance(activation, str) else activation
+    if not isinstance(names, list | tuple | np.ndarray):
+        raise ValueError(
+            f"activation must be one of {sorted(ACTIVATIONS)} or a list of them, got {activation!r}"
+        )
+    for name in names:
+        check_choice("activation", name, ACTIVATIONS)
+    if isinstance(activation, str):
+        return activation
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation must be a name or a list of one for each of the {n_hidden} hidden layers, "
+            f"got {len(names)}"
+        )
+    return tuple(map(str, names))
+
+
+def check_flag(name, given):
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {given!r}")
+    return bool(given)
+
+
+def described(given):
+    """A few words about what may be too long to show."""
+    kind = type(given).__name__
+    return f"a {kind} of {len(given)}" if hasattr(given, "__len__") else f"a {kind}"
+
+
+def check_connections(connections, layer_sizes):
+    """A boolean matrix, or None, for each layer of weights; or None."""
+    if connections is None:
+        return None
+    shapes = list(itertools.pairwise(layer_sizes))
+    if not isinstance(connections, list | tuple) or len(connections) != len(shapes):
+        raise ValueError(
+            f"connections must be a list of {len(shapes)} matrices or None, one for each layer of "
+            f"weights, got {described(connections)}"
+        )
+    checked = []
+    for l, (given, shape) in enumerate(zip(connections, shapes, strict=True)):
+        try:
+            matrix = None if given is None else np.array(given)
+        except ValueError:  # rows of different lengths
+            matrix = np.zeros(0)
+        if matrix is not None and matrix.shape != shape:
+            raise ValueError(
+                f"connections[{l}] must have shape {shape}, that of W[{l}], got {matrix.shape}"
+            )
+        if matrix is not None and not np.isin(matrix, (0, 1)).all():
+            raise ValueError(f"connections[{l}] must be True or False everywhere")
+        checked.append(None if matrix is None else matrix.astype(bool))
+    return checked
+
+
+def check_dtype(dtype):
+    """float32 or float64 as a dtype, or an error."""
+    for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
+        if isinstance(dtype, str) and dtype == allowed.name:
+            return allowed
+        if isinstance(dtype, (np.dtype, type)) and dtype == allowed:
+            return allowed
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+
+
+def as_random_state(random_state):
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if random_state is not None and not hasattr(random_state, "__index__"):
+        raise TypeError(
+            f"random_state must be None, an int or a numpy.random.RandomState, got {random_state!r}"
+        )
+    try:
+        return np.random.RandomState(random_state)
+    except ValueError as error:
+        raise ValueError(f"random_state: {error}, got {random_state!r}") from None
+
+
+def check_choice(name, given, allowed):
+    if not isinstance(given, str) or given not in allowed:
+        raise ValueError(f"{name} must be one of {sorted(allowed)}, got {given!r}")
+
+
+def as_matrix(array, name, n_columns, dtype):
+    """A finite C-ordered, aligned matrix of the dtype with this many columns."""
+    if scipy.sparse.issparse(array):
+        raise TypeError(f"{name} must be dense, got a sparse matrix: use its toarray()")
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != n_columns:
+        raise ValueError(f"{name} must have shape (n_rows, {n_columns}), got {array.shape}")
+    if len(array) == 0:
+        raise ValueError(
+            f"{name} must have shape (n_rows, {n_columns}) with a row at least, got none"
+        )
+    return as_finite(name, array, dtype)
+
+
+def check_features(X, n_features, dtype):
+    """X as the core takes it, dense or in CSR form."""
+    if not scipy.sparse.issparse(X):
+        return as_matrix(X, "X", n_features, dtype)
+    X = with_valid_indices(X.tocsr())
+    numbers = as_matrix(X.data[:, np.newaxis], "X", 1, dtype) if X.nnz else X.data
+    if X.shape[1] != n_features or X.shape[0] == 0:
+        raise ValueError(f"X must have shape (n_rows, {n_features}), got {X.shape}")
+    parts = (numbers.ravel().astype(dtype, copy=False), X.indices, X.indptr)
+    return scipy.sparse.csr_matrix(parts, shape=X.shape)
+
+
+def check_targets(y, n_rows, loss, dtype):
+    """The targets as the core takes them: (n_rows, n_targets), a class as its number."""
+    if not scipy.sparse.issparse(y) and np.ndim(y) == 1:
+        y = np.asarray(y)[:, np.newaxis]
+    y = as_matrix(y, "y", loss.n_targets, dtype)
+    if len(y) != n_rows:
+        raise ValueError(f"y must have as many rows as X, {n_rows}, got {len(y)}")
+    loss.check_targets(y)
+    return y
+
+
+def check_sample_weight(sample_weight, n_rows, dtype, name="sample_weight"):
+    """The weights as the core takes them; ones for None."""
+    if sample_weight is None:
+        return np.ones(n_rows, dtype=dtype)
+    weight = np.asarray(sample_weight)
+    if weight.shape != (n_rows,):
+        raise ValueError(f"{name} must have shape ({n_rows},), got {weight.shape}")
+    weight = as_matrix(weight[:, np.newaxis], name, 1, dtype)[:, 0]
+    if not (weight >= 0).all():
+        raise ValueError(f"{name} must not be negative, got {weight.min()}")
+    with np.errstate(over="ignore"):
+        total = weight.sum(dtype=np.float64)
+    if not 1e-300 < total < np.inf:
+        raise ValueError(
+            f"{name} must not be zero throughout, and must have a finite sum: it is "
+            f"{total} in {dtype.name}"
+        )
+    return weight
+
+
+def check_data(X, y, sample_weight, network):
+    """All about some rows, for a network."""
+    X = check_features(X, network.layer_sizes[0], network.dtype)
+    n_rows = X.shape[0]
+    return Data(
+        Features.of(X),
+        check_targets(y, n_rows, network.passes.loss, network.dtype),
+        check_sample_weight(sample_weight, n_rows, network.dtype),
+    )
+
+
+def check_out(out, shape, dtype):
+    """Raise unless outputs can be written there."""
+    if not isinstance(out, np.ndarray) or out.ndim != 2:
+        raise ValueError(f"out must be a matrix, got {described(out)}")
+    if not out.flags.writeable:
+        raise ValueError("out must be an array that can be written")
+    if out.dtype not in (dtype, np.float64) or not out.flags.carray:
+        raise ValueError(
+            f"out must be a C-ordered array of {dtype.name} or float64, got one of "
+            f"{out.dtype} with strides {out.strides}"
+        )
+    if shape is not None and out.shape != shape:
+        raise ValueError(f"out must have shape {shape}, got {out.shape}")

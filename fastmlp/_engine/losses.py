@@ -1,0 +1,158 @@
+"""The losses: one row of `LOSSES` for each, with all that Python has to know about it.
+
+The arithmetic is in `_core.pyx`, section B.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp import _core
+from fastmlp._engine.options import Number, Quantiles, with_defaults
+
+# A class's number is handed to the core as a float32, which has 24 bits.
+MOST_CLASSES = 2**24
+
+LABEL_SMOOTHING = {"label_smoothing": Number(0.0, "[0, 1)")}
+
+SCALE_Y = (
+    "scale y, for instance by sklearn.compose.TransformedTargetRegressor with a StandardScaler"
+)
+
+
+class Targets(NamedTuple):
+    """What the numbers in y may be: whether each is good, and a message that says so."""
+
+    are_good: Callable[[np.ndarray], np.ndarray]
+    message: str
+
+
+SHARES = Targets(lambda y: (y >= 0) & (y <= 1), "lie between 0 and 1")
+NOT_NEGATIVE = Targets(lambda y: y >= 0, "not be negative")
+POSITIVE = Targets(lambda y: y >= np.finfo(y.dtype).tiny, "be positive (and a normal number)")
+
+
+class Row(NamedTuple):
+    """What there is to know about a loss.
+
+    Attributes
+    ----------
+    output_activation : str
+        scikit-learn's name of the output's activation.
+    classifier_loss : str or None
+        The ``loss`` of MLPClassifier that leads to it; None for a regressor's.
+    is_of_classes : bool
+        Whether y is a class's number, one for each row.
+    targets : Targets or None
+        What y may be, if not any number.
+    options : dict
+        ``loss_params``: name: what it may be.
+    power : callable or None
+        options -> the power of Tweedie's deviance by which predictions are scored, and from whose
+        mean of y the output starts; None if the score is another one.
+    remedy_of_scale : str or None
+        What to do about a y of large numbers; None if the loss does not mind.
+    """
+
+    output_activation: str
+    classifier_loss: str | None = None
+    is_of_classes: bool = False
+    targets: Targets | None = None
+    options: dict[str, Any] = {}
+    power: Callable[[dict], float] | None = None
+    remedy_of_scale: str | None = None
+
+
+LOSSES = {
+    "log_loss": Row("softmax", "log_loss", is_of_classes=True, options=LABEL_SMOOTHING),
+    "binary_log_loss": Row("logistic", "log_loss", targets=SHARES, options=LABEL_SMOOTHING),
+    "softmax_squared_error": Row("softmax", "squared_error", is_of_classes=True),
+    "logistic_squared_error": Row("logistic", "squared_error", targets=SHARES),
+    "squared_error": Row("identity", remedy_of_scale=SCALE_Y),
+    "absolute_error": Row("identity"),
+    "huber": Row("identity", options={"delta": Number(1.0, "(0, inf)")}),
+    "quantile": Row("identity", options={"quantiles": Quantiles()}),
+    "poisson": Row(
+        "exp",
+        targets=NOT_NEGATIVE,
+        remedy_of_scale="divide y by its mean, or take loss='tweedie', which begins at the mean",
+    ),
+    "gamma": Row("exp", targets=POSITIVE, power=lambda options: 2.0),
+    "tweedie": Row(
+        "exp",
+        targets=NOT_NEGATIVE,
+        options={"power": Number(1.5, "(1, 2)")},
+        power=lambda options: options["power"],
+    ),
+}
+
+LOSS_PARAMS = {name: row.options for name, row in LOSSES.items()}
+
+LOSSES_OF_REGRESSOR = [name for name, row in LOSSES.items() if row.classifier_loss is None]
+LOSSES_OF_CLASSIFIER = list(
+    dict.fromkeys(row.classifier_loss for row in LOSSES.values() if row.classifier_loss)
+)
+
+
+def loss_of_classifier(name, *, one_class_of_several):
+    """The network's loss for a classifier's, by what the targets are."""
+    (loss,) = (
+        loss
+        for loss, row in LOSSES.items()
+        if row.classifier_loss == name and row.is_of_classes == one_class_of_several
+    )
+    return loss
+
+
+class Loss:
+    """A loss with its options, for a network with so many outputs.
+
+    Attributes
+    ----------
+    name : str
+    params : dict
+        All of its options.
+    row : Row
+    n_targets : int
+        Numbers of y in a row.
+    """
+
+    def __init__(self, name, params, n_outputs):
+        self.name = name
+        self.row = LOSSES[name]
+        self.params = with_defaults("loss_params", name, params, LOSS_PARAMS)
+        if self.row.is_of_classes and n_outputs > MOST_CLASSES:
+            raise ValueError(f"layer_sizes: at most {MOST_CLASSES} classes, got {n_outputs}")
+        if self.n_quantiles not in (1, n_outputs):
+            raise ValueError(
+                f"layer_sizes must end with {self.n_quantiles} outputs, one for each quantile, "
+                f"got {n_outputs}"
+            )
+        has_one_target = self.row.is_of_classes or self.n_quantiles > 1
+        self.n_targets = 1 if has_one_target else n_outputs
+        self.n_outputs = n_outputs
+
+    def __reduce__(self):
+        return Loss, (self.name, self.params, self.n_outputs)
+
+    @property
+    def n_quantiles(self):
+        return len(self.params.get("quantiles", (0.5,)))
+
+    @property
+    def for_core(self):
+        """A number, and the options in one array, which must not be empty."""
+        given = [np.ravel(value) for value in self.params.values()]
+        numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
+        return _core.LOSSES[self.name], numbers
+
+    def check_targets(self, y):
+        """Raise unless these numbers can be targets."""
+        is_class = (y >= 0) & (y < self.n_outputs) & (y == y.round())
+        if self.row.is_of_classes and not is_class.all():
+            raise ValueError(
+                f"y must be whole numbers from 0 to {self.n_outputs - 1} for {self.name!r}"
+            )
+        if self.row.targets and not self.row.targets.are_good(y).all():
+            raise ValueError(f"y must {self.row.targets.message} for {self.name!r}")
