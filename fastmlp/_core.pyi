@@ -11,6 +11,7 @@ Table: TypeAlias = NDArray[np.void]
 
 ACTIVATIONS: dict[str, tuple[int, bool]]
 LOSSES: dict[str, int]
+CUSTOM_LOSS: int
 SOLVERS: dict[str, tuple[int, int]]
 LAYER: np.dtype[np.void]
 BLOCK: np.dtype[np.void]
@@ -26,7 +27,11 @@ class Model:
         loss_params: NDArray[np.float64],
         params: Numbers,
         connections: Numbers,
+        function: Callable[..., Any] | None = None,
     ) -> None: ...
+
+class CustomLoss:
+    def __init__(self, function: Callable[..., Any]) -> None: ...
 
 class Workspace:
     layers: Table

@@ -26,7 +26,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pyport cimport PY_SSIZE_T_MAX
-from libc.math cimport fabs, sqrt
+from libc.math cimport NAN, fabs, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from numpy.random cimport bitgen_t
@@ -38,6 +38,7 @@ from fastmlp._kernels cimport (
     ADAM,
     ELU,
     GELU,
+    HARD_SWISH,
     IDENTITY,
     LEAKY_RELU,
     LOGISTIC,
@@ -50,6 +51,7 @@ from fastmlp._kernels cimport (
     SGD,
     SILU,
     SOFTPLUS,
+    SOFTSIGN,
     TANH,
     Layer,
     Matrix,
@@ -146,6 +148,8 @@ ACTIVATIONS = {
     "silu": (SILU, True),
     "mish": (MISH, True),
     "softplus": (SOFTPLUS, False),
+    "softsign": (SOFTSIGN, False),
+    "hard_swish": (HARD_SWISH, True),
 }
 
 # name: (its number, how many state arrays of the parameters' layout it keeps; one more for amsgrad)
@@ -298,10 +302,12 @@ cdef enum LossKind:
     SQUARED_ERROR           # identity + half the squared error, summed over the outputs
     ABSOLUTE_ERROR          # identity + absolute error, summed over the outputs
     HUBER                   # identity + Huber's loss, summed over the outputs
+    LOG_COSH                # identity + log(cosh(error)), summed over the outputs
     QUANTILE                # identity + pinball loss; several quantiles: see `ascending`
     POISSON                 # exp + half the Poisson deviance, summed over the outputs
     GAMMA                   # exp + half the gamma deviance, summed over the outputs
     TWEEDIE                 # exp + half the Tweedie deviance, summed over the outputs
+    CUSTOM                  # identity + a function of Python
 
 LOSSES = {
     "log_loss": LOG_LOSS,
@@ -311,17 +317,22 @@ LOSSES = {
     "squared_error": SQUARED_ERROR,
     "absolute_error": ABSOLUTE_ERROR,
     "huber": HUBER,
+    "log_cosh": LOG_COSH,
     "quantile": QUANTILE,
     "poisson": POISSON,
     "gamma": GAMMA,
     "tweedie": TWEEDIE,
 }
 
+# That of a function of Python, which has no name.
+CUSTOM_LOSS = CUSTOM
+
 # A loss with its parameters: label smoothing, Huber's delta, Tweedie's power, or quantiles.
 cdef struct Loss:
     Py_ssize_t kind
     const double* params        # (n_params,)
     Py_ssize_t n_params
+    void* function              # a CustomLoss, if it is one
 
 
 cdef inline double within_exp(double z, const real* any) noexcept nogil:
@@ -436,6 +447,8 @@ cdef double output_deltas(
     cdef real[ROWS_AT_ONCE] w
     cdef double total = 0
     cdef Py_ssize_t first = 0, n = 0, i, j, k
+    if loss.kind == CUSTOM:
+        return custom_deltas(loss, last, z, delta, rows)
     while first < rows.n:
         n = min(ROWS_AT_ONCE, rows.n - first)
         outputs_and_logs(loss, last, z, delta, logs, n)
@@ -453,6 +466,77 @@ cdef double output_deltas(
         z += n * last.stride
         delta += n * last.stride
     return total
+
+
+cdef class CustomLoss:
+    """A loss that is a function of Python, and the first error that it has raised.
+
+    ``function(y, z)`` gets the targets and outputs of some rows, two matrices of the network's
+    type, and returns the loss of each row, (n,), and its derivatives by z, (n, m_L).
+    """
+    cdef object function
+    cdef object error
+
+    def __init__(self, function):
+        self.function = function
+
+    cdef tuple of_rows(self, y, z):
+        """Loss and derivatives, of the right shapes."""
+        loss, slopes = self.function(y, z)
+        loss, slopes = np.asarray(loss), np.asarray(slopes)
+        if loss.shape != (len(z),) or slopes.shape != z.shape:
+            raise ValueError(
+                f"loss must return an array of shape ({len(z)},) and one of shape {z.shape}, "
+                f"got {loss.shape} and {slopes.shape}"
+            )
+        return loss.astype(np.float64), np.ascontiguousarray(slopes, dtype=z.dtype)
+
+    cdef int raise_error(self) except -1:
+        """Raise what the function has raised, if anything."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return 0
+
+
+cdef double custom_deltas(
+    const Loss* loss,
+    const Layer* last,
+    const real* z,          # (rows.n, stride)
+    real* delta,            # (rows.n, stride)
+    const Rows* rows,
+) noexcept with gil:
+    """(2) by a function of Python; NaN after it has raised an error, which is kept."""
+    cdef CustomLoss custom = <CustomLoss> loss.function
+    cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
+    cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
+    cdef Py_ssize_t n_targets = rows.source.n_targets, i, j, k
+    cdef real[:, ::1] targets, outputs
+    cdef const real[:, ::1] slopes
+    cdef const double[::1] losses
+    cdef double total = 0
+    cdef real w
+    memset(delta, 0, rows.n * last.stride * sizeof(real))
+    if custom.error is not None:
+        return NAN
+    try:
+        dtype = np.float32 if real is float else np.float64
+        targets = np.empty((rows.n, n_targets), dtype)
+        outputs = np.empty((rows.n, last.n_out), dtype)
+        for i in range(rows.n):
+            memcpy(&targets[i, 0], y + in_data(rows, i) * n_targets, n_targets * sizeof(real))
+            memcpy(&outputs[i, 0], z + i * last.stride, last.n_out * sizeof(real))
+        losses, slopes = custom.of_rows(np.asarray(targets), np.asarray(outputs))
+        for i in range(rows.n):
+            j = in_data(rows, i)
+            w = <real> (rows.scale * sample_weight[j])
+            total += w * losses[i]
+            for k in range(last.n_out):
+                delta[i * last.stride + k] = w * slopes[i, k]
+        return total
+    except BaseException as error:
+        custom.error = error
+        return NAN
 
 
 cdef inline Py_ssize_t class_of(real y, Py_ssize_t n) noexcept nogil:
@@ -564,6 +648,8 @@ cdef inline double loss_of_output(
         return fabs(e)
     if loss.kind == HUBER:
         return huber(loss.params[0], e, delta)
+    if loss.kind == LOG_COSH:
+        return log_cosh(e, delta)
     if loss.kind == QUANTILE:
         return pinball(loss.params[0], z, y, delta)
     if loss.kind == POISSON:
@@ -578,6 +664,17 @@ cdef inline double huber(double limit, double e, real* delta) noexcept nogil:
     """Huber, Annals of Mathematical Statistics 35, 1964: squared up to the limit, then straight."""
     delta[0] = <real> min(max(e, -limit), limit)
     return 0.5 * e * e if fabs(e) <= limit else limit * (fabs(e) - 0.5 * limit)
+
+
+cdef inline double log_cosh(double e, real* delta) noexcept nogil:
+    """log(cosh(e)), whose slope is tanh(e), by t = e^(-2|e|); near 0 by series."""
+    cdef double size = fabs(e), t, squared = e * e
+    if size < 0.01:
+        delta[0] = <real> (e * (1 - squared * (1 / 3.0 - squared * (2 / 15.0))))
+        return squared * (0.5 - squared * (1 / 12.0 - squared * (1 / 45.0)))
+    t = exp_of(-2 * size)
+    delta[0] = <real> ((1 if e > 0 else -1) * (1 - t) / (1 + t))
+    return size + log_of((1 + t) / 2)
 
 
 cdef inline double pinball(double quantile, double a, double y, real* delta) noexcept nogil:
@@ -784,9 +881,7 @@ cdef void finish_rows(
 # and then some rows of what else is done in a layer. A single row through `large` of bench/ takes
 # half the time on two threads.
 cdef struct ByColumns:
-    Py_ssize_t n_layers
-    const Layer* layers         # (n_layers + 1,)
-    const void* params
+    const Net* net
     void* work
     const Rows* rows
     Py_ssize_t* counters        # (4 n_layers,) pieces taken and done, of columns and of rows
@@ -801,15 +896,15 @@ cdef void take_columns(
     const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
     """(1) s^l = a^{l-1} W^l + b^l, a piece of the columns at a time."""
-    cdef Layer part = it.layers[l]
-    cdef Py_ssize_t size = columns_in_piece(&it.layers[l], team.n)
+    cdef Layer part = it.net.layers[l]
+    cdef Py_ssize_t size = columns_in_piece(&it.net.layers[l], team.n)
     cdef Py_ssize_t n_pieces = how_many(part.n_out, size), i = next_piece(&counters[0])
-    cdef Matrix x = inputs(l, it.layers, <real*> it.work, it.rows)              # (rows.n, n_in)
+    cdef Matrix x = inputs(l, it.net.layers, <real*> it.work, it.rows)              # (rows.n, n_in)
     cdef real* s = at(<real*> it.work, part.s, part.stride, it.rows)            # (rows.n, stride)
     part.activation = IDENTITY
     while i < n_pieces:
-        part.n_out = min(size, it.layers[l].n_out - i * size)
-        forward_kernel(&part, it.rows.n, x, <const real*> it.params + part.W + i * size,
+        part.n_out = min(size, it.net.layers[l].n_out - i * size)
+        forward_kernel(&part, it.rows.n, x, <const real*> it.net.params + part.W + i * size,
                        s + i * size, s + i * size, <real*> NULL)
         piece_is_done(team, &counters[1], n_pieces)
         i = next_piece(&counters[0])
@@ -823,8 +918,8 @@ cdef void take_rows(
     cdef Rows rows
     while i < n_pieces:
         rows = block_of_rows(i, ROWS_TO_FINISH, it.rows[0])
-        activate_rows(l, it.layers, <const real*> it.params, <real*> it.work, &rows)
-        finish_rows(l, it.layers, <real*> it.work, &rows)
+        activate_rows(l, it.net.layers, <const real*> it.net.params, <real*> it.work, &rows)
+        finish_rows(l, it.net.layers, <real*> it.work, &rows)
         piece_is_done(team, &counters[1], n_pieces)
         i = next_piece(&counters[0])
 
@@ -834,12 +929,12 @@ cdef void forward_by_columns(
 ) noexcept nogil:
     """(1) up to z^L, of whatever network."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef Py_ssize_t l
+    cdef Py_ssize_t l, size
     cdef Py_ssize_t* counters = it.counters
-    for l in range(1, it.n_layers + 1):
+    for l in range(1, it.net.n_layers + 1):
         take_columns(it, any, l, team, counters)
-        wait_for_pieces(team, me, &counters[1],
-                        how_many(it.layers[l].n_out, columns_in_piece(&it.layers[l], team.n)))
+        size = columns_in_piece(&it.net.layers[l], team.n)
+        wait_for_pieces(team, me, &counters[1], how_many(it.net.layers[l].n_out, size))
         take_rows(it, any, l, team, counters + 2)
         wait_for_pieces(team, me, &counters[3], how_many(it.rows.n, ROWS_TO_FINISH))
         counters += 4
@@ -922,47 +1017,28 @@ cdef void normalize_rows_back(
         normalize_back(s + k, params + layer.gain, spread[i], delta_z + k, delta + k, layer.n_out)
 
 
-cdef void forward_rows(
-    Py_ssize_t n_layers,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    real* work,
-    Rows rows,
-) noexcept nogil:
+cdef void forward_rows(const Net* net, real* work, Rows rows) noexcept nogil:
     """(1) up to z^L."""
     cdef Py_ssize_t l
-    for l in range(1, n_layers + 1):
-        forward_layer(l, layers, params, work, &rows)
+    for l in range(1, net.n_layers + 1):
+        forward_layer(l, net.layers, <const real*> net.params, work, &rows)
 
 
-cdef void backward_rows(
-    Py_ssize_t n_layers,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    real* work,
-    Rows rows,
-) noexcept nogil:
+cdef void backward_rows(const Net* net, real* work, Rows rows) noexcept nogil:
     """(3) for each hidden layer."""
     cdef Py_ssize_t l
-    for l in range(n_layers, 1, -1):
-        backward_layer(l, layers, params, work, &rows)
+    for l in range(net.n_layers, 1, -1):
+        backward_layer(l, net.layers, <const real*> net.params, work, &rows)
 
 
-cdef double loss_of_rows(
-    const Loss* loss,
-    Py_ssize_t n_layers,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    real* work,
-    Rows rows,
-) noexcept nogil:
+cdef double loss_of_rows(const Net* net, real* work, Rows rows) noexcept nogil:
     """(1), (2) for a block of rows; returns its weighted loss."""
-    cdef const Layer* last = &layers[n_layers]
+    cdef const Layer* last = &net.layers[net.n_layers]
     cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
     cdef real* delta = at(work, last.delta, last.stride, &rows)  # (rows.n, stride)
-    copy_inputs(layers, work, &rows)
-    forward_rows(n_layers, layers, params, work, rows)
-    return output_deltas(loss, last, z, delta, &rows)
+    copy_inputs(net.layers, work, &rows)
+    forward_rows(net, work, rows)
+    return output_deltas(&net.loss, last, z, delta, &rows)
 
 
 cdef void output_of_rows(
@@ -1271,7 +1347,7 @@ cdef Loss loss_of(
     if params.shape[0] == 0 or (kind == QUANTILE and params.shape[0] > 1
                                 and params.shape[0] != layers[layers.shape[0] - 1].n_out):
         raise ValueError("loss_params must have a number, or one for each output")
-    loss.kind, loss.params, loss.n_params = kind, &params[0], params.shape[0]
+    loss.kind, loss.params, loss.n_params, loss.function = kind, &params[0], params.shape[0], NULL
     return loss
 
 
@@ -1367,10 +1443,12 @@ cdef class Model:
     cdef const double[::1] loss_params      # (n_loss_params,)
     cdef object params                      # (n_params,)
     cdef object connections                 # (n_params,), or empty: all are there
+    cdef CustomLoss custom                  # or None
     cdef int type_number
     cdef Net net
 
-    def __init__(self, layers, blocks, Py_ssize_t loss_kind, loss_params, params, connections):
+    def __init__(self, layers, blocks, Py_ssize_t loss_kind, loss_params, params, connections,
+                 function=None):
         self.layers, self.blocks = np.array(layers), np.array(blocks)
         self.loss_params = np.array(loss_params)
         self.params, self.connections = params, connections
@@ -1387,6 +1465,15 @@ cdef class Model:
         self.net.n_layers, self.net.layers = self.layers.shape[0] - 1, &self.layers[0]
         self.net.n_blocks, self.net.blocks = self.blocks.shape[0], &self.blocks[0]
         self.net.loss = loss_of(loss_kind, self.loss_params, self.layers)
+        if (loss_kind == CUSTOM) != (function is not None):
+            raise ValueError("a function must be given for a custom loss, and for no other")
+        if function is not None:
+            self.custom = CustomLoss(function)
+            self.net.loss.function = <void*> self.custom
+
+    cdef int raise_error(self) except -1:
+        """Raise what a custom loss has raised."""
+        return 0 if self.custom is None else self.custom.raise_error()
 
     cdef Py_ssize_t n_targets(self):
         """How many numbers of a row's targets the loss reads."""
@@ -1641,9 +1728,10 @@ cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept n
     all, and everybody would read what all layers have made: `small` in bench/ takes 3% longer.
     """
     cdef Py_ssize_t i = 0
-    while i < it.net.n_blocks and (
-        (2 * start_of(it.net.blocks[i], it.net.layers) + size_of(it.net.blocks[i], it.net.layers)) * n_members
-        < 2 * t * it.net.n_params
+    cdef const Net* net = &it.net
+    while i < net.n_blocks and (
+        (2 * start_of(net.blocks[i], net.layers) + size_of(net.blocks[i], net.layers)) * n_members
+        < 2 * t * net.n_params
     ):
         i += 1
     return i
@@ -1661,14 +1749,12 @@ cdef inline real* gradient_place(
 cdef void train_rows(const Training* it, const Share* mine, const real* any) noexcept nogil:
     """Stage 1: (1), (2), (3) for every n-th block of rows."""
     cdef Py_ssize_t i = mine.me
-    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Rows block
     while i < how_many(mine.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, mine.rows)
-        it.row_loss[i] += mine.n * loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work,
-                                                block)
-        backward_rows(it.net.n_layers, it.net.layers, params, work, block)
+        it.row_loss[i] += mine.n * loss_of_rows(&it.net, work, block)
+        backward_rows(&it.net, work, block)
         i += mine.n_members
 
 
@@ -1843,8 +1929,8 @@ cdef class Step:
     cdef const Regularizer[::1] regularizer     # (1,) l1 and l2 not yet divided
     cdef object state                           # (n_states, n_params)
     cdef object average                         # (n_params,), or empty: no averaging
-    cdef object gradient                        # (n_threads, numbers of the largest block), or
-                                                # (1, n_params): by norm clipped, or of parts
+    # (n_threads, numbers of the largest block), or (1, n_params) for clipping by norm and for parts
+    cdef object gradient
     cdef readonly object row_loss               # (blocks of rows,) and
     cdef readonly object penalty                # (n_blocks,): a block's share of the loss
     cdef object squares                         # (n_blocks,)
@@ -1923,6 +2009,7 @@ def train(
             run_team(train_as_member_f32, &it, n_threads)
         else:
             run_team(train_as_member_f64, &it, n_threads)
+    model.raise_error()
 
 
 def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
@@ -1967,14 +2054,13 @@ cdef Pass pass_of(Model model, Workspace work, Py_ssize_t n_rows, Source source)
 cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
     """(1) to (3) for every n-th block of rows, then (4) for every n-th block of parameters."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = me
     cdef Rows block
     while i < how_many(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
-        it.row_loss[i] += loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work, block)
-        backward_rows(it.net.n_layers, it.net.layers, params, work, block)
+        it.row_loss[i] += loss_of_rows(&it.net, work, block)
+        backward_rows(&it.net, work, block)
         i += team.n
     wait_for_all(team, me)
     i = me
@@ -1991,16 +2077,15 @@ cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noex
 cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
     """a^L of some blocks of rows, and their loss if they have targets."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef const real* params = <const real*> it.net.params
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = next_piece(&it.n_taken)
     cdef Rows block
     while i < how_many(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
         if it.row_loss != NULL:
-            it.row_loss[i] += loss_of_rows(&it.net.loss, it.net.n_layers, it.net.layers, params, work, block)
+            it.row_loss[i] += loss_of_rows(&it.net, work, block)
         else:
-            forward_rows(it.net.n_layers, it.net.layers, params, work, block)
+            forward_rows(&it.net, work, block)
         output_of_rows(&it.net.loss, &it.net.layers[it.net.n_layers], work, <real*> it.out, block)
         i = next_piece(&it.n_taken)
     restore_denormals(denormals)
@@ -2072,6 +2157,7 @@ def add_gradient(
             run_team(gradient_as_member_f32, &it, n_threads)
         else:
             run_team(gradient_as_member_f64, &it, n_threads)
+    model.raise_error()
     gradient.n_rows += it.rows.n
 
 
@@ -2099,6 +2185,7 @@ def evaluate(
     it.out, it.row_loss = check_out(model, out, it.rows.n), &row_loss[0]
     with nogil:
         run_outputs(&it, model.type_number, n_threads)
+    model.raise_error()
 
 
 def forward(
@@ -2235,14 +2322,14 @@ cdef void predict_block(
         return
     denormals = flush_denormals()
     if it.counters != NULL:
-        columns.n_layers, columns.layers, columns.params = it.net.n_layers, it.net.layers, it.net.params
+        columns.net = &it.net
         columns.work, columns.rows, columns.counters = work, &rows, it.counters
         if real is float:
             run_team(forward_by_columns_f32, &columns, n_threads)
         else:
             run_team(forward_by_columns_f64, &columns, n_threads)
     else:
-        forward_rows(it.net.n_layers, it.net.layers, <const real*> it.net.params, work, rows)
+        forward_rows(&it.net, work, rows)
     if it.is_wide:
         wide_output(&it.net.loss, last, at(work, last.z, last.stride, &rows),
                     <double*> (inputs + it.block_rows * it.net.layers[0].stride),

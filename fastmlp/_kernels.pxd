@@ -35,6 +35,8 @@ cdef extern from "_simd/kernels.h" nogil:
         SILU "FASTMLP_SILU"
         MISH "FASTMLP_MISH"
         SOFTPLUS "FASTMLP_SOFTPLUS"
+        SOFTSIGN "FASTMLP_SOFTSIGN"
+        HARD_SWISH "FASTMLP_HARD_SWISH"
 
     enum SolverKind "fastmlp_solver_kind":
         SGD "FASTMLP_SGD"

@@ -21,6 +21,8 @@ ACTIVATIONS = {
     "silu": lambda z: z * expit(z),
     "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
     "softplus": lambda z: np.logaddexp(0, z),
+    "softsign": lambda z: z / (1 + abs(z)),
+    "hard_swish": lambda z: z * np.clip(z + 3, 0, 6) / 6,
 }
 
 DERIVATIVES = {
@@ -38,6 +40,8 @@ DERIVATIVES = {
         + z * expit(z) / np.cosh(np.minimum(np.logaddexp(0, z), 300)) ** 2
     ),
     "softplus": expit,
+    "softsign": lambda z: 1 / (1 + abs(z)) ** 2,
+    "hard_swish": lambda z: np.where(z <= -3, 0, np.where(z >= 3, 1, (2 * z + 3) / 6)),
 }
 
 OUTPUT_ACTIVATIONS = {
@@ -48,6 +52,7 @@ OUTPUT_ACTIVATIONS = {
     "squared_error": lambda z: z,
     "absolute_error": lambda z: z,
     "huber": lambda z: z,
+    "log_cosh": lambda z: z,
     "quantile": lambda z: z,
     "poisson": np.exp,
     "gamma": np.exp,
@@ -69,6 +74,8 @@ def cost_of_outputs(loss, a, y):
         return 0.5 * e**2
     if loss == "absolute_error":
         return abs(e)
+    if loss == "log_cosh":
+        return np.logaddexp(e, -e) - np.log(2)
     if loss == "huber":
         return np.where(abs(e) <= DELTA, 0.5 * e**2, DELTA * (abs(e) - 0.5 * DELTA))
     if loss == "quantile":
@@ -107,6 +114,8 @@ def output_delta(loss, a, y):
         return e * a * (1 - a)
     if loss == "absolute_error":
         return np.sign(e)
+    if loss == "log_cosh":
+        return np.tanh(e)
     if loss == "huber":
         return np.clip(e, -DELTA, DELTA)
     if loss == "quantile":

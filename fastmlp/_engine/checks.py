@@ -6,7 +6,7 @@ import operator
 import numpy as np
 import scipy.sparse
 
-from fastmlp._core import ACTIVATIONS
+from fastmlp._core import ACTIVATIONS, LOSSES
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 
 
@@ -64,6 +64,12 @@ def check_activation(activation, n_hidden):
             f"got {len(names)}"
         )
     return tuple(map(str, names))
+
+
+def check_loss(loss):
+    """A name or a function, or an error."""
+    if not callable(loss):
+        check_choice("loss", loss, LOSSES)
 
 
 def check_flag(name, given):

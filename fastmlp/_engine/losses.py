@@ -72,6 +72,7 @@ LOSSES = {
     "squared_error": Row("identity", remedy_of_scale=SCALE_Y),
     "absolute_error": Row("identity"),
     "huber": Row("identity", options={"delta": Number(1.0, "(0, inf)")}),
+    "log_cosh": Row("identity"),
     "quantile": Row("identity", options={"quantiles": Quantiles()}),
     "poisson": Row(
         "exp",
@@ -87,7 +88,8 @@ LOSSES = {
     ),
 }
 
-LOSS_PARAMS = {name: row.options for name, row in LOSSES.items()}
+# Of a function that the user gives.
+CUSTOM = Row("identity")
 
 LOSSES_OF_REGRESSOR = [name for name, row in LOSSES.items() if row.classifier_loss is None]
 LOSSES_OF_CLASSIFIER = list(
@@ -105,12 +107,24 @@ def loss_of_classifier(name, *, one_class_of_several):
     return loss
 
 
+def row_of(loss):
+    """What there is to know about a loss, a name or a function."""
+    return CUSTOM if callable(loss) else LOSSES[loss]
+
+
+def loss_options(loss, given, shown=None):
+    """All options of a loss, checked; messages call it by its name or as ``shown``."""
+    return with_defaults("loss_params", shown or loss, given, row_of(loss).options)
+
+
 class Loss:
     """A loss with its options, for a network with so many outputs.
 
     Attributes
     ----------
-    name : str
+    name : str or callable
+    function : callable or None
+        The loss itself, if it is written in Python.
     params : dict
         All of its options.
     row : Row
@@ -120,8 +134,9 @@ class Loss:
 
     def __init__(self, name, params, n_outputs):
         self.name = name
-        self.row = LOSSES[name]
-        self.params = with_defaults("loss_params", name, params, LOSS_PARAMS)
+        self.function = name if callable(name) else None
+        self.row = row_of(name)
+        self.params = loss_options(name, params)
         if self.row.is_of_classes and n_outputs > MOST_CLASSES:
             raise ValueError(f"layer_sizes: at most {MOST_CLASSES} classes, got {n_outputs}")
         if self.n_quantiles not in (1, n_outputs):
@@ -145,7 +160,8 @@ class Loss:
         """A number, and the options in one array, which must not be empty."""
         given = [np.ravel(value) for value in self.params.values()]
         numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
-        return _core.LOSSES[self.name], numbers
+        kind = _core.LOSSES[self.name] if self.function is None else _core.CUSTOM_LOSS
+        return kind, numbers
 
     def check_targets(self, y):
         """Raise unless these numbers can be targets."""

@@ -5,17 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp._core import LOSSES
 from fastmlp._engine.checks import (
     as_random_state,
     check_activation,
-    check_choice,
     check_connections,
     check_data,
     check_dtype,
     check_features,
     check_flag,
     check_layer_sizes,
+    check_loss,
     check_out,
     check_parameter,
 )
@@ -74,15 +73,17 @@ class Network:
         The number of nodes of each layer: inputs, hidden layers, outputs.
     activation : str or list of str, default='relu'
         f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
-        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
-    loss : str, default='squared_error'
+        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus',
+        'softsign', 'hard_swish'.
+    loss : str or callable, default='squared_error'
         The cost, and with it the output's activation. A class's number is the target of 'log_loss'
         and 'softmax_squared_error' (softmax); numbers in [0, 1] are those of 'binary_log_loss' and
         'logistic_squared_error' (logistic). For regression there are 'squared_error',
-        'absolute_error', 'huber' and 'quantile' (identity), and 'poisson', 'gamma' and 'tweedie'
-        (exp). Each is the mean over the rows of a sum over the outputs; squared errors and
-        deviances are halved. With several quantiles the target is one number, and the outputs are
-        the quantiles in ascending order.
+        'absolute_error', 'huber', 'log_cosh' and 'quantile' (identity), and 'poisson', 'gamma' and
+        'tweedie' (exp). Each is the mean over the rows of a sum over the outputs; squared errors
+        and deviances are halved. With several quantiles the target is one number, and the outputs are
+        the quantiles in ascending order. A function f(y, z) has the identity as activation: see
+        `MLPRegressor`.
     loss_params : dict or None, default=None
         ``label_smoothing`` of 'log_loss' and 'binary_log_loss' (0), ``delta`` of 'huber' (1),
         ``quantiles`` of 'quantile' (0.5, or an ascending list), ``power`` of 'tweedie' (1.5).
@@ -158,7 +159,7 @@ class Network:
             )
         self._layer_sizes = layer_sizes
         self._activation = check_activation(activation, self.n_layers - 1)
-        check_choice("loss", loss, LOSSES)
+        check_loss(loss)
         check_n_threads(n_threads)
         self._loss = Loss(loss, loss_params, layer_sizes[-1])
         self._layer_norm = check_flag("layer_norm", layer_norm)

@@ -77,7 +77,7 @@ SOLVER_PARAMS = {
 }
 
 
-def with_defaults(argument, choice, given, table, shown=None):
+def with_defaults(argument, choice, given, options):
     """The options of a choice: those given, copied, and the defaults of the others.
 
     Parameters
@@ -85,21 +85,18 @@ def with_defaults(argument, choice, given, table, shown=None):
     argument : str
         The name under which they have been given, for messages.
     choice : str
-        To which they belong: a key of the table, or one that has no options.
+        To which they belong, for messages.
     given : dict or None
-    table : dict of dict
-        choice: name: `Number` or the like.
-    shown : str or None
-        What messages call the choice, if not by its name.
+    options : dict
+        name: `Number` or the like.
     """
-    options = table.get(choice, {})
     if given is not None and not isinstance(given, dict):
         raise TypeError(f"{argument} must be a dict or None, got {given!r}")
     result = {name: option.default for name, option in options.items()}
     for name, value in (given or {}).items():
         if name not in options:
             known = f"takes {sorted(options)}" if options else "takes none"
-            raise ValueError(f"{argument}: {shown or choice!r} {known}, got {name!r}")
+            raise ValueError(f"{argument}: {choice!r} {known}, got {name!r}")
         result[name] = options[name].accept(value)
         if result[name] is None:
             raise ValueError(f"{argument}[{name!r}] must be {options[name]}, got {value!r}")

@@ -71,7 +71,8 @@ class Passes:
     def model_of(self, flat):
         """The network with its parameters in another buffer, for the core."""
         own = self.parameters
-        return _core.Model(own.layers, own.blocks, *self.loss.for_core, flat, own.mask)
+        loss = self.loss
+        return _core.Model(own.layers, own.blocks, *loss.for_core, flat, own.mask, loss.function)
 
     # Workspaces ----------------------------------------------------------------------------------
 

@@ -21,9 +21,8 @@ from fastmlp._engine.checks import (
     check_targets,
 )
 from fastmlp._engine.initializers import start_at_mean
-from fastmlp._engine.losses import LOSS_PARAMS, LOSSES
+from fastmlp._engine.losses import loss_options
 from fastmlp._engine.network import Network
-from fastmlp._engine.options import with_defaults
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
@@ -225,7 +224,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         names = self._names_of_weight(sample_weight)
         data = self._network_data(rows, encoded, weight, names)
         if isinstance(self, RegressorMixin):
-            self._target_sizes = warn_of_scale_of_targets(data.y, self.loss)
+            self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
         max_iter = 1 if is_partial else self.max_iter
         hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
         with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
@@ -244,7 +243,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
                 watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             watch = watch._replace(validate=validate)
-            if LOSSES[self._network.loss].power and not goes_on:
+            if self._network.passes.loss.row.power and not goes_on:
                 start_at_mean(self._network, data, order)
             batch_size = self._check_batch_size(len(order))
             if self.diagnostics:
@@ -319,7 +318,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
     def _build(self, layer_sizes, dtype, random_state):
         """A new network with its first weights, and nothing learned."""
         loss = self._network_loss()
-        with_defaults("loss_params", loss, self.loss_params, LOSS_PARAMS, shown=self.loss)
+        loss_options(loss, self.loss_params, shown=self.loss)
         self._network = Network(
             layer_sizes,
             self.activation,
@@ -335,7 +334,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         self._history = History()
         self._descent = None
         self.n_layers_ = len(layer_sizes)
-        self.out_activation_ = LOSSES[self._network.loss].output_activation
+        self.out_activation_ = self._network.passes.loss.row.output_activation
 
     def _fitted_attributes(self):
         """What a copy of the estimator needs in order to predict as it would now."""
@@ -495,7 +494,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
             "layer_sizes": layer_sizes,
             "activation": check_activation(self.activation, len(layer_sizes) - 2),
             "loss": loss,
-            "loss_params": with_defaults("loss_params", loss, self.loss_params, LOSS_PARAMS),
+            "loss_params": loss_options(loss, self.loss_params),
             "layer_norm": bool(self.layer_norm),
             "residual": bool(self.residual),
             "dtype": np.dtype(dtype),

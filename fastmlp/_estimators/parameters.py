@@ -15,7 +15,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Nodes of each hidden layer; ``()`` makes a linear model.
     activation : str or list of str, default='relu'
         f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
-        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
+        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus',
+        'softsign', 'hard_swish'.
     solver : str, default='adam'
         'sgd', 'adam' (Kingma and Ba, ICLR 2015), 'adamw', 'nadam', 'rmsprop', 'adagrad' and
         'adadelta' move by mini-batches, 'rprop' by all rows at a time; 'lbfgs' is SciPy's L-BFGS-B
@@ -269,7 +270,7 @@ def check_combinations(estimator):
     _check_scoring(estimator.scoring)
     for name in CONSTRAINTS:
         _check_size(name, getattr(estimator, name))
-    of_solver = with_defaults("solver_params", solver, estimator.solver_params, SOLVER_PARAMS)
+    of_solver = _solver_params(estimator)
     if solver == "rprop":
         _check_rprop(estimator, of_solver)
     warmup = options["warmup"]
@@ -339,7 +340,7 @@ def settings_of_descent(estimator, n_hidden):
         "beta_1": estimator.beta_1,
         "beta_2": estimator.beta_2,
         "epsilon": estimator.epsilon,
-        **with_defaults("solver_params", estimator.solver, estimator.solver_params, SOLVER_PARAMS),
+        **_solver_params(estimator),
         "l1": estimator.l1,
         "l2": estimator.alpha,
         "weight_decay": weight_decay,
@@ -352,9 +353,14 @@ def settings_of_descent(estimator, n_hidden):
     }
 
 
+def _solver_params(estimator):
+    solver, given = estimator.solver, estimator.solver_params
+    return with_defaults("solver_params", solver, given, SOLVER_PARAMS.get(solver, {}))
+
+
 def _schedule_params(estimator):
     schedule, given = estimator.learning_rate, estimator.schedule_params
-    return with_defaults("schedule_params", schedule, given, SCHEDULE_PARAMS)
+    return with_defaults("schedule_params", schedule, given, SCHEDULE_PARAMS[schedule])
 
 
 def _dropout_of_hidden(dropout, n_hidden):

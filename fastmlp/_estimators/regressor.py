@@ -6,8 +6,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
-from fastmlp._engine.losses import LOSS_PARAMS, LOSSES, LOSSES_OF_REGRESSOR
-from fastmlp._engine.options import with_defaults
+from fastmlp._engine.losses import LOSSES_OF_REGRESSOR, loss_options
 from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
 from fastmlp._estimators.concurrency import of_one_moment
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
@@ -24,14 +23,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : str, default='squared_error'
-        Half the squared error; 'absolute_error'; 'huber' (``delta`` in ``loss_params``, 1: from
+    loss : str or callable, default='squared_error'
+        Half the squared error; 'absolute_error'; 'log_cosh', the logarithm of the error's
+        hyperbolic cosine; 'huber' (``delta`` in ``loss_params``, 1: from
         where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
         one y: ``predict`` then gives a column for each, and they do not cross); or half the
         deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
         (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles, 'gamma' and
         'tweedie' D^2, scikit-learn's `d2_pinball_score` and `d2_tweedie_score`. 'gamma' and
         'tweedie' begin at the mean of y: the last biases are its logarithm.
+        A function f(y, z) is a loss of your own: it gets the targets and the network's outputs of
+        some rows, two arrays of shape (n_rows, n_outputs), and returns the loss of each row, of
+        shape (n_rows,), and its derivatives by z, of shape (n_rows, n_outputs). `check_gradients`
+        tells whether they fit. It is slower than the others, as one thread at a time runs Python.
     {PARAMETERS}
 
     Attributes
@@ -51,7 +55,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions(set(LOSSES_OF_REGRESSOR))],
+        "loss": [StrOptions(set(LOSSES_OF_REGRESSOR)), callable],
     }
 
     def __init__(
@@ -125,7 +129,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _quantiles(self):
         """Those to predict; none for other losses."""
-        options = with_defaults("loss_params", self.loss, self.loss_params, LOSS_PARAMS)
+        options = loss_options(self.loss, self.loss_params)
         return options.get("quantiles", ())
 
     def _encode_validation_targets(self, y):
@@ -136,8 +140,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return np.nan
         options = self._network.loss_params
         with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
-            if LOSSES[self._network.loss].power:
-                power = LOSSES[self._network.loss].power(options)
+            power_of = self._network.passes.loss.row.power
+            if power_of:
+                power = power_of(options)
                 columns = zip(y.T if y.ndim > 1 else [y], output.T, strict=True)
                 scores = [d2_of_deviance(*pair, power, sample_weight) for pair in columns]
                 return float(np.mean(scores))
@@ -179,8 +184,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         >>> regressor.score(X, X.ravel() ** 2) > 0.99
         True
         """
-        loss = self._fitted_network().loss
-        if loss != "quantile" and not LOSSES[loss].power:
+        loss = self._fitted_network().passes.loss
+        if loss.name != "quantile" and not loss.row.power:
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 

@@ -3,7 +3,6 @@
 import numpy as np
 import scipy.sparse
 
-from fastmlp._engine.losses import LOSSES
 from fastmlp._engine.warnings import warn
 
 # A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
@@ -50,12 +49,12 @@ def warn_of_scale_of_targets(y, loss):
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
     columns = np.flatnonzero(sizes > LARGEST_SCALE)
-    remedy = LOSSES[loss].remedy_of_scale
+    remedy = loss.row.remedy_of_scale
     if remedy and len(columns) > 0:
         which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
         warn(
             f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "
-            f"{sizes.max():.3g}. Under {loss!r} training may diverge or stand still; "
+            f"{sizes.max():.3g}. Under {loss.name!r} training may diverge or stand still; "
             f"{remedy}."
         )
     return sizes

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp._engine.losses import LOSSES
 from fastmlp._inspection.checks import check_trained
 
 # From where `diagnose` speaks.
@@ -144,7 +143,7 @@ def _features(estimator):
 
 def _targets(estimator):
     largest = np.max(getattr(estimator, "_target_sizes", 0.0))
-    is_linear = LOSSES[estimator._network.loss].output_activation == "identity"
+    is_linear = estimator._network.passes.loss.row.output_activation == "identity"
     if not is_linear or not largest > LARGE_TARGET:  # exp(z) has no scale of its own
         return None
     return Finding(

@@ -241,6 +241,26 @@ ALWAYS_INLINE REAL NAME(d_mish)(REAL z, REAL f)
 
 ALWAYS_INLINE REAL NAME(d_softplus)(REAL z, REAL f) { return -NAME(expm1)(-f); }
 
+ALWAYS_INLINE REAL NAME(softsign)(REAL z) { return z / (1 + SIZE(z)); }
+
+/* 1 / (1 + |z|)^2 */
+ALWAYS_INLINE REAL NAME(d_softsign)(REAL z, REAL f) { return (1 - SIZE(f)) * (1 - SIZE(f)); }
+
+/* Howard and others, ICCV 2019. */
+ALWAYS_INLINE REAL NAME(hard_swish)(REAL z)
+{
+    REAL gate = z + 3 > 0 ? z + 3 : 0;
+    gate = gate < 6 ? gate : 6;
+    return z * (gate / 6);
+}
+
+ALWAYS_INLINE REAL NAME(d_hard_swish)(REAL z, REAL f)
+{
+    REAL slope = NAME(fma)(2, z, 3) / 6;
+    slope = z > -3 ? slope : 0;
+    return z < 3 ? slope : 1;
+}
+
 /* a = f(z) */
 static void NAME(activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff_t n)
 {
@@ -260,6 +280,8 @@ static void NAME(activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff
         CASE(SILU, silu)
         CASE(MISH, mish)
         CASE(SOFTPLUS, softplus)
+        CASE(SOFTSIGN, softsign)
+        CASE(HARD_SWISH, hard_swish)
         default: /* identity */
             if (a != z)
                 memcpy(a, z, n * sizeof(REAL));
@@ -292,6 +314,8 @@ static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict_
         CASE(SILU, d_silu)
         CASE(MISH, d_mish)
         CASE(SOFTPLUS, d_softplus)
+        CASE(SOFTSIGN, d_softsign)
+        CASE(HARD_SWISH, d_hard_swish)
         default: /* identity */
             break;
     }

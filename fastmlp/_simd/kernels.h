@@ -85,7 +85,9 @@ enum fastmlp_activation {
     FASTMLP_GELU,
     FASTMLP_SILU,
     FASTMLP_MISH,
-    FASTMLP_SOFTPLUS
+    FASTMLP_SOFTPLUS,
+    FASTMLP_SOFTSIGN,
+    FASTMLP_HARD_SWISH
 };
 
 enum fastmlp_solver_kind {

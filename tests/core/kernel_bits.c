@@ -169,7 +169,7 @@ static void all_products(enum kind kind)
 /* What is done to n numbers side by side. */
 static void flat(ptrdiff_t n, enum kind kind)
 {
-    for (ptrdiff_t f = FASTMLP_IDENTITY; f <= FASTMLP_SOFTPLUS; f++) {
+    for (ptrdiff_t f = FASTMLP_IDENTITY; f <= FASTMLP_HARD_SWISH; f++) {
         fill(z, n, 11, kind);
         for (ptrdiff_t i = 0; i < n; i++) /* from where it rounds to 1 to where it is 0 */
             z[i] *= power_of_two((int)(i % 11));

@@ -1,5 +1,7 @@
 """Losses as estimators offer them: against PyTorch, scikit-learn, or by what they estimate."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -313,3 +315,102 @@ def test_losses_from_the_smallest_targets_to_the_largest(loss):
                 loss, np.full((1, 37), z), np.full((1, 37), y, float), **options
             )
             assert_allclose(several, 37 * got, rtol=1e-13, atol=1e-14 * float(size))
+
+
+def written_in_python(y, z):
+    """Half the squared error, as anybody would write it."""
+    e = z - y
+    return 0.5 * (e**2).sum(axis=1), e
+
+
+def of_rows(n_rows=700, n_outputs=2):
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((n_rows, 6))
+    return X, X[:, :n_outputs] ** 2, rng.uniform(0, 2, n_rows)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_loss_written_in_python_is_that_of_the_core(solver, dtype, n_threads):
+    X, y, weight = of_rows()
+    settings = dict(
+        hidden_layer_sizes=(20,), solver=solver, dtype=dtype, max_iter=5, random_state=0,
+        n_threads=n_threads, early_stopping=solver == "adam",
+    )  # fmt: skip
+    ours = MLPRegressor(written_in_python, **settings).fit(X, y, weight)
+    theirs = MLPRegressor("squared_error", **settings).fit(X, y, weight)
+    tolerance = 1e-3 if dtype == "float32" else 1e-8
+    assert_allclose(ours.predict(X), theirs.predict(X), rtol=tolerance, atol=tolerance)
+    assert_allclose(ours.loss_, theirs.loss_, rtol=tolerance)
+    assert ours.score(X, y) == pytest.approx(r2_score(y, ours.predict(X)))
+
+
+def test_loss_written_in_python_has_the_same_bits_for_any_number_of_threads():
+    X, y, weight = of_rows(3_000)
+    fits = [
+        MLPRegressor(
+            written_in_python, (30,), batch_size=1_500, max_iter=4, random_state=0, n_threads=n
+        ).fit(X, y, weight)
+        for n in (1, 2, 3)
+    ]
+    assert len({fit.predict(X).tobytes() for fit in fits}) == 1
+    assert len({tuple(fit.loss_curve_) for fit in fits}) == 1
+
+
+def test_check_gradients_sees_a_wrong_slope_of_a_loss():
+    X, y, _ = of_rows(50)
+
+    def wrong(y, z):
+        loss, slopes = written_in_python(y, z)
+        return loss, 1.1 * slopes
+
+    right = check_gradients(MLPRegressor(written_in_python, (5,), activation="tanh"), X, y)
+    assert right.error < 1e-5
+    assert check_gradients(MLPRegressor(wrong, (5,), activation="tanh"), X, y).error > 0.05
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda y, z: 1 / 0, ZeroDivisionError, "division by zero"),
+        (lambda y, z: (z.sum(), z), ValueError, r"loss must return an array of shape \(\d+,\)"),
+        (lambda y, z: (z[:, 0], z[:, :1]), ValueError, r"one of shape \(\d+, 2\)"),
+        (lambda y, z: z[:, 0], ValueError, "unpack"),
+        (lambda y, z: (z[:, 0], None), ValueError, r"loss must return"),
+        (lambda y, z: (z[:, 0] * np.nan, z), ValueError, "non-finite"),
+    ],
+)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_errors_of_a_loss_written_in_python(solver, loss, error, message, n_threads):
+    X, y, _ = of_rows()
+    regressor = MLPRegressor(loss, (20,), solver=solver, n_threads=n_threads, random_state=0)
+    with pytest.raises(error, match=message):
+        regressor.fit(X, y)
+    assert not hasattr(regressor, "coefs_")
+
+
+def test_loss_written_in_python_pickles_and_goes_on():
+    X, y, _ = of_rows()
+    regressor = MLPRegressor(written_in_python, (20,), max_iter=2, random_state=0).fit(X, y)
+    copy = pickle.loads(pickle.dumps(regressor))
+    assert (copy.predict(X) == regressor.predict(X)).all()
+    assert (copy.partial_fit(X, y).predict(X) == regressor.partial_fit(X, y).predict(X)).all()
+    with pytest.raises(ValueError, match="takes none"):
+        MLPRegressor(written_in_python, loss_params={"delta": 1}).fit(X, y)
+    with pytest.raises(ValueError, match="loss"):
+        MLPRegressor("custom").fit(X, y)
+    with pytest.raises(ValueError, match="loss must be one of"):
+        Network([2, 1], loss="custom")
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("size", [0.0, 1e-8, 1e-4, 0.0099, 0.0101, 3.0, 800.0])
+def test_log_cosh_near_0_and_far_from_it(size, sign):
+    """By log(cosh(e)) = log(1 + 2 sinh(e / 2)^2), which loses no digits near 0."""
+    e = sign * size
+    loss, slope = loss_and_slope("log_cosh", np.full((1, 1), e), np.zeros((1, 1)))
+    expected = np.log1p(2 * np.sinh(e / 2) ** 2) if size < 100 else size - np.log(2)
+    assert_allclose(loss, expected, rtol=1e-11)
+    assert_allclose(slope[0, 0], np.tanh(e), rtol=1e-13)
