@@ -26,7 +26,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pyport cimport PY_SSIZE_T_MAX
-from libc.math cimport NAN, fabs, sqrt
+from libc.math cimport fabs, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from numpy.random cimport bitgen_t
@@ -518,7 +518,7 @@ cdef double custom_deltas(
     cdef real w
     memset(delta, 0, rows.n * last.stride * sizeof(real))
     if custom.error is not None:
-        return NAN
+        return np.nan
     try:
         dtype = np.float32 if real is float else np.float64
         targets = np.empty((rows.n, n_targets), dtype)
@@ -536,7 +536,7 @@ cdef double custom_deltas(
         return total
     except BaseException as error:
         custom.error = error
-        return NAN
+        return np.nan
 
 
 cdef inline Py_ssize_t class_of(real y, Py_ssize_t n) noexcept nogil:

@@ -81,8 +81,8 @@ class Network:
         'logistic_squared_error' (logistic). For regression there are 'squared_error',
         'absolute_error', 'huber', 'log_cosh' and 'quantile' (identity), and 'poisson', 'gamma' and
         'tweedie' (exp). Each is the mean over the rows of a sum over the outputs; squared errors
-        and deviances are halved. With several quantiles the target is one number, and the outputs are
-        the quantiles in ascending order. A function f(y, z) has the identity as activation: see
+        and deviances are halved. With several quantiles the target is one number, and the outputs
+        are the quantiles in ascending order. A function f(y, z) has the identity as activation: see
         `MLPRegressor`.
     loss_params : dict or None, default=None
         ``label_smoothing`` of 'log_loss' and 'binary_log_loss' (0), ``delta`` of 'huber' (1),

@@ -8,7 +8,7 @@ ROWS_TO_PROBE = 1_000
 
 # An activation so near to an end of its range has next to no slope.
 MARGIN_OF_SATURATION = 0.01
-RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0)}
 
 
 class Probe:

@@ -39,6 +39,7 @@ TASKS = {
     "squared_error": (MLPRegressor(**WHOLE), NUMBERS),
     "absolute_error": (MLPRegressor("absolute_error", **WHOLE), NUMBERS),
     "huber": (MLPRegressor("huber", **WHOLE), NUMBERS),
+    "log_cosh": (MLPRegressor("log_cosh", **WHOLE), NUMBERS),
     "quantile": (MLPRegressor("quantile", **WHOLE), NUMBERS),
     "quantiles": (MLPRegressor("quantile", **WHOLE, loss_params=QUANTILES), NUMBERS[:, 0]),
     "poisson": (MLPRegressor("poisson", **WHOLE), NUMBERS),
