@@ -191,7 +191,7 @@ cdef struct Rows:
     bint are_shared             # whether other threads read what is made of them
 
 
-cdef inline Py_ssize_t how_many(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
     """How many pieces of a size it takes to hold n."""
     return (n + size - 1) // size
 
@@ -889,7 +889,7 @@ cdef struct ByColumns:
 
 cdef Py_ssize_t columns_in_piece(const Layer* layer, int n_members) noexcept nogil:
     """A member's share of columns, in whole vectors."""
-    return how_many(how_many(layer.n_out, n_members), COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
+    return ceil_div(ceil_div(layer.n_out, n_members), COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
 
 
 cdef void take_columns(
@@ -898,7 +898,7 @@ cdef void take_columns(
     """(1) s^l = a^{l-1} W^l + b^l, a piece of the columns at a time."""
     cdef Layer part = it.net.layers[l]
     cdef Py_ssize_t size = columns_in_piece(&it.net.layers[l], team.n)
-    cdef Py_ssize_t n_pieces = how_many(part.n_out, size), i = next_piece(&counters[0])
+    cdef Py_ssize_t n_pieces = ceil_div(part.n_out, size), i = next_piece(&counters[0])
     cdef Matrix x = inputs(l, it.net.layers, <real*> it.work, it.rows)              # (rows.n, n_in)
     cdef real* s = at(<real*> it.work, part.s, part.stride, it.rows)            # (rows.n, stride)
     part.activation = IDENTITY
@@ -914,7 +914,7 @@ cdef void take_rows(
     const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
     """All that follows the product in a layer, some rows at a time."""
-    cdef Py_ssize_t n_pieces = how_many(it.rows.n, ROWS_TO_FINISH), i = next_piece(&counters[0])
+    cdef Py_ssize_t n_pieces = ceil_div(it.rows.n, ROWS_TO_FINISH), i = next_piece(&counters[0])
     cdef Rows rows
     while i < n_pieces:
         rows = block_of_rows(i, ROWS_TO_FINISH, it.rows[0])
@@ -934,9 +934,9 @@ cdef void forward_by_columns(
     for l in range(1, it.net.n_layers + 1):
         take_columns(it, any, l, team, counters)
         size = columns_in_piece(&it.net.layers[l], team.n)
-        wait_for_pieces(team, me, &counters[1], how_many(it.net.layers[l].n_out, size))
+        wait_for_pieces(team, me, &counters[1], ceil_div(it.net.layers[l].n_out, size))
         take_rows(it, any, l, team, counters + 2)
-        wait_for_pieces(team, me, &counters[3], how_many(it.rows.n, ROWS_TO_FINISH))
+        wait_for_pieces(team, me, &counters[3], ceil_div(it.rows.n, ROWS_TO_FINISH))
         counters += 4
     restore_denormals(denormals)
 
@@ -1525,7 +1525,7 @@ cdef class Workspace:
 
     cdef Py_ssize_t n_blocks(self):
         """How many blocks of rows there are at most."""
-        return how_many(self.capacity, self.block_rows)
+        return ceil_div(self.capacity, self.block_rows)
 
 
 cdef class Samples:
@@ -1630,7 +1630,7 @@ cdef int check_room(Py_ssize_t n_rows, Workspace work, Py_ssize_t n_places) exce
     """Raise unless work and row_loss have room for the rows."""
     if n_rows < 1 or n_rows > work.capacity:
         raise ValueError("work must have room for all rows, of which there must be one")
-    if n_places < how_many(n_rows, work.block_rows):
+    if n_places < ceil_div(n_rows, work.block_rows):
         raise ValueError("row_loss must have room for the blocks of rows")
     return 0
 
@@ -1751,7 +1751,7 @@ cdef void train_rows(const Training* it, const Share* mine, const real* any) noe
     cdef Py_ssize_t i = mine.me
     cdef real* work = <real*> it.work
     cdef Rows block
-    while i < how_many(mine.rows.n, it.block_rows):
+    while i < ceil_div(mine.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, mine.rows)
         it.row_loss[i] += mine.n * loss_of_rows(&it.net, work, block)
         backward_rows(&it.net, work, block)
@@ -1808,7 +1808,7 @@ cdef void limit_norms(const Training* it, const Share* mine, const real* any) no
     cdef Py_ssize_t l, i
     for l in range(1, it.net.n_layers + 1):
         i = mine.me
-        while i < how_many(it.net.layers[l].n_out, COLUMNS_AT_ONCE):
+        while i < ceil_div(it.net.layers[l].n_out, COLUMNS_AT_ONCE):
             limit_columns(it.rules.max_norm, &it.net.layers[l], i * COLUMNS_AT_ONCE,
                           <real*> it.net.params)
             i += mine.n_members
@@ -1873,7 +1873,7 @@ cdef void train_as_member(
     cdef unsigned long long denormals = flush_denormals()
     cdef Py_ssize_t step
     cdef Share mine = share_of(it, team, me)
-    for step in range(how_many(it.n_rows, it.batch_size)):
+    for step in range(ceil_div(it.n_rows, it.batch_size)):
         begin_step(&mine.solver, it.learning_rates[step])
         begin_batch(it, &mine, any, step)
         while take_part(it, &mine):
@@ -1999,7 +1999,7 @@ def train(
     if not it.whole and (cnp.PyArray_DIM(step.gradient, 0) < n_threads
                          or it.gradient_stride < largest_block(&it.net)):
         raise ValueError("gradient must have room for a block for each thread")
-    if learning_rates.shape[0] != how_many(it.n_rows, batch_size):
+    if learning_rates.shape[0] != ceil_div(it.n_rows, batch_size):
         raise ValueError("learning_rates must have a number for each step")
     if it.n_rows == 0:
         return
@@ -2057,7 +2057,7 @@ cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noex
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = me
     cdef Rows block
-    while i < how_many(it.rows.n, it.block_rows):
+    while i < ceil_div(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
         it.row_loss[i] += loss_of_rows(&it.net, work, block)
         backward_rows(&it.net, work, block)
@@ -2080,7 +2080,7 @@ cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexc
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = next_piece(&it.n_taken)
     cdef Rows block
-    while i < how_many(it.rows.n, it.block_rows):
+    while i < ceil_div(it.rows.n, it.block_rows):
         block = block_of_rows(i, it.block_rows, it.rows)
         if it.row_loss != NULL:
             it.row_loss[i] += loss_of_rows(&it.net, work, block)
@@ -2560,7 +2560,7 @@ cdef void make_products(Pass* it, const real* any, int equation, int n_times) no
             gradient_of_block(block, &it.net, dW, work, &it.rows, it.penalties, False, <real*> NULL)
 
 
-def be_patient(double microseconds):
+def set_spin_time(double microseconds):
     """Let a thread that waits for others spin for so long before it sleeps."""
     set_patience(microseconds)
 

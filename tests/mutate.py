@@ -182,7 +182,7 @@ MUTATIONS = [
     Mutation(
         "race: rows follow columns at once", CORE,
         "        take_rows(it, any, l, team, counters + 2)\n"
-        "        wait_for_pieces(team, me, &counters[3], how_many(it.rows.n, ROWS_TO_FINISH))\n",
+        "        wait_for_pieces(team, me, &counters[3], ceil_div(it.rows.n, ROWS_TO_FINISH))\n",
         "        take_rows(it, any, l, team, counters + 2)\n",
         IN_STRESS.format("single_rows"),
         is_race=True,
@@ -242,14 +242,6 @@ MUTATIONS = [
         "        wake_all(team, me);",
         "        (void)me;",
         "engine/test_threads.py::test_bits_do_not_depend_on_how_long_threads_spin",
-    ),
-    Mutation(
-        "a bell that has rung rings on", "_team/team.c",
-        "    if (!exchange(&member->sleeps, 0)) /* somebody has rung */\n"
-        "        sleep_until_woken(member);",
-        "    exchange(&member->sleeps, 0);",
-        "core/test_races.py",
-        is_race=True,
     ),
     Mutation(
         "who never came is waited for", "_team/team.c",
@@ -336,7 +328,7 @@ MUTATIONS = [
         "        now = time.perf_counter()\n"
         "        measured = self.validate() if self.validate else {}\n"
         "        began += time.perf_counter() - now\n",
-        "training/test_watching.py",
+        "training/test_progress.py",
     ),
     Mutation(
         "the last weights instead of the best", "_training/epochs.py",
@@ -358,7 +350,7 @@ MUTATIONS = [
     # Estimators and what is beside them
     Mutation(
         "a schedule's end is no convergence", "_estimators/base.py",
-        "is_partial or self.learning_rate in WITH_AN_END",
+        "is_partial or self.learning_rate in SCHEDULES_WITH_END",
         "is_partial",
         "training/test_schedules.py",
     ),
@@ -407,18 +399,18 @@ MUTATIONS = [
         "callbacks after one that stops are left out", "_estimators/callbacks.py",
         "any([function(self._estimator, epoch) for function in self._functions])",
         "any(function(self._estimator, epoch) for function in self._functions)",
-        "training/test_watching.py",
+        "training/test_progress.py",
     ),
     Mutation(
         "time left: the time of all epochs", "_training/progress.py",
         "(epoch.max_iter / epoch.epoch - 1)", "(epoch.max_iter / epoch.epoch)",
-        "training/test_watching.py",
+        "training/test_progress.py",
     ),
     # Threads
     Mutation(
         "the limit of a cgroup is ignored", "_engine/threads.py",
-        "min(_allowed_by_environment() or _cpus(), cpus_of_cgroup())",
-        "(_allowed_by_environment() or _cpus())",
+        "return _cpus_of_joblib(len(os.sched_getaffinity(0)))",
+        "return len(os.sched_getaffinity(0))",
         "engine/test_threads.py::test_a_cgroup_limits_threads",
     ),
     Mutation(
@@ -436,7 +428,7 @@ MUTATIONS = [
     ),
     Mutation(
         "few rows: no residual connections by columns", CORE,
-        "        finish_rows(l, it.layers, <real*> it.work, &rows)\n",
+        "        finish_rows(l, it.net.layers, <real*> it.work, &rows)\n",
         "",
         "core/test_rows_alone.py::test_rows_stand_alone[wide-float32]",
     ),

@@ -25,7 +25,7 @@ def _blas():
     return " ".join([first["internal_api"], *(str(detail) for detail in details if detail)])
 
 
-def show_config():
+def show_config() -> None:
     """Print version, threads, the kernels in use and BLAS.
 
     Examples

@@ -1,9 +1,11 @@
 """`Network`: a network in memory, its arguments, and what can be asked of it."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastmlp._engine.checks import (
     as_random_state,
@@ -26,12 +28,14 @@ from fastmlp._engine.passes import Passes
 from fastmlp._engine.rows import Features
 from fastmlp._engine.threads import check_n_threads
 
+Array: TypeAlias = NDArray[Any]
+
 
 class Forward(NamedTuple):
     """Every weighted input and activation of some rows: ``a[l + 1] = f(z[l])``, ``a[0]`` is X."""
 
-    z: list
-    a: list
+    z: list[Array]
+    a: list[Array]
 
 
 class Gradients(NamedTuple):
@@ -41,9 +45,9 @@ class Gradients(NamedTuple):
     """
 
     loss: float
-    delta: list
-    dW: list
-    db: list
+    delta: list[Array]
+    dW: list[Array]
+    db: list[Array]
 
 
 class Views(list):
@@ -139,19 +143,19 @@ class Network:
 
     def __init__(
         self,
-        layer_sizes,
-        activation="relu",
-        loss="squared_error",
+        layer_sizes: Iterable[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str | Callable[[Array, Array], tuple[Array, Array]] = "squared_error",
         *,
-        loss_params=None,
-        layer_norm=False,
-        residual=False,
-        init=None,
-        connections=None,
-        dtype="float32",
-        random_state=None,
-        n_threads=None,
-    ):
+        loss_params: Mapping[str, Any] | None = None,
+        layer_norm: bool = False,
+        residual: bool = False,
+        init: Any = None,
+        connections: Sequence[ArrayLike | None] | None = None,
+        dtype: DTypeLike = "float32",
+        random_state: int | np.random.RandomState | None = None,
+        n_threads: int | None = None,
+    ) -> None:
         layer_sizes = check_layer_sizes(layer_sizes)
         if len(layer_sizes) < 2:
             raise ValueError(
@@ -172,21 +176,44 @@ class Network:
         initialize(self, init, random_state)
 
     # What the tables follow from cannot be changed.
-    layer_sizes = property(lambda self: self._layer_sizes)
-    activation = property(lambda self: self._activation)
-    loss = property(lambda self: self._loss.name)
-    loss_params = property(lambda self: dict(self._loss.params))
-    layer_norm = property(lambda self: self._layer_norm)
-    residual = property(lambda self: self._residual)
-    dtype = property(lambda self: self._dtype)
-    n_layers = property(lambda self: len(self._layer_sizes) - 1)
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        return self._layer_sizes
 
     @property
-    def n_threads(self):
+    def activation(self) -> str | tuple[str, ...]:
+        return self._activation
+
+    @property
+    def loss(self) -> str | Callable[[Array, Array], tuple[Array, Array]]:
+        return self._loss.name
+
+    @property
+    def loss_params(self) -> dict[str, Any]:
+        return dict(self._loss.params)
+
+    @property
+    def layer_norm(self) -> bool:
+        return self._layer_norm
+
+    @property
+    def residual(self) -> bool:
+        return self._residual
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def n_layers(self) -> int:
+        return len(self._layer_sizes) - 1
+
+    @property
+    def n_threads(self) -> int | None:
         return self.passes.n_threads
 
     @n_threads.setter
-    def n_threads(self, n_threads):
+    def n_threads(self, n_threads: int | None) -> None:
         self.passes.n_threads = n_threads
 
     @property
@@ -211,7 +238,7 @@ class Network:
         self.parameters = parameters
         self.passes = Passes(parameters, self._loss, n_threads)
 
-    def has_connections(self, connections):
+    def has_connections(self, connections: Sequence[ArrayLike | None] | None) -> bool:
         """Whether the network's connections are those of the argument of this name.
 
         Parameters
@@ -233,7 +260,7 @@ class Network:
         ours = self._connections or [None] * self.n_layers
         return all(map(np.array_equal, given, ours))
 
-    def copy(self, dtype=None):
+    def copy(self, dtype: DTypeLike | None = None) -> "Network":
         """The same network with parameters of its own.
 
         Parameters
@@ -288,7 +315,7 @@ class Network:
         own.load(parameters)
         self._take(own, n_threads)
 
-    def snapshot(self):
+    def snapshot(self) -> Array:
         """Copy the parameters, for `restore`.
 
         Returns
@@ -308,7 +335,7 @@ class Network:
         """
         return self.parameters.flat.copy()
 
-    def restore(self, snapshot):
+    def restore(self, snapshot: Array) -> None:
         """Set the parameters to what they were at the time of a `snapshot`.
 
         Parameters
@@ -323,17 +350,17 @@ class Network:
         self.parameters.flat[...] = snapshot
 
     @property
-    def W(self):
+    def W(self) -> list[Array]:
         """List of the weights, ``W[l]`` of shape (n_in, n_out): views onto the network."""
         return Views((W for W, _ in self.parameters.matrices()), self)
 
     @property
-    def b(self):
+    def b(self) -> list[Array]:
         """List of the biases, ``b[l]`` of shape (n_out,): views onto the network."""
         return Views((b for _, b in self.parameters.matrices()), self)
 
     @property
-    def params(self):
+    def params(self) -> tuple[tuple[Array, Array], ...]:
         """Tuple of ``(W, b)``, a pair for each layer: views onto the network.
 
         Write into the arrays, or assign a list of such pairs, which is copied.
@@ -341,7 +368,7 @@ class Network:
         return tuple(self.parameters.matrices())
 
     @params.setter
-    def params(self, params):
+    def params(self, params: Iterable[tuple[ArrayLike, ArrayLike]]) -> None:
         pairs = [tuple(pair) for pair in params]
         if [len(pair) for pair in pairs] != [2] * self.n_layers:
             raise ValueError(f"params must be {self.n_layers} pairs (W, b), got {len(pairs)} items")
@@ -355,11 +382,11 @@ class Network:
         self.parameters.remove_missing()
 
     @property
-    def norms(self):
+    def norms(self) -> list[tuple[Array, Array] | None]:
         """List of ``(gain, shift)`` of normalised layers, or None: views of shape (n_out,)."""
         return self.parameters.norms()
 
-    def forward(self, X):
+    def forward(self, X: Any) -> Forward:
         """Every weighted input and activation, equation (1).
 
         Parameters
@@ -388,7 +415,7 @@ class Network:
         z, a = (passes.in_workspace(work, name, X.shape[0]) for name in ("z", "a"))
         return Forward(z, [X, *a[:-1], output])
 
-    def output(self, X, out=None):
+    def output(self, X: Any, out: Array | None = None) -> Array:
         """The last layer's activation; the memory that it takes does not grow with the rows.
 
         An array of numbers is read as it is, whatever their type and order, and converted on the
@@ -420,7 +447,9 @@ class Network:
                 X = X.copy()  # or rows would be read where others have been written
         return self.passes.output(X, out)
 
-    def loss_and_gradients(self, X, y, sample_weight=None, alpha=0.0):
+    def loss_and_gradients(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, alpha: float = 0.0
+    ) -> Gradients:
         """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
 
         Parameters

@@ -3,8 +3,8 @@
 import math
 import os
 from functools import cache
-from pathlib import Path
 
+import joblib
 from threadpoolctl import LibController, ThreadpoolController, register
 
 from fastmlp import _core
@@ -12,18 +12,18 @@ from fastmlp._guard import Guard
 
 # Of a pass over rows: below this much arithmetic for each thread, waking it, and waiting for what
 # the other has in its cache, costs more than it saves.
-LEAST_FLOPS_THAT_PAY = 4e6
+MIN_FLOPS_PER_THREAD = 4e6
 
 # Of a step of training, which comes again and again: with less arithmetic than the first for each
 # thread, others never pay; with more than the second they always do, also beside programs that keep
 # all CPUs busy (bench/busy.py); and between them it is tried out, for so long, and again soon and
 # then more and more rarely. `small` in bench/ has 1.4e6, `default` 9e7.
-LEAST_FLOPS_WORTH_A_TRIAL, FLOPS_WITHOUT_DOUBT = 3e5, 2e7
-SECONDS_OF_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, (0.02, 0.3)
+MIN_FLOPS_FOR_TRIAL, FLOPS_FOR_ALL_THREADS = 3e5, 2e7
+SECONDS_PER_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, (0.02, 0.3)
 
 # As programs with OpenMP do, to which this name belongs.
 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive":
-    _core.be_patient(0)
+    _core.set_spin_time(0)
 
 # More threads than this, unless there are more CPUs, are never started.
 MOST_THREADS = 64
@@ -52,7 +52,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def available_threads():
-    """How many threads may run: CPUs by affinity or OMP_NUM_THREADS, within a cgroup's limit.
+    """How many threads may run: CPUs by affinity and a cgroup's limit, or OMP_NUM_THREADS.
 
     threadpoolctl may lower it. A forked child has one, unless somebody asks for more: its siblings
     want some, too.
@@ -62,7 +62,7 @@ def available_threads():
 
 def _unlimited():
     """The same without threadpoolctl's limit."""
-    return min(_allowed_by_environment() or _cpus(), cpus_of_cgroup())
+    return min(_allowed_by_environment() or math.inf, _cpus())
 
 
 _most_threads = math.inf
@@ -95,34 +95,22 @@ register(_Team)
 
 
 def _cpus():
-    """How many CPUs the process may use now."""
+    """How many CPUs the process may use now: by affinity, and where Linux limits their time."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return _cpus_of_joblib(len(os.sched_getaffinity(0)))
+    return _cpus_of_joblib(None)
+
+
+@cache
+def _cpus_of_joblib(n_by_affinity):
+    """joblib's count, which reads files: asked again only when the affinity has changed."""
+    return joblib.cpu_count()
 
 
 def _allowed_by_environment():
     """What OMP_NUM_THREADS says, as for programs with OpenMP; None if it says nothing."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return max(1, int(first)) if first.isdecimal() else None
-
-
-@cache
-def cpus_of_cgroup(root=Path("/sys/fs/cgroup")):
-    """How many CPUs' time the process may take, rounded up, where Linux limits it."""
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = (
-                (root / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
-                for name in ("quota", "period")
-            )
-        except OSError:
-            return math.inf
-    if not quota.isdecimal():  # max, or -1
-        return math.inf
-    return max(1, math.ceil(int(quota) / int(period)))
 
 
 def threads_for(flops, n_blocks, n_threads=None):
@@ -132,11 +120,11 @@ def threads_for(flops, n_blocks, n_threads=None):
     Otherwise fits that run at the same time, in threads of Python, share out the CPUs.
     """
     if n_threads is None:
-        n_threads = min(_our_share(), int(flops / LEAST_FLOPS_THAT_PAY))
+        n_threads = min(_share_of_threads(), int(flops / MIN_FLOPS_PER_THREAD))
     return int(max(1, min(n_threads, n_blocks, max(available_threads(), MOST_THREADS))))
 
 
-def _our_share():
+def _share_of_threads():
     """Of the threads that may run, beside other fits of this process."""
     return available_threads() // max(1, core_in_use.n_users)
 
@@ -155,16 +143,16 @@ def candidates_for(flops, n_blocks, n_threads=None):
     """
     if n_threads is not None:
         return (threads_for(flops, n_blocks, n_threads),)
-    most = min(_our_share(), n_blocks)
-    if flops >= most * FLOPS_WITHOUT_DOUBT:
+    most = min(_share_of_threads(), n_blocks)
+    if flops >= most * FLOPS_FOR_ALL_THREADS:
         return (max(1, most),)
-    numbers = [max(1, min(most, int(flops / LEAST_FLOPS_WORTH_A_TRIAL)))]
+    numbers = [max(1, min(most, int(flops / MIN_FLOPS_FOR_TRIAL)))]
     while numbers[-1] > 1:
         numbers.append(numbers[-1] // 2)
     return tuple(numbers)
 
 
-class Trial:
+class ThreadTuner:
     """Which of some numbers of threads makes steps of training fastest, by the clock.
 
     What a second thread costs depends on how far its CPU is from the first and on who else uses it,
@@ -190,7 +178,7 @@ class Trial:
         best = min(self._seconds, key=self._seconds.get)
         n_threads = self._to_try[0] if self._to_try else best
         if self._to_try:
-            seconds = min(seconds, SECONDS_OF_TRIAL)
+            seconds = min(seconds, SECONDS_PER_TRIAL)
         return n_threads, max(1, int(seconds / self._seconds[n_threads]))
 
     def saw(self, n_threads, seconds, now):

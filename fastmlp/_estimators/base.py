@@ -1,71 +1,72 @@
 """What classifier and regressor share: validate, delegate to the training, present the result."""
 
 import copy
-import functools
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_random_state
 
 from fastmlp._engine.checks import (
     check_activation,
     check_layer_sizes,
-    check_sample_weight,
-    check_targets,
 )
 from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.losses import loss_options
 from fastmlp._engine.network import Network
-from fastmlp._engine.rows import Data, Features, with_valid_indices
 from fastmlp._engine.warnings import warn
-from fastmlp._estimators.callbacks import CallbackSupportMixin, Hooks, check_callbacks, installed
+from fastmlp._estimators.callbacks import (
+    Callbacks,
+    CallbackSupportMixin,
+    check_callbacks,
+    with_scikit_learn_callbacks,
+)
 from fastmlp._estimators.fitted import FittedNetwork
-from fastmlp._estimators.frames import naming_columns, sparse_as
+from fastmlp._estimators.inputs import CheckedInputs
+from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.parameters import (
-    CHANGED_IN_TRAINING,
+    CHANGEABLE_IN_TRAINING,
     CONSTRAINTS,
     check_combinations,
     settings_of_descent,
 )
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
-from fastmlp._estimators.sklearn_private import _check_sample_weight, _fit_context
-from fastmlp._estimators.validation import Part, pairs_of, set_aside, validation_of
+from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
 from fastmlp._training.descent import Descent
-from fastmlp._training.epochs import Stopping, Watch, train_epochs
+from fastmlp._training.epochs import Stopping, TrainingHooks, train_epochs
 from fastmlp._training.history import History
 from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
 
 # Schedules that are meant to be over at max_iter: no sign that there was no convergence.
-WITH_AN_END = ("cosine", "one_cycle")
+SCHEDULES_WITH_END = ("cosine", "one_cycle")
 
 LARGEST_AUTO_BATCH = 200
 
 # What a fit sets: what predictions need, and every new network brings; and what is of training.
-OF_NETWORK = (
+NETWORK_ATTRIBUTES = (
     "_network", "_target_kind", "_sparse_format", "classes_", "n_layers_", "n_outputs_",
     "out_activation_",
     "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 
-OF_TRAINING = (
+TRAINING_ATTRIBUTES = (
     "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
     "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
     "best_iter_", "stop_reason_",
 )  # fmt: skip
 
-FITTED = OF_NETWORK + OF_TRAINING
+FITTED_ATTRIBUTES = NETWORK_ATTRIBUTES + TRAINING_ATTRIBUTES
 
 
-def _is_same(a, b):
+def _is_equal(a, b):
     """Whether two values of a parameter are equal, which arrays are not taken to be."""
     try:
         return bool(a == b)
@@ -80,40 +81,27 @@ def _seed_for(settings, seed, random_state):
     return seed
 
 
-class NoPartialFit(AttributeError, ValueError):
-    """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
-
-
-class of_mini_batches:
-    """A method that is there only for an estimator that learns from one mini-batch by itself."""
-
-    def __init__(self, method):
-        self._method = method
-        functools.update_wrapper(self, method)
-
-    def __get__(self, estimator, owner=None):
-        if estimator is None:
-            return self._method
-        if estimator.solver == "lbfgs":
-            raise AttributeError(
-                "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
-            )
-        if estimator.early_stopping:
-            raise NoPartialFit(
-                "partial_fit does not support early_stopping=True: one mini-batch has no "
-                "validation rows"
-            )
-        return self._method.__get__(estimator, owner)
-
-
-class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator, metaclass=ABCMeta):
     """All that classifier and regressor share."""
 
     _parameter_constraints: dict = CONSTRAINTS
 
-    def _set(self, parameters):
-        """Set the parameters from a constructor's locals()."""
-        vars(self).update({name: parameters[name] for name in parameters if name != "self"})
+    # What a fit sets; `coefs_`, `intercepts_` and `norms_` are properties.
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    history_: dict[str, list[Any]]
+    n_iter_: int
+    best_iter_: int
+    stop_reason_: str
+    t_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: Array
 
     # What a subclass knows about its targets -----------------------------------------------------
 
@@ -139,17 +127,17 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
 
     # Training ------------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checks_parameters
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Pairs = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    ) -> Self:
         """Fit the network to X and y.
 
         Parameters
@@ -199,60 +187,30 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
             return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
-        goes_on = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
-        self._forget(["stop_reason_"] if goes_on else OF_TRAINING)
-        if is_partial:  # scikit-learn leaves it out for a fitted estimator
-            self._validate_params()
-        check_callbacks(self.callbacks)
-        check_combinations(self)
-        hidden_layer_sizes = self._check_hidden_layer_sizes()
-        dtype = self._arithmetic(goes_on)
-        rows, targets = self._validate_rows(X, y, dtype, reset=not goes_on)
-        encoded = self._encode_targets(targets, classes_are_known=goes_on or is_partial)
-        weight = self._whole_weight(sample_weight, rows, targets)
-        if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
-            raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
-        self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
+        continues = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
+        self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
         random_state = check_random_state(self.random_state)
-        layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
-        if goes_on:
-            self._check_structure(layer_sizes, dtype)
-            self._network = self._network.copy()  # others go on to predict by that one
-        else:
-            self._build(layer_sizes, dtype, random_state)
-        self._network.n_threads = self.n_threads
-        names = self._names_of_weight(sample_weight)
-        data = self._network_data(rows, encoded, weight, names)
-        if isinstance(self, RegressorMixin):
-            self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
+        data, targets = self._prepare(X, y, sample_weight, random_state, continues, is_partial)
         max_iter = 1 if is_partial else self.max_iter
-        hooks = Hooks(self, X, y, sample_weight, self._fitted_attributes)
-        with installed(self), hooks.of_fit(max_iter), closing(progress(self.verbose)) as display:
-            parameters = self._current_parameters()
-
-            def end_epoch(epoch):
-                self._publish(self._history)
-                display(epoch)
-                is_over = hooks.end_epoch(epoch)
-                if not is_over:
-                    self._take_over_changes(parameters, random_state)
-                return is_over
-
-            watch = Watch(hooks.begin_epoch, end_epoch, display.say)
-            if self.max_seconds is not None:
-                watch = watch._replace(deadline=time.perf_counter() + self.max_seconds)
+        callbacks = Callbacks(self, X, y, sample_weight, self._fitted_attributes)
+        with (
+            with_scikit_learn_callbacks(self),
+            callbacks.of_fit(max_iter),
+            closing(progress(self.verbose)) as display,
+        ):
+            hooks = self._hooks(callbacks, display, random_state)
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
-            watch = watch._replace(validate=validate)
-            if self._network.passes.loss.row.power and not goes_on:
+            if self._network.passes.loss.row.power and not continues:
                 start_at_mean(self._network, data, order)
             batch_size = self._check_batch_size(len(order))
+            hooks = hooks._replace(validate=validate)
             if self.diagnostics:
                 probe = Probe(self, self._network, data, order, batch_size)
-                watch = watch._replace(measure=probe)
+                hooks = hooks._replace(measure=probe)
             if self.solver == "lbfgs":
-                self._fit_lbfgs(data, watch)
+                self._fit_lbfgs(data, hooks)
             else:
-                self._fit_epochs(data, order, batch_size, watch, random_state, max_iter, is_partial)
+                self._fit_epochs(data, order, batch_size, hooks, random_state, is_partial)
             if self.stop_reason_ == "max_seconds":
                 warn(
                     f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
@@ -261,59 +219,54 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
                 )
         return self
 
-    def _arithmetic(self, goes_on=False):
+    def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
+        """Check everything and make the network: the rows as its data, and the targets as given."""
+        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+            self._validate_params()
+        check_callbacks(self.callbacks)
+        check_combinations(self)
+        hidden_layer_sizes = self._check_hidden_layer_sizes()
+        dtype = self._arithmetic(continues)
+        rows, targets = self._validate_rows(X, y, dtype, reset=not continues)
+        encoded = self._encode_targets(targets, classes_are_known=continues or is_partial)
+        weight = self._whole_weight(sample_weight, rows, targets)
+        if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
+            raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
+        self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
+        layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
+        if continues:
+            self._check_structure(layer_sizes, dtype)
+            self._network = self._network.copy()  # other threads still predict with that one
+        else:
+            self._build(layer_sizes, dtype, random_state)
+        self._network.n_threads = self.n_threads
+        data = self._network_data(rows, encoded, weight, self._names_of_weight(sample_weight))
+        if isinstance(self, RegressorMixin):
+            self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
+        return data, targets
+
+    def _hooks(self, callbacks, display, random_state):
+        """What the training calls at the beginning and end of every epoch."""
+        parameters = self._current_parameters()
+
+        def end_epoch(epoch):
+            self._publish(self._history)
+            display(epoch)
+            is_over = callbacks.end_epoch(epoch)
+            if not is_over:
+                self._apply_changed_parameters(parameters, random_state)
+            return is_over
+
+        deadline = np.inf
+        if self.max_seconds is not None:
+            deadline = time.perf_counter() + self.max_seconds
+        return TrainingHooks(callbacks.begin_epoch, end_epoch, display.say, deadline=deadline)
+
+    def _arithmetic(self, continues=False):
         """The dtype that is asked for, and if none is, that of the network to go on with."""
-        if self.dtype is None and goes_on:
+        if self.dtype is None and continues:
             return self._network.dtype.name
         return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
-
-    def _validate_rows(self, X, y, dtype, *, reset):
-        is_regressor = isinstance(self, RegressorMixin)
-        X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
-        X = with_valid_indices(X)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        return X, y
-
-    def _validate(self, dtype, X, *y, **options):
-        """scikit-learn's checks of X, or of X and y."""
-        try:
-            rows = sparse_as(dtype[0] if isinstance(dtype, tuple) else dtype, X)
-            with np.errstate(over="ignore", invalid="ignore"):  # what is then infinite is an error
-                return validate_data(
-                    self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
-                )
-        except (ValueError, TypeError) as error:
-            raise naming_columns(error, X) from error
-
-    def _validate_weight(self, sample_weight, X):
-        if sample_weight is None:
-            return None
-        with np.errstate(over="ignore"):  # what is then infinite is an error
-            return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-
-    def _whole_weight(self, sample_weight, X, y):
-        """What every row counts: its own weight times that of its class."""
-        weight = self._validate_weight(sample_weight, X)
-        class_weight = self._class_weight_of_rows(y)
-        if class_weight is None:
-            return weight
-        with np.errstate(over="ignore"):
-            return class_weight if weight is None else weight * class_weight
-
-    def _names_of_weight(self, sample_weight):
-        """What an error calls the whole weight."""
-        given = {"sample_weight": sample_weight, "class_weight": vars(self).get("class_weight")}
-        names = [name for name, value in given.items() if value is not None]
-        return " times ".join(names) or "sample_weight"
-
-    def _network_data(self, X, encoded_y, weight, name_of_weight):
-        network = self._network
-        return Data(
-            Features.of(X),
-            check_targets(encoded_y, X.shape[0], network.passes.loss, network.dtype),
-            check_sample_weight(weight, X.shape[0], network.dtype, name_of_weight),
-        )
 
     def _build(self, layer_sizes, dtype, random_state):
         """A new network with its first weights, and nothing learned."""
@@ -340,12 +293,12 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         """What a copy of the estimator needs in order to predict as it would now."""
         return {"_network": copy.deepcopy(self._network)}
 
-    def _fit_lbfgs(self, data, watch):
+    def _fit_lbfgs(self, data, hooks):
         minimum = minimize_lbfgs(
             self._network,
             data,
             self._history,
-            watch,
+            hooks,
             alpha=self.alpha,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
@@ -365,7 +318,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
                 ConvergenceWarning,
             )
 
-    def _fit_epochs(self, data, order, batch_size, watch, random_state, max_iter, is_partial):
+    def _fit_epochs(self, data, order, batch_size, hooks, random_state, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
         self.stop_reason_ = train_epochs(
             self._descent,
@@ -374,12 +327,12 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
             random_state if self.shuffle else None,
             self._history,
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
-            watch,
+            hooks,
             batch_size=batch_size,
-            max_iter=max_iter,
+            max_iter=1 if is_partial else self.max_iter,
         )
         self._publish(self._history)
-        is_meant_to_end = is_partial or self.learning_rate in WITH_AN_END
+        is_meant_to_end = is_partial or self.learning_rate in SCHEDULES_WITH_END
         if self.stop_reason_ == "max_iter" and not is_meant_to_end:
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
@@ -387,41 +340,12 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
                 ConvergenceWarning,
             )
 
-    def _set_rows_aside(self, X, y, data, validation, random_state):
-        """The rows to train on; and a function for what is measured of the others, if any."""
-        everything = np.arange(data.n_rows)
-        X_val, y_val, weight_val = validation
-        if X_val is not None or y_val is not None:
-            return everything, self._validation_of_own(X_val, y_val, weight_val)
-        if weight_val is not None:
-            raise ValueError("sample_weight_val needs X_val and y_val")
-        if not self.early_stopping or self.solver == "lbfgs":
-            return everything, None
-        order, part = set_aside(self, X, y, data, random_state)
-        return order, validation_of(self, [part])
-
-    def _validation_of_own(self, X_val, y_val, weight_val):
-        several, are_pairs = pairs_of(X_val, y_val, weight_val)
-        parts = []
-        for i, (X_given, y_given, weight_given) in enumerate(several):
-            try:
-                X, y = self._validate_rows(X_given, y_given, self._network.dtype, reset=False)
-                weight = self._validate_weight(weight_given, X)
-                encoded = self._encode_validation_targets(y)
-                data = self._network_data(X, encoded, weight, "sample_weight_val")
-            except (ValueError, TypeError) as error:
-                names = "X_val, y_val or sample_weight_val"
-                names += f", number {i} of {len(several)}" if are_pairs else ""
-                raise type(error)(f"{names}: {error}") from error
-            parts.append(Part(data, np.arange(data.n_rows), X_given, y, weight))
-        return validation_of(self, parts, are_numbered=are_pairs)
-
     def _descent_for(self, network, random_state, *, keep_state):
         settings = settings_of_descent(self, network.n_layers - 1)
         descent = getattr(self, "_descent", None) if keep_state else None
         if descent is not None:
-            goes_on = descent.goes_on_with(self.solver, settings)
-            descent = descent.copy_for(network) if goes_on else None
+            continues = descent.is_compatible_with(self.solver, settings)
+            descent = descent.copy_for(network) if continues else None
         seed = _seed_for(settings, 0 if descent is None else descent.seed, random_state)
         if descent is not None:
             descent.change(settings, seed)
@@ -431,15 +355,15 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
     def _current_parameters(self):
         return {name: vars(self)[name] for name in self._parameter_constraints}
 
-    def _take_over_changes(self, parameters, random_state):
+    def _apply_changed_parameters(self, parameters, random_state):
         """Let what a callback has changed since ``parameters`` count from now on, or raise."""
         now = vars(self)
         others = [name for name, before in parameters.items() if now[name] is not before]
-        changed = [name for name in others if not _is_same(now[name], parameters[name])]
+        changed = [name for name in others if not _is_equal(now[name], parameters[name])]
         parameters.update({name: now[name] for name in others})
         if not changed:
             return
-        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGED_IN_TRAINING
+        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGEABLE_IN_TRAINING
         refused = [f"{name}={now[name]!r}" for name in changed if name not in allowed]
         if refused:
             raise ValueError(
@@ -452,7 +376,7 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         if self.solver == "lbfgs":
             return
         settings = settings_of_descent(self, self._network.n_layers - 1)
-        if not self._descent.goes_on_with(self.solver, settings):
+        if not self._descent.is_compatible_with(self.solver, settings):
             raise ValueError(
                 "a callback has switched averaging or amsgrad on or off, which the state of a "
                 "solver at work does not allow"
@@ -534,7 +458,9 @@ class BaseMLP(CallbackSupportMixin, FittedNetwork, BaseEstimator, metaclass=ABCM
         """The network, fitted or as it would begin, in float64, and the rows as its data."""
         twin = clone(self).set_params(dtype="float64")
         if self.__sklearn_is_fitted__():
-            vars(twin).update({name: value for name, value in vars(self).items() if name in FITTED})
+            vars(twin).update(
+                {name: value for name, value in vars(self).items() if name in FITTED_ATTRIBUTES}
+            )
             rows, targets = twin._validate_rows(X, y, "float64", reset=False)
             encoded = twin._encode_validation_targets(targets)
             twin._network = self._network.copy("float64")

@@ -30,7 +30,7 @@ def check_callbacks(callbacks):
     return list(given)
 
 
-class Hooks:
+class Callbacks:
     """The callbacks of one fit: told of every epoch, they answer whether to stop."""
 
     def __init__(self, estimator, X, y, sample_weight, fitted_attributes):
@@ -73,7 +73,7 @@ class Hooks:
 
 
 @contextmanager
-def installed(estimator):
+def with_scikit_learn_callbacks(estimator):
     """Scikit-learn's callbacks among ``estimator.callbacks`` set on it, as by set_callbacks."""
     theirs = [c for c in check_callbacks(estimator.callbacks) if is_of_scikit_learn(c)]
     if not theirs:

@@ -1,5 +1,7 @@
 """MLPClassifier: labels to numbers and back."""
 
+from typing import Any, Self
+
 import numpy as np
 import scipy.sparse
 from sklearn.base import ClassifierMixin
@@ -8,15 +10,28 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from fastmlp._engine.losses import LOSSES_OF_CLASSIFIER, loss_of_classifier
-from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
-from fastmlp._estimators.concurrency import of_one_moment
+from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
+from fastmlp._estimators.concurrency import on_published_state
+from fastmlp._estimators.methods import checks_parameters, mini_batch_only
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
 from fastmlp._estimators.sklearn_private import (
     StrOptions,
     _check_partial_fit_first_call,
-    _fit_context,
 )
 from fastmlp._estimators.targets import check_labels_are_plain, sparse_format
+from fastmlp._estimators.types import (
+    Array,
+    ArrayLike,
+    Callback,
+    ClassWeight,
+    Init,
+    MatrixLike,
+    NDArray,
+    Options,
+    Pairs,
+    Scoring,
+    Sequence,
+)
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -58,58 +73,106 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "loss": [StrOptions(set(LOSSES_OF_CLASSIFIER))],
     }
 
+    classes_: Array
+
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: Sequence[int] | NDArray[np.integer] | int = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
-        solver="adam",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=1e-3,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        n_threads=None,
-        dtype=None,
-        scoring=None,
-        callbacks=None,
-        max_seconds=None,
-        loss_params=None,
-        solver_params=None,
-        schedule_params=None,
-        weight_decay=None,
-        l1=0.0,
-        dropout=0.0,
-        input_dropout=0.0,
-        input_noise=0.0,
-        max_norm=None,
-        clip_norm=None,
-        clip_value=None,
-        averaging=None,
-        layer_norm=False,
-        residual=False,
-        init=None,
-        connections=None,
-        diagnostics=False,
-        class_weight=None,
-        loss="log_loss",
-    ):
-        self._set(locals())
+        solver: str = "adam",
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 1e-3,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: str | None = None,
+        scoring: Scoring | Sequence[Scoring] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        max_seconds: float | None = None,
+        loss_params: Options | None = None,
+        solver_params: Options | None = None,
+        schedule_params: Options | None = None,
+        weight_decay: float | None = None,
+        l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        averaging: float | None = None,
+        layer_norm: bool = False,
+        residual: bool = False,
+        init: Init | Sequence[Init | ArrayLike] = None,
+        connections: Sequence[ArrayLike | None] | None = None,
+        diagnostics: bool = False,
+        class_weight: ClassWeight | Sequence[ClassWeight] | str | None = None,
+        loss: str = "log_loss",
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.scoring = scoring
+        self.callbacks = callbacks
+        self.max_seconds = max_seconds
+        self.loss_params = loss_params
+        self.solver_params = solver_params
+        self.schedule_params = schedule_params
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.input_noise = input_noise
+        self.max_norm = max_norm
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.averaging = averaging
+        self.layer_norm = layer_norm
+        self.residual = residual
+        self.init = init
+        self.connections = connections
+        self.diagnostics = diagnostics
+        self.class_weight = class_weight
+        self.loss = loss
 
     def _network_loss(self):
         is_of_several = self._target_kind == "multiclass"
@@ -196,19 +259,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             sample_weight=sample_weight,
         )
 
-    @of_mini_batches
-    @_fit_context(prefer_skip_nested_validation=True)
+    @mini_batch_only
+    @checks_parameters
     def partial_fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        classes=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Pairs = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    ) -> Self:
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -258,7 +321,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 
-    def initialize(self, n_features, classes, *, multilabel=False):
+    def initialize(self, n_features: int, classes: ArrayLike, *, multilabel: bool = False) -> Self:
         """Build the network without fitting, so that its weights can be seen and set.
 
         ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
@@ -292,14 +355,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         array(['no', 'yes'], dtype='<U3')
         """
         with self._aside():
-            self._forget(FITTED)
+            self._forget(FITTED_ATTRIBUTES)
             check_labels_are_plain("classes", classes)
             self.classes_ = unique_labels(classes)
             self._learn_kind(multilabel)
             return self._initialize(n_features)
 
-    @of_one_moment
-    def predict(self, X):
+    @on_published_state
+    def predict(self, X: MatrixLike) -> Any:
         """The most probable class of every row; for several labels an indicator matrix.
 
         Parameters
@@ -328,8 +391,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return decision
         return getattr(scipy.sparse, self._sparse_format)(decision)
 
-    @of_one_moment
-    def predict_proba(self, X):
+    @on_published_state
+    def predict_proba(self, X: MatrixLike) -> Array:
         """The probability of every class; for several labels that of each of them.
 
         Parameters
@@ -359,7 +422,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         probabilities[:, 1] = output[:, 0]
         return probabilities
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Array:
         """The logarithm of ``predict_proba``.
 
         Parameters

@@ -2,10 +2,13 @@
 
 import functools
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sklearn.base import BaseEstimator
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class InTraining(NamedTuple):
@@ -15,14 +18,14 @@ class InTraining(NamedTuple):
     published: dict
 
 
-def of_one_moment(method):
+def on_published_state(method: Method) -> Method:
     """A method that reads the estimator whole, though another thread fit it meanwhile."""
 
     @functools.wraps(method)
-    def of_one_moment(self, *args, **kwargs):
+    def on_published_state(self, *args, **kwargs):
         return method(self._as_published(), *args, **kwargs)
 
-    return of_one_moment
+    return on_published_state  # type: ignore[return-value]
 
 
 class FittedAside:

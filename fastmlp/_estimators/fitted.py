@@ -1,13 +1,16 @@
 """What there is after a fit: the network, its weights, what every layer makes of some rows."""
 
+from collections.abc import Iterable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.rows import Features, with_valid_indices
 from fastmlp._engine.threads import check_n_threads
-from fastmlp._estimators.concurrency import FittedAside, of_one_moment
+from fastmlp._estimators.concurrency import FittedAside, on_published_state
+from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 
 
 class FittedNetwork(FittedAside):
@@ -37,8 +40,8 @@ class FittedNetwork(FittedAside):
         X = self._validate(network.dtype, X, reset=False)
         return Features.of(with_valid_indices(X))
 
-    @of_one_moment
-    def activations(self, X, layer=None):
+    @on_published_state
+    def activations(self, X: MatrixLike, layer: int | None = None) -> Any:
         """What every layer makes of X.
 
         Parameters
@@ -75,25 +78,25 @@ class FittedNetwork(FittedAside):
         return network.passes.activations(features, [layer % network.n_layers])[0]
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[Array]:
         return self._as_published()._fitted_network("coefs_").W
 
     @coefs_.setter
-    def coefs_(self, coefs):
+    def coefs_(self, coefs: Iterable[ArrayLike]) -> None:
         network = self._as_published()._fitted_network("coefs_")
         network.params = self._pairs(coefs, network.b)
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[Array]:
         return self._as_published()._fitted_network("intercepts_").b
 
     @intercepts_.setter
-    def intercepts_(self, intercepts):
+    def intercepts_(self, intercepts: Iterable[ArrayLike]) -> None:
         network = self._as_published()._fitted_network("intercepts_")
         network.params = self._pairs(network.W, intercepts)
 
     @property
-    def norms_(self):
+    def norms_(self) -> list[tuple[Array, Array] | None]:
         network = self._as_published()._fitted_network("norms_")
         if not network.layer_norm:
             raise AttributeError("there are norms_ with layer_norm=True only")

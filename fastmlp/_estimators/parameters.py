@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer_names
 from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._engine.options import SOLVER_PARAMS, Number, with_defaults
 from fastmlp._estimators.sklearn_private import HasMethods, Interval, Options, StrOptions
-from fastmlp._training.schedules import OF_SGD, SCHEDULE_PARAMS
+from fastmlp._training.schedules import SCHEDULE_PARAMS, SGD_SCHEDULES
 
 PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Nodes of each hidden layer; ``()`` makes a linear model.
@@ -243,13 +243,13 @@ CONSTRAINTS = {
 }
 
 # What only mini-batch solvers do, where it is neither 0 nor None.
-OF_MINI_BATCHES = (
+MINI_BATCH_PARAMETERS = (
     "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
     "input_noise", "max_norm", "clip_norm", "clip_value", "averaging",
 )  # fmt: skip
 
 # What a callback may change in the middle of a fit by mini-batches.
-CHANGED_IN_TRAINING = (
+CHANGEABLE_IN_TRAINING = (
     "n_threads", "learning_rate", "learning_rate_init", "schedule_params", "power_t", "momentum",
     "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "solver_params", "alpha", "l1",
     "weight_decay", "dropout", "max_norm", "clip_norm", "clip_value", "averaging",
@@ -280,8 +280,8 @@ def check_combinations(estimator):
         )
     if solver != "lbfgs":
         return
-    given = [name for name in OF_MINI_BATCHES if np.any(getattr(estimator, name))]
-    if schedule not in ("constant", *OF_SGD):
+    given = [name for name in MINI_BATCH_PARAMETERS if np.any(getattr(estimator, name))]
+    if schedule not in ("constant", *SGD_SCHEDULES):
         given.append("learning_rate")
     if given:
         shown = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in given)
@@ -309,7 +309,7 @@ def _check_size(name, value):
 
 def _check_rprop(estimator, options):
     """It makes steps of its own size, which no schedule changes."""
-    if estimator.learning_rate not in ("constant", *OF_SGD) or estimator.schedule_params:
+    if estimator.learning_rate not in ("constant", *SGD_SCHEDULES) or estimator.schedule_params:
         raise ValueError(
             "solver='rprop' takes no schedule: learning_rate must be 'constant' and "
             f"schedule_params None, got {estimator.learning_rate!r} and "
@@ -325,7 +325,7 @@ def _check_rprop(estimator, options):
 def settings_of_descent(estimator, n_hidden):
     """What `Descent` has to know, for a network with so many hidden layers."""
     schedule, weight_decay = estimator.learning_rate, estimator.weight_decay
-    if schedule in OF_SGD and estimator.solver != "sgd":
+    if schedule in SGD_SCHEDULES and estimator.solver != "sgd":
         schedule = "constant"
     if weight_decay is None:
         weight_decay = WEIGHT_DECAY_OF_ADAMW if estimator.solver == "adamw" else 0.0

@@ -1,17 +1,32 @@
 """MLPRegressor: one number or several for a row."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
 from fastmlp._engine.losses import LOSSES_OF_REGRESSOR, loss_options
-from fastmlp._estimators.base import FITTED, BaseMLP, of_mini_batches
-from fastmlp._estimators.concurrency import of_one_moment
+from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
+from fastmlp._estimators.concurrency import on_published_state
+from fastmlp._estimators.methods import checks_parameters, mini_batch_only
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
-from fastmlp._estimators.sklearn_private import StrOptions, _fit_context
+from fastmlp._estimators.sklearn_private import StrOptions
 from fastmlp._estimators.targets import d2_of_deviance
+from fastmlp._estimators.types import (
+    Array,
+    ArrayLike,
+    Callback,
+    CustomLoss,
+    Init,
+    MatrixLike,
+    NDArray,
+    Options,
+    Pairs,
+    Scoring,
+    Sequence,
+)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -60,55 +75,100 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str | CustomLoss = "squared_error",
+        hidden_layer_sizes: Sequence[int] | NDArray[np.integer] | int = (100,),
+        activation: str | Sequence[str] = "relu",
         *,
-        solver="adam",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=1e-3,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        n_threads=None,
-        dtype=None,
-        scoring=None,
-        callbacks=None,
-        max_seconds=None,
-        loss_params=None,
-        solver_params=None,
-        schedule_params=None,
-        weight_decay=None,
-        l1=0.0,
-        dropout=0.0,
-        input_dropout=0.0,
-        input_noise=0.0,
-        max_norm=None,
-        clip_norm=None,
-        clip_value=None,
-        averaging=None,
-        layer_norm=False,
-        residual=False,
-        init=None,
-        connections=None,
-        diagnostics=False,
-    ):
-        self._set(locals())
+        solver: str = "adam",
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 1e-3,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: str | None = None,
+        scoring: Scoring | Sequence[Scoring] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        max_seconds: float | None = None,
+        loss_params: Options | None = None,
+        solver_params: Options | None = None,
+        schedule_params: Options | None = None,
+        weight_decay: float | None = None,
+        l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        averaging: float | None = None,
+        layer_norm: bool = False,
+        residual: bool = False,
+        init: Init | Sequence[Init | ArrayLike] = None,
+        connections: Sequence[ArrayLike | None] | None = None,
+        diagnostics: bool = False,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.scoring = scoring
+        self.callbacks = callbacks
+        self.max_seconds = max_seconds
+        self.loss_params = loss_params
+        self.solver_params = solver_params
+        self.schedule_params = schedule_params
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.input_noise = input_noise
+        self.max_norm = max_norm
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.averaging = averaging
+        self.layer_norm = layer_norm
+        self.residual = residual
+        self.init = init
+        self.connections = connections
+        self.diagnostics = diagnostics
 
     def _network_loss(self):
         return self.loss
@@ -156,8 +216,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             ]
             return float(np.mean(scores))
 
-    @of_one_moment
-    def score(self, X, y, sample_weight=None):
+    @on_published_state
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """R^2 of the predictions; for 'quantile', 'gamma' and 'tweedie' D^2, the mean if several.
 
         Parameters
@@ -189,18 +249,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return super().score(X, y, sample_weight)
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 
-    @of_mini_batches
-    @_fit_context(prefer_skip_nested_validation=True)
+    @mini_batch_only
+    @checks_parameters
     def partial_fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Pairs = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    ) -> Self:
         """Go once over the rows, from the weights and the solver's state that are there.
 
         Parameters
@@ -238,7 +298,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 
-    def initialize(self, n_features, n_outputs=1):
+    def initialize(self, n_features: int, n_outputs: int = 1) -> Self:
         """Build the network without fitting, so that its weights can be seen and set.
 
         ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
@@ -271,12 +331,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not isinstance(n_outputs, Integral) or n_outputs < 1:
             raise ValueError(f"n_outputs must be a whole number >= 1, got {n_outputs!r}")
         with self._aside():
-            self._forget(FITTED)
+            self._forget(FITTED_ATTRIBUTES)
             self.n_outputs_ = self._outputs_for(int(n_outputs))
             return self._initialize(n_features)
 
-    @of_one_moment
-    def predict(self, X):
+    @on_published_state
+    def predict(self, X: MatrixLike) -> Array:
         """The predicted numbers.
 
         Parameters

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     sample_weight: np.ndarray | None = None
 
 
-def set_aside(estimator, X, y, data, random_state):
+def split_off_validation(estimator, X, y, data, random_state):
     """Split the rows as scikit-learn does.
 
     Parameters

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp._estimators.base import BaseMLP
 from fastmlp._inspection.checks import check_trained
 
 # From where `diagnose` speaks.
@@ -56,11 +57,11 @@ class Finding(NamedTuple):
     what: str
     remedy: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.name}: {self.what}\n    Try {self.remedy}."
 
 
-class Diagnosis(list):
+class Diagnosis(list[Finding]):
     """The findings of `diagnose`; printed, they are sentences.
 
     Parameters
@@ -73,11 +74,11 @@ class Diagnosis(list):
     See `diagnose`.
     """
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n".join(map(str, self)) or "Nothing stands out."
 
 
-def diagnose(estimator):
+def diagnose(estimator: BaseMLP) -> Diagnosis:
     """Say in words what a fit looks like, and what may help.
 
     Parameters

@@ -1,25 +1,29 @@
 """Pictures of a fitted network, in scikit-learn's display convention: losses, layers, weights."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp._estimators.base import BaseMLP
 from fastmlp._inspection.checks import check_estimator, check_trained
 
 # What may stand on the right of the losses, and how it is called there.
 RIGHT_AXES = {"val_score": "validation score", "learning_rate": "learning rate"}
 
-OF_WEIGHTS = {
+WEIGHT_QUANTITIES = {
     "gradient_norm": "norm of the gradient",
     "update_norm": "norm of the update",
     "weight_norm": "norm of the weights",
     "update_ratio": "norm of the update / norm of the weights",
 }
-OF_HIDDEN_UNITS = {"dead_units": "dead units", "saturated_units": "saturated units"}
+UNIT_QUANTITIES = {"dead_units": "dead units", "saturated_units": "saturated units"}
 
-OF_LEGEND = {"frameon": False, "columnspacing": 1.0}
+LEGEND_STYLE = {"frameon": False, "columnspacing": 1.0}
 LABELS = 10  # at most, in a legend of layers or along an axis of units
 GAP = 0.15  # between images, in the shorter of their sides
 
@@ -102,8 +106,15 @@ class LossCurveDisplay(_Display):
     """
 
     def __init__(
-        self, *, loss, val_loss=None, val_score=None, learning_rate=None, unit="epoch", name=None
-    ):
+        self,
+        *,
+        loss: ArrayLike,
+        val_loss: ArrayLike | None = None,
+        val_score: ArrayLike | None = None,
+        learning_rate: ArrayLike | None = None,
+        unit: str = "epoch",
+        name: str | None = None,
+    ) -> None:
         self.loss = loss
         self.val_loss = val_loss
         self.val_score = val_score
@@ -111,7 +122,9 @@ class LossCurveDisplay(_Display):
         self.unit = unit
         self.name = name
 
-    def plot(self, ax=None, *, right_axis="auto", log_scale=False):
+    def plot(
+        self, ax: Any = None, *, right_axis: str | None = "auto", log_scale: bool = False
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -161,7 +174,9 @@ class LossCurveDisplay(_Display):
             )
         lines = [line for each in axes for line in each.get_legend_handles_labels()[0]]
         # above, where no curve can be
-        ax.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, **OF_LEGEND)
+        ax.legend(
+            handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, **LEGEND_STYLE
+        )
         return self
 
     def _choose(self, right_axis):
@@ -180,7 +195,15 @@ class LossCurveDisplay(_Display):
         return "learning_rate" if varies else None
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, name=None, right_axis="auto", log_scale=False):
+    def from_estimator(
+        cls,
+        estimator: BaseMLP,
+        *,
+        ax: Any = None,
+        name: str | None = None,
+        right_axis: str | None = "auto",
+        log_scale: bool = False,
+    ) -> Self:
         """Draw the curves of a fitted estimator.
 
         Parameters
@@ -266,13 +289,20 @@ class GradientFlowDisplay(_Display):
     >>> display = GradientFlowDisplay.from_estimator(classifier.fit(X, y))
     """
 
-    def __init__(self, *, values, which="gradient_norm", layer_names=None, unit="epoch"):
+    def __init__(
+        self,
+        *,
+        values: Sequence[ArrayLike],
+        which: str = "gradient_norm",
+        layer_names: Sequence[str] | None = None,
+        unit: str = "epoch",
+    ) -> None:
         self.values = values
         self.which = which
         self.layer_names = layer_names
         self.unit = unit
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw the lines.
 
         Parameters
@@ -296,11 +326,11 @@ class GradientFlowDisplay(_Display):
         names = self.layer_names or range(1, n_layers + 1)
         colors = self._take(ax).get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
         ax = self.ax_
-        _name_axes(ax, self.unit, (OF_WEIGHTS | OF_HIDDEN_UNITS)[self.which])
+        _name_axes(ax, self.unit, (WEIGHT_QUANTITIES | UNIT_QUANTITIES)[self.which])
         self.lines_ = []
         for name, column, color in zip(names, values.T, colors, strict=True):
             self.lines_ += _plot_by_epoch(ax, column, label=name, color=color)
-        if self.which in OF_HIDDEN_UNITS:
+        if self.which in UNIT_QUANTITIES:
             top = max(0.1, 1.05 * np.nanmax(values))
             ax.set_ylim(-0.03 * top, top)
             ax.yaxis.set_major_formatter("{x:.0%}")
@@ -309,15 +339,17 @@ class GradientFlowDisplay(_Display):
         shown = np.unique(np.linspace(0, n_layers - 1, LABELS).round().astype(int))
         ax.legend(
             handles=[self.lines_[l] for l in shown],
-            title="hidden layer" if self.which in OF_HIDDEN_UNITS else "layer",
+            title="hidden layer" if self.which in UNIT_QUANTITIES else "layer",
             loc="center left",
             bbox_to_anchor=(1, 0.5),
-            **OF_LEGEND,
+            **LEGEND_STYLE,
         )
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, which="gradient_norm"):
+    def from_estimator(
+        cls, estimator: BaseMLP, *, ax: Any = None, which: str = "gradient_norm"
+    ) -> Self:
         """Draw what an estimator with ``diagnostics=True`` has recorded in its fit.
 
         Parameters
@@ -351,7 +383,7 @@ class GradientFlowDisplay(_Display):
                 "estimator has been fitted without diagnostics: fit again with diagnostics=True"
             )
         shapes = [W.shape for W in estimator.coefs_]
-        if which in OF_HIDDEN_UNITS:
+        if which in UNIT_QUANTITIES:
             names = [f"{l}: {n_out} units" for l, (_, n_out) in enumerate(shapes[:-1], 1)]
         else:
             names = [f"{l}: {n_in} → {n_out}" for l, (n_in, n_out) in enumerate(shapes, 1)]
@@ -370,7 +402,7 @@ class GradientFlowDisplay(_Display):
 
 
 def _check_which(which):
-    allowed = [*OF_WEIGHTS, *OF_HIDDEN_UNITS]
+    allowed = [*WEIGHT_QUANTITIES, *UNIT_QUANTITIES]
     if which not in allowed:
         raise ValueError(f"which must be one of {allowed}, got {which!r}")
 
@@ -406,11 +438,11 @@ class WeightsDisplay(_Display):
     >>> display = WeightsDisplay.from_estimator(classifier)
     """
 
-    def __init__(self, *, weights, image_shape=None):
+    def __init__(self, *, weights: ArrayLike, image_shape: tuple[int, int] | None = None) -> None:
         self.weights = weights
         self.image_shape = image_shape
 
-    def plot(self, ax=None, *, max_units=25):
+    def plot(self, ax: Any = None, *, max_units: int = 25) -> Self:
         """Draw the images.
 
         Parameters
@@ -465,7 +497,14 @@ class WeightsDisplay(_Display):
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, image_shape=None, max_units=25):
+    def from_estimator(
+        cls,
+        estimator: BaseMLP,
+        *,
+        ax: Any = None,
+        image_shape: tuple[int, int] | None = None,
+        max_units: int = 25,
+    ) -> Self:
         """Draw the first weights of a fitted estimator.
 
         Parameters

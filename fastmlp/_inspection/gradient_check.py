@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from fastmlp._estimators.base import BaseMLP
+from fastmlp._estimators.types import ArrayLike, MatrixLike
 from fastmlp._inspection.checks import check_estimator
 
 
@@ -37,8 +39,15 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    estimator, X, y, sample_weight=None, *, n_parameters=200, step=1e-6, random_state=0
-):
+    estimator: BaseMLP,
+    X: MatrixLike,
+    y: MatrixLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    n_parameters: int = 200,
+    step: float = 1e-6,
+    random_state: int | np.random.RandomState | None = 0,
+) -> GradientCheck:
     """Compare the loss's derivatives with central finite differences, in float64.
 
     The loss is that of all rows with the penalties ``alpha`` and ``l1``, without dropout and noise.

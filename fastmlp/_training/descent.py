@@ -7,7 +7,7 @@ import numpy as np
 from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
 from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros, ceil_div
-from fastmlp._engine.threads import Trial
+from fastmlp._engine.threads import ThreadTuner
 from fastmlp._training.schedules import factors
 
 # The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
@@ -85,7 +85,7 @@ class Descent:
             self._forget_memory()
         self.settings = settings
 
-    def goes_on_with(self, name, settings):
+    def is_compatible_with(self, name, settings):
         """Whether this state is what a solver with these settings would have."""
         settings = SETTINGS | settings
         kept = ("amsgrad", "averaging")
@@ -157,7 +157,7 @@ class Descent:
         passes = self.network.passes
         self.take_weights()
         n_rows = min(batch_size, ROWS_IN_PART)  # what threads share out at a time
-        trial = self._trial_of(passes.candidates(n_rows), passes.flops(batch_size))
+        trial = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
         most_threads = trial.candidates[0]
         work = self._workspace(n_rows, dense=data.is_dense)
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
@@ -266,10 +266,10 @@ class Descent:
             settings["n_epochs"],
         )
 
-    def _trial_of(self, candidates, flops):
+    def _tuner_of(self, candidates, flops):
         """What is known about these numbers of threads, for steps of so many operations."""
         if self._trial is None or self._trial.candidates != candidates:
-            self._trial = Trial(candidates, guess=flops / 1e9)  # slow, to begin with
+            self._trial = ThreadTuner(candidates, guess=flops / 1e9)  # slow, to begin with
         return self._trial
 
     def _workspace(self, n_rows, *, dense):

@@ -13,7 +13,7 @@ from fastmlp._training.divergence import Divergence, check_finite
 from fastmlp._training.history import Epoch
 
 
-class Watch(NamedTuple):
+class TrainingHooks(NamedTuple):
     """Who is told of every epoch, and may end the training.
 
     Attributes
@@ -66,7 +66,7 @@ class Stopping(NamedTuple):
 
 
 def train_epochs(
-    descent, data, order, random_state, history, stopping, watch, *, batch_size, max_iter,
+    descent, data, order, random_state, history, stopping, hooks, *, batch_size, max_iter,
 ):  # fmt: skip
     """Train for up to ``max_iter`` epochs; return the reason of the end, as ``stop_reason_``.
 
@@ -82,7 +82,7 @@ def train_epochs(
         Continued in place.
     stopping : Stopping
         With ``by_score``, the best weights are restored in the end.
-    watch : Watch
+    hooks : TrainingHooks
     """
     history.begin()
     order = order.copy()
@@ -90,17 +90,17 @@ def train_epochs(
     try:
         with core_in_use:
             while reason is None and history.n_epochs < max_iter:
-                began = watch.begin_epoch()
+                began = hooks.begin_epoch()
                 if random_state is not None:
                     _core.shuffle(order, random_state._bit_generator)
-                loss, n_seen = descent.epoch(data, order, batch_size, watch.deadline)
+                loss, n_seen = descent.epoch(data, order, batch_size, hooks.deadline)
                 # With early stopping there are good weights to go back to.
                 if not np.isfinite(loss) and history.best_params is None:
                     when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
                     raise Divergence(when, descent.network.dtype)
                 history.n_rows_seen += n_seen
                 rate = descent.learning_rate
-                reason = watch.end_epoch(
+                reason = hooks.end_epoch(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
                     learning_rate=rate, is_whole=n_seen == len(order),
                 )  # fmt: skip
@@ -115,9 +115,9 @@ def train_epochs(
                 _judge_epoch(descent.network, history, stopping)
                 if descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0):
                     history.n_bad_epochs = 0
-                    watch.say(f"No progress. Setting learning rate to {descent._rate:g}")
+                    hooks.say(f"No progress. Setting learning rate to {descent._rate:g}")
                 is_stuck = history.n_bad_epochs > stopping.n_iter_no_change
-                if is_stuck and _at_plateau(descent, history, stopping, watch.say):
+                if is_stuck and _at_plateau(descent, history, stopping, hooks.say):
                     reason = reason or "converged"
     except KeyboardInterrupt:
         warn("Training interrupted by user.")

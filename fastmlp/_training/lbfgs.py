@@ -24,7 +24,7 @@ class Minimum(NamedTuple):
 REASONS = {0: "converged", 1: "max_iter"}
 
 
-def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, tol):
+def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, tol):
     """Move the network to a minimum of the loss over all rows by SciPy's L-BFGS-B.
 
     The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
@@ -37,7 +37,7 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
     best = Minimum(np.inf, 0, "interrupted")
     reason = raised = None
     history.begin()
-    began = watch.begin_epoch()
+    began = hooks.begin_epoch()
 
     def loss_and_gradient(params):
         flat[...] = params
@@ -53,11 +53,11 @@ def minimize_lbfgs(network, data, history, watch, *, alpha, max_iter, max_fun, t
         best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
         flat[...] = accepted
         try:
-            reason = watch.end_epoch(
+            reason = hooks.end_epoch(
                 history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
                 learning_rate=None,
             )  # fmt: skip
-            began = None if reason else watch.begin_epoch()
+            began = None if reason else hooks.begin_epoch()
         except StopIteration as error:  # a callback's, which SciPy would take for a request to end
             raised = error
         if reason or raised:

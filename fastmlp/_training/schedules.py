@@ -81,7 +81,7 @@ SCHEDULES = {
 }
 
 # Of 'sgd' only, as in scikit-learn; with other solvers the rate is constant.
-OF_SGD = ("invscaling", "adaptive")
+SGD_SCHEDULES = ("invscaling", "adaptive")
 
 SCHEDULE_PARAMS = {name: options | WARMUP for name, (_, options) in SCHEDULES.items()}
 

@@ -1,6 +1,8 @@
 """Same seed, same bits: for any number of threads, on every repeat, and beside other fits."""
 
 import contextlib
+import importlib
+import io
 import multiprocessing
 import os
 import subprocess
@@ -14,19 +16,19 @@ from fastmlp._guard import Guard
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
+from fastmlp._engine import threads
 from fastmlp._engine.threads import (
-    FLOPS_WITHOUT_DOUBT,
-    LEAST_FLOPS_THAT_PAY,
-    LEAST_FLOPS_WORTH_A_TRIAL,
+    FLOPS_FOR_ALL_THREADS,
+    MIN_FLOPS_FOR_TRIAL,
+    MIN_FLOPS_PER_THREAD,
     SECONDS_BETWEEN_TRIALS,
-    SECONDS_OF_TRIAL,
-    Trial,
+    SECONDS_PER_TRIAL,
+    ThreadTuner,
     available_threads,
     blas_in_one_thread,
     blas_libraries,
     candidates_for,
     core_in_use,
-    cpus_of_cgroup,
     threads_for,
 )
 
@@ -152,7 +154,7 @@ def test_the_last_to_leave_may_be_another_thread():
 
 
 def test_threads_are_started_where_they_pay():
-    assert threads_for(LEAST_FLOPS_THAT_PAY, 100) == 1
+    assert threads_for(MIN_FLOPS_PER_THREAD, 100) == 1
     assert threads_for(1e15, 100) == min(available_threads(), 100)
     assert threads_for(1e15, 1) == 1
     assert threads_for(0, 100, n_threads=3) == 3
@@ -162,11 +164,11 @@ def test_threads_are_started_where_they_pay():
 
 def test_candidates_for_a_step(monkeypatch):
     monkeypatch.setattr("fastmlp._engine.threads.available_threads", lambda: 6)
-    assert candidates_for(LEAST_FLOPS_WORTH_A_TRIAL, 100) == (1,)
-    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 100) == (6, 3, 1)
-    assert candidates_for(6 * LEAST_FLOPS_WORTH_A_TRIAL, 2) == (2, 1)
-    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100) == (6,)
-    assert candidates_for(6 * FLOPS_WITHOUT_DOUBT, 100, n_threads=1) == (1,)
+    assert candidates_for(MIN_FLOPS_FOR_TRIAL, 100) == (1,)
+    assert candidates_for(6 * MIN_FLOPS_FOR_TRIAL, 100) == (6, 3, 1)
+    assert candidates_for(6 * MIN_FLOPS_FOR_TRIAL, 2) == (2, 1)
+    assert candidates_for(6 * FLOPS_FOR_ALL_THREADS, 100) == (6,)
+    assert candidates_for(6 * FLOPS_FOR_ALL_THREADS, 100, n_threads=1) == (1,)
 
     def beside_another_fit():
         with core_in_use:
@@ -180,7 +182,7 @@ def test_trial_takes_the_fastest_and_notices_when_that_changes():
     """A machine on which a step takes a time that changes after a while."""
     now, change = 0.0, 10 * max(SECONDS_BETWEEN_TRIALS)
     spent_on = {4: 0.0, 2: 0.0, 1: 0.0}
-    trial = Trial((4, 2, 1), guess=1e-3)
+    trial = ThreadTuner((4, 2, 1), guess=1e-3)
     while now < 2 * change:
         seconds = {4: 3e-5, 2: 1e-5 if now < change else 5e-5, 1: 2e-5}
         n_threads, n_steps = trial.next(seconds=0.01)
@@ -189,27 +191,25 @@ def test_trial_takes_the_fastest_and_notices_when_that_changes():
         spent_on[n_threads] += n_steps * seconds[n_threads]
     assert spent_on[2] == pytest.approx(change, rel=0.1)
     assert spent_on[1] == pytest.approx(change, rel=0.1)
-    assert spent_on[4] < 30 * SECONDS_OF_TRIAL
+    assert spent_on[4] < 30 * SECONDS_PER_TRIAL
 
 
 def test_a_single_candidate_is_not_tried():
-    trial = Trial((3,), guess=0.1)
+    trial = ThreadTuner((3,), guess=0.1)
     assert trial.next(seconds=0.01) == (3, 1)
     trial.saw(3, 1e-3, now=10.0)
     assert trial.next(seconds=0.01) == (3, 10)
 
 
-def test_a_cgroup_limits_threads(monkeypatch):
+def test_cpus_and_environment_limit_threads(monkeypatch):
     monkeypatch.setattr("fastmlp._engine.threads._cpus", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    for limit, n_threads in ((np.inf, 8), (3, 3), (1, 1)):
-        monkeypatch.setattr("fastmlp._engine.threads.cpus_of_cgroup", lambda limit=limit: limit)
+    for asked, n_threads in (("", 8), ("3", 3), ("1,2", 1), ("100", 8), ("much", 8)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
         assert available_threads() == n_threads
 
 
 def test_threadpoolctl_limits_threads(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("fastmlp._engine.threads.cpus_of_cgroup", lambda: np.inf)
     before = available_threads()
     with threadpool_limits(1):
         assert available_threads() == 1
@@ -257,22 +257,34 @@ def test_fits_at_the_same_time_share_out_the_cpus(monkeypatch):
         assert threads_for(much, 100) == 4
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="affinity and cgroups of Linux")
 @pytest.mark.parametrize(
     ("files", "n_cpus"),
     [
-        ({}, np.inf),
-        ({"cpu.max": "max 100000"}, np.inf),
+        ({}, 6),
+        ({"cpu.max": "max 100000"}, 6),
         ({"cpu.max": "150000 100000"}, 2),
         ({"cpu.max": "1000 100000"}, 1),
         ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, np.inf),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 6),
     ],
 )
-def test_limits_of_a_cgroup(tmp_path, files, n_cpus):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text + "\n")
-    assert cpus_of_cgroup(tmp_path) == n_cpus
+def test_a_cgroup_limits_threads(files, n_cpus, monkeypatch):
+    """joblib knows of both versions of cgroups, and of affinity."""
+    loky = importlib.import_module("joblib.externals.loky.backend.context")
+    root = "/sys/fs/cgroup/"
+    found = {root + name: text + "\n" for name, text in files.items()}
+    fakes = {"exists": found.__contains__, "sched_getaffinity": lambda pid: set(range(6))}
+    monkeypatch.setattr(loky.os.path, "exists", fakes["exists"])
+    monkeypatch.setattr(loky.os, "sched_getaffinity", fakes["sched_getaffinity"])
+    monkeypatch.setattr(loky.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(loky, "open", lambda name: io.StringIO(found[name]), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads._cpus_of_joblib.cache_clear()
+    try:
+        assert available_threads() == n_cpus
+    finally:
+        threads._cpus_of_joblib.cache_clear()
 
 
 def _send_fit(queue):
@@ -436,10 +448,10 @@ def test_bits_do_not_depend_on_how_long_threads_spin():
     once = fit(1, batch_size=32)
     try:
         for microseconds in (0, 5, 1000):
-            _core.be_patient(microseconds)
+            _core.set_spin_time(microseconds)
             assert fit(3, batch_size=32) == once
     finally:
-        _core.be_patient(100)  # the default, see _team/team.c
+        _core.set_spin_time(100)  # the default, see _team/team.c
 
 
 def test_more_threads_than_blocks_and_cpus():

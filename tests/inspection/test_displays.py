@@ -16,8 +16,8 @@ import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._inspection import displays
 from fastmlp._inspection.displays import (
-    OF_HIDDEN_UNITS,
-    OF_WEIGHTS,
+    UNIT_QUANTITIES,
+    WEIGHT_QUANTITIES,
     GradientFlowDisplay,
     LossCurveDisplay,
     WeightsDisplay,
@@ -162,7 +162,7 @@ def test_right_axis_must_have_been_recorded(plain, right_axis):
 # Layers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", [*OF_WEIGHTS, *OF_HIDDEN_UNITS])
+@pytest.mark.parametrize("which", [*WEIGHT_QUANTITIES, *UNIT_QUANTITIES])
 def test_gradient_flow(fitted, which):
     display = GradientFlowDisplay.from_estimator(fitted, which=which)
     history = fitted.history_
@@ -173,11 +173,11 @@ def test_gradient_flow(fitted, which):
     for line, column in zip(display.lines_, values.T, strict=True):
         assert_shows(line, column)
     assert in_legend(display) == labels(display.lines_)
-    is_of_weights = which in OF_WEIGHTS
+    is_of_weights = which in WEIGHT_QUANTITIES
     names = ["1: 64 → 20", "2: 20 → 12", "3: 12 → 10"]
     assert in_legend(display) == (names if is_of_weights else ["1: 20 units", "2: 12 units"])
     assert display.ax_.get_yscale() == ("log" if is_of_weights else "linear")
-    assert display.ax_.get_ylabel() == (OF_WEIGHTS | OF_HIDDEN_UNITS)[which]
+    assert display.ax_.get_ylabel() == (WEIGHT_QUANTITIES | UNIT_QUANTITIES)[which]
     display.figure_.canvas.draw()
 
 
