@@ -454,7 +454,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
             )
         return min(int(self.batch_size), n_rows)
 
-    def _twin_in_float64(self, X, y, sample_weight):
+    def __float64_network__(self, X, y, sample_weight):
         """The network, fitted or as it would begin, in float64, and the rows as its data."""
         twin = clone(self).set_params(dtype="float64")
         if self.__sklearn_is_fitted__():

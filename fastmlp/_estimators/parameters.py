@@ -48,8 +48,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         By how much the loss (or validation score) must get better for an epoch to count as
         progress; for 'lbfgs' the largest slope at a minimum.
     verbose : bool or int, default=False
-        1 or True shows one live line with epoch, loss, score, rate and the time left (by rich or
-        tqdm where they are installed); from 2 on a line is printed for every epoch.
+        1 or True shows one live line with epoch, loss, score, rate and the time left (by rich
+        where it is installed); from 2 on a line is printed for every epoch.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the weights that are there.
     momentum : float in [0, 1], default=0.9

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp._estimators.base import BaseMLP
-from fastmlp._inspection.checks import check_trained
+from fastmlp._inspection.checks import HasHistory, check_trained
 
 # From where `diagnose` speaks.
 LARGE_FEATURE = 1e2  # root mean square
@@ -78,7 +77,7 @@ class Diagnosis(list[Finding]):
         return "\n".join(map(str, self)) or "Nothing stands out."
 
 
-def diagnose(estimator: BaseMLP) -> Diagnosis:
+def diagnose(estimator: HasHistory) -> Diagnosis:
     """Say in words what a fit looks like, and what may help.
 
     Parameters
@@ -130,7 +129,7 @@ def diagnose(estimator: BaseMLP) -> Diagnosis:
 
 
 def _features(estimator):
-    sizes = estimator._feature_sizes
+    sizes = getattr(estimator, "_feature_sizes", np.zeros(1))
     largest, middle = sizes.max(), np.median(sizes[sizes > 0]) if sizes.any() else 1.0
     if largest <= min(LARGE_FEATURE, LARGE_RATIO * middle):
         return None
@@ -144,7 +143,7 @@ def _features(estimator):
 
 def _targets(estimator):
     largest = np.max(getattr(estimator, "_target_sizes", 0.0))
-    is_linear = estimator._network.passes.loss.row.output_activation == "identity"
+    is_linear = getattr(estimator, "out_activation_", None) == "identity"
     if not is_linear or not largest > LARGE_TARGET:  # exp(z) has no scale of its own
         return None
     return Finding(

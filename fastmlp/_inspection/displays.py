@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._estimators.base import BaseMLP
-from fastmlp._inspection.checks import check_estimator, check_trained
+from fastmlp._inspection.checks import HasHistory, HasWeights, check_has, check_trained
 
 # What may stand on the right of the losses, and how it is called there.
 RIGHT_AXES = {"val_score": "validation score", "learning_rate": "learning rate"}
@@ -197,7 +196,7 @@ class LossCurveDisplay(_Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator: BaseMLP,
+        estimator: HasHistory,
         *,
         ax: Any = None,
         name: str | None = None,
@@ -348,7 +347,7 @@ class GradientFlowDisplay(_Display):
 
     @classmethod
     def from_estimator(
-        cls, estimator: BaseMLP, *, ax: Any = None, which: str = "gradient_norm"
+        cls, estimator: HasHistory, *, ax: Any = None, which: str = "gradient_norm"
     ) -> Self:
         """Draw what an estimator with ``diagnostics=True`` has recorded in its fit.
 
@@ -499,7 +498,7 @@ class WeightsDisplay(_Display):
     @classmethod
     def from_estimator(
         cls,
-        estimator: BaseMLP,
+        estimator: HasWeights,
         *,
         ax: Any = None,
         image_shape: tuple[int, int] | None = None,
@@ -532,7 +531,7 @@ class WeightsDisplay(_Display):
         >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
         >>> display = WeightsDisplay.from_estimator(classifier, image_shape=(1, 4))
         """
-        check_estimator(estimator)
+        check_has(estimator, "fit", "coefs_")
         check_is_fitted(estimator)
         weights = np.array(estimator.coefs_[0])
         return cls(weights=weights, image_shape=image_shape).plot(ax, max_units=max_units)

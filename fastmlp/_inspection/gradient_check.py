@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
-from fastmlp._estimators.base import BaseMLP
 from fastmlp._estimators.types import ArrayLike, MatrixLike
-from fastmlp._inspection.checks import check_estimator
+from fastmlp._inspection.checks import HasGradient, check_has
 
 
 class GradientCheck(NamedTuple):
@@ -39,7 +38,7 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    estimator: BaseMLP,
+    estimator: HasGradient,
     X: MatrixLike,
     y: MatrixLike,
     sample_weight: ArrayLike | None = None,
@@ -83,12 +82,12 @@ def check_gradients(
     >>> fastmlp.check_gradients(classifier, X, y).error < 1e-5
     True
     """
-    check_estimator(estimator)
+    check_has(estimator, "__float64_network__", "alpha", "l1")
     if not isinstance(step, Real) or not 0 < step < np.inf:
         raise ValueError(f"step must be a number > 0, got {step!r}")
     if not isinstance(n_parameters, Integral) or n_parameters < 1:
         raise ValueError(f"n_parameters must be a whole number >= 1, got {n_parameters!r}")
-    network, data = estimator._twin_in_float64(X, y, sample_weight)
+    network, data = estimator.__float64_network__(X, y, sample_weight)
     flat, passes = network.parameters.flat, network.passes
     gradient = np.zeros_like(flat)
     penalties = (estimator.alpha, estimator.l1)

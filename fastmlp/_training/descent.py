@@ -57,7 +57,8 @@ class Descent:
         n_states += settings["amsgrad"]
         self._state = aligned_zeros((n_states, network.parameters.flat.size), network.dtype)
         self._regularizer = np.zeros(1, dtype=REGULARIZER)
-        self._n_epochs = 0.0  # how many the schedule has seen
+        # How many steps the schedule has seen, and how many of them it takes for an epoch.
+        self._n_steps, self._steps_in_epoch = 0, 1
         self._n_bad_epochs = 0  # since the rate was lowered
         # With averaging: the solver's own weights, and the average that it has left behind.
         n_own = network.parameters.flat.size * bool(settings["averaging"])
@@ -162,7 +163,8 @@ class Descent:
         work = self._workspace(n_rows, dense=data.is_dense)
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
         step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
-        rates = self._rates(ceil_div(len(order), batch_size))
+        n_steps_in_epoch = ceil_div(len(order), batch_size)
+        rates = self.learning_rates(n_steps_in_epoch, n_steps_in_epoch)
         samples = _core.Samples(*data.arrays)
         start = 0
         while start < len(order):
@@ -177,6 +179,7 @@ class Descent:
             now = time.perf_counter()
             trial.saw(n_threads, (now - began) / ceil_div(len(rows), batch_size), now)
             start += len(rows)
+            self._n_steps += ceil_div(len(rows), batch_size)
             loss = step.loss / start
             if not np.isfinite(loss) or now >= deadline:
                 break
@@ -225,6 +228,7 @@ class Descent:
         passes = self.network.passes
         step = self._step(passes.workspace(1), numbers)
         _core.apply_gradient(self._model, step, learning_rate, passes.candidates(1)[0])
+        self._n_steps += 1
         self._end_of_steps()
 
     @property
@@ -254,15 +258,26 @@ class Descent:
         if len(self._own) and not np.array_equal(network.parameters.flat, self._left):
             self._own[...] = network.parameters.flat
 
-    def _rates(self, n_steps):
-        """The learning rate of every step of an epoch."""
+    def learning_rates(self, n_steps, steps_in_epoch):
+        """The learning rates of the steps that come next.
+
+        Parameters
+        ----------
+        n_steps : int
+        steps_in_epoch : int
+            The number of steps that the schedule counts as an epoch. In a stream of unknown length
+            it can be any number; the schedule then ends after that many times ``n_epochs`` steps.
+        """
+        if steps_in_epoch != self._steps_in_epoch:  # the epochs so far remain what they were
+            self._n_steps = round(self._n_steps * steps_in_epoch / self._steps_in_epoch)
+            self._steps_in_epoch = steps_in_epoch
         settings = self.settings
         return self._rate * factors(
             settings["schedule"],
             settings["schedule_params"],
-            self._n_epochs,
+            self._n_steps,
             n_steps,
-            n_steps,
+            steps_in_epoch,
             settings["n_epochs"],
         )
 
@@ -291,7 +306,6 @@ class Descent:
 
     def end_epoch(self, n_rows_seen, has_got_better):
         """Let the schedules act that follow the training; return whether 'plateau' has."""
-        self._n_epochs += 1
         settings = self.settings
         if self.schedule == "invscaling":
             with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0

@@ -15,12 +15,10 @@ def progress(verbose):
         return Silence()
     if verbose is not True and verbose >= 2:
         return Log()
-    for display in (RichBar, TqdmBar):
-        try:
-            return display()
-        except ImportError:
-            continue
-    return PlainLine()
+    try:
+        return RichBar()
+    except ImportError:
+        return PlainLine()
 
 
 def describe(epoch):
@@ -84,26 +82,6 @@ class RichBar(Silence):
 
     def close(self):
         self._bar.stop()
-
-
-class TqdmBar(Silence):
-    """A bar of tqdm, with the time left."""
-
-    def __init__(self):
-        from tqdm import tqdm
-
-        self._tqdm = tqdm
-        self._bar = None
-
-    def __call__(self, epoch):
-        if self._bar is None:
-            self._bar = self._tqdm(total=epoch.max_iter, unit="epoch", file=sys.stdout)
-        self._bar.set_postfix_str(describe(epoch), refresh=False)
-        self._bar.update(epoch.epoch - self._bar.n)
-
-    def close(self):
-        if self._bar is not None:
-            self._bar.close()
 
 
 class PlainLine(Silence):

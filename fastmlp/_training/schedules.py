@@ -86,23 +86,26 @@ SGD_SCHEDULES = ("invscaling", "adaptive")
 SCHEDULE_PARAMS = {name: options | WARMUP for name, (_, options) in SCHEDULES.items()}
 
 
-def factors(name, options, first, n_steps, steps_in_epoch, n_epochs):
-    """What the learning rate is multiplied by in some steps.
+def factors(name, options, step, n_steps, steps_in_epoch, n_epochs):
+    """The factors by which the learning rate is multiplied in some steps.
 
     Parameters
     ----------
     name : str
     options : dict
         All of SCHEDULE_PARAMS[name].
-    first : float
-        How many epochs lie before the first of the steps.
-    n_steps, steps_in_epoch : int
+    step : int
+        The number of steps before the first of these.
+    n_steps : int
+    steps_in_epoch : int
+        The number of steps that a schedule counts as an epoch.
     n_epochs : int
-        After which the schedule ends.
+        The schedule ends after this number of epochs.
     """
     options = dict(options)
     warmup = options.pop("warmup")
-    epochs = first + np.arange(n_steps) / steps_in_epoch
+    whole, rest = divmod(step, steps_in_epoch)
+    epochs = whole + (rest + np.arange(n_steps)) / steps_in_epoch
     if name == "plateau":
         options = {}
     function, _ = SCHEDULES[name]

@@ -568,7 +568,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize("missing", [(), ("rich",), ("rich", "tqdm")])
+@pytest.mark.parametrize("missing", [(), ("rich",)])
 def test_verbose_shows_one_live_line(monkeypatch, missing, solver):
     without(monkeypatch, *missing)
     terminal = Terminal()
@@ -578,24 +578,23 @@ def test_verbose_shows_one_live_line(monkeypatch, missing, solver):
     assert "8/8" in shown
     for word in ("loss", "val_score"):
         assert word in shown
-    if missing == ("rich", "tqdm"):
+    if missing:
         assert "left" in shown
         assert shown.count("\n") == 1
 
 
 def test_verbose_in_a_file(monkeypatch, capsys):
-    without(monkeypatch, "rich", "tqdm")
+    without(monkeypatch, "rich")
     MLPClassifier(max_iter=8, verbose=True).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("epoch 8/8  loss ")
     assert len(lines) <= 8
 
 
-@pytest.mark.parametrize("missing", [("ipywidgets",), ("ipywidgets", "tqdm")])
-def test_verbose_in_a_notebook_without_widgets(monkeypatch, capsys, missing):
+def test_verbose_in_a_notebook_without_widgets(monkeypatch, capsys):
     """rich then shows nothing, and warns in every fit."""
     rich = pytest.importorskip("rich")
-    without(monkeypatch, *missing)
+    without(monkeypatch, "ipywidgets")
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     monkeypatch.setattr(rich, "_console", None)
     MLPClassifier(max_iter=8, verbose=1).fit(X, Y)

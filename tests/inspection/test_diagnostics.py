@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
 
-from fastmlp import Diagnosis, MLPClassifier, MLPRegressor, check_gradients, diagnose
+from fastmlp import (
+    Diagnosis,
+    MLPClassifier,
+    MLPRegressor,
+    Network,
+    check_gradients,
+    diagnose,
+)
 from fastmlp._core import ACTIVATIONS
+from fastmlp._engine.checks import check_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -305,3 +315,28 @@ def test_check_gradients_leaves_the_estimator_alone(digits):
 def test_check_gradients_refuses(digits, options):
     with pytest.raises(ValueError, match=r"(step|n_parameters) must be a"):
         check_gradients(MLPClassifier(), *digits, **options)
+
+
+class Another(BaseEstimator):
+    """An estimator of another class that has what is asked for."""
+
+    solver, early_stopping, diagnostics, alpha, l1 = "adam", False, True, 0.1, 0.0
+
+    def fit(self, X, y):
+        self.history_ = {"loss": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "learning_rate": [1e-3] * 6}
+        self.coefs_ = [np.ones((4, 3)), np.ones((3, 1))]
+        return self
+
+    def __float64_network__(self, X, y, sample_weight):
+        network = Network([2, 3, 1], "tanh", dtype="float64", random_state=0)
+        return network, check_data(X, y, sample_weight, network)
+
+
+def test_estimators_of_other_classes_are_asked_for_what_is_needed():
+    other = Another().fit(None, None)
+    assert next(finding.name for finding in diagnose(other)) == "learning rate too high"
+    assert check_gradients(other, np.ones((5, 2)), np.ones(5)).error < 1e-5
+    with pytest.raises(TypeError, match="another with __float64_network__"):
+        check_gradients(Ridge(), np.ones((5, 2)), np.ones(5))
+    with pytest.raises(TypeError, match=r"another with fit, solver, diagnostics .* got Ridge\(\)"):
+        diagnose(Ridge().fit(np.ones((5, 2)), np.ones(5)))

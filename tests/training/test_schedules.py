@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPRegressor, Network
 from fastmlp._core import SOLVERS
+from fastmlp._engine.checks import check_data
+from fastmlp._training.descent import Descent
 from fastmlp._training.schedules import SCHEDULE_PARAMS, SCHEDULES, factors
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -21,7 +23,7 @@ def factors_of(name, **options):
     """The factor of every step of a training of N_EPOCHS epochs, an epoch at a time."""
     defaults = {key: number.default for key, number in SCHEDULE_PARAMS[name].items()}
     return np.concatenate([
-        factors(name, defaults | options, epoch, N_STEPS, N_STEPS, N_EPOCHS)
+        factors(name, defaults | options, epoch * N_STEPS, N_STEPS, N_STEPS, N_EPOCHS)
         for epoch in range(N_EPOCHS)
     ])  # fmt: skip
 
@@ -218,3 +220,32 @@ def test_partial_fit_goes_through_a_schedule():
         classifier.partial_fit(X / 16, y, classes=range(10))
     expected = [1, np.cos(np.pi / 8) ** 2, 0.5, np.sin(np.pi / 8) ** 2, 0, 0]
     assert_allclose(classifier.history_["learning_rate"], 1e-3 * np.array(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedule_of_a_stream_counts_steps(name):
+    """Step by step it has the rates of an epoch at a time, however many rows there will be."""
+    network = Network([3, 2], random_state=0)
+    options = {key: number.default for key, number in SCHEDULE_PARAMS[name].items()}
+    settings = {"schedule": name, "schedule_params": options | {"warmup": 2}, "n_epochs": N_EPOCHS}
+    descent = Descent(network, "sgd", settings)
+    seen = []
+    for _ in range(N_EPOCHS * N_STEPS):
+        (rate,) = descent.learning_rates(1, steps_in_epoch=N_STEPS)
+        gradient = np.zeros((1, network.parameters.flat.size), dtype=np.float32)
+        descent.apply_gradient(gradient, rate)
+        seen.append(rate)
+    assert_allclose(seen, 1e-3 * factors_of(name, warmup=2), rtol=1e-6)
+
+
+def test_epochs_of_different_lengths_count_as_epochs():
+    network = Network([3, 2], random_state=0)
+    descent = Descent(network, "sgd", {"schedule": "exponential", "schedule_params": OPTIONS})
+    rows = np.random.RandomState(0).standard_normal((60, 3)).astype(np.float32)
+    data = check_data(rows, rows[:, :2], None, network)
+    for epoch, n_rows in enumerate((60, 10, 30, 60)):
+        descent.epoch(data, np.arange(n_rows), batch_size=10)
+        assert descent.learning_rate == pytest.approx(1e-3 * 0.5**epoch)
+
+
+OPTIONS = {"gamma": 0.5, "warmup": 0}

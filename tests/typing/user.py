@@ -27,7 +27,8 @@ y = np.arange(10) % 2
 classifier = MLPClassifier(
     (20, 10), activation=["relu", "tanh"], solver="adam", max_iter=5, dropout=[0.1, 0.2],
     callbacks=stop_early, class_weight={0: 1.0, 1: 2.0}, schedule_params={"warmup": 1},
-    init="zeros", scoring=["accuracy"], n_iter_no_change=float("inf"), loss_params={"label_smoothing": 0.1},
+    init="zeros", scoring=["accuracy"], n_iter_no_change=float("inf"),
+    loss_params={"label_smoothing": 0.1},
 )  # fmt: skip
 classifier = classifier.fit(X, y, X_val=[(X, y)]).partial_fit(X, y, classes=[0, 1])
 loss: float = classifier.loss_
