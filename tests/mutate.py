@@ -360,7 +360,7 @@ MUTATIONS = [
         "estimators/test_estimators.py::test_ties_are_decided_as_in_scikit_learn",
     ),
     Mutation(
-        "class weights replace sample weights", "_estimators/base.py",
+        "class weights replace sample weights", "_estimators/inputs.py",
         "class_weight if weight is None else weight * class_weight", "class_weight",
         "estimators/test_requests.py::test_class_weight_is_a_sample_weight",
     ),

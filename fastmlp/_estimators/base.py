@@ -189,6 +189,8 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
     def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
         continues = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
         self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
+        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+            self._validate_params()
         random_state = check_random_state(self.random_state)
         data, targets = self._prepare(X, y, sample_weight, random_state, continues, is_partial)
         max_iter = 1 if is_partial else self.max_iter
@@ -221,8 +223,6 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
 
     def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
         """Check everything and make the network: the rows as its data, and the targets as given."""
-        if is_partial:  # scikit-learn leaves it out for a fitted estimator
-            self._validate_params()
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
