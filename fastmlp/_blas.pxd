@@ -20,8 +20,8 @@ cdef inline void row_times_matrix(
 ) noexcept nogil:
     """c = alpha a B + beta c.
 
-    As a product of matrices it would first pack all of B: for one row through 784-1024-1024-10
-    (prediction in bench/) this takes a fifth of the time.
+    gemm would first pack all of B, which costs more than the product of a single row
+    (bench/figures.md: blas-single-row).
     """
     cdef char transpose = b"t" if transpose_B else b"n"
     cdef int rows = <int> (k if transpose_B else n), columns = <int> (n if transpose_B else k)
@@ -51,8 +51,8 @@ cdef inline void gemm(
 ) noexcept nogil:
     """C = alpha A B + beta C.
 
-    A row-major matrix is the transpose of a column-major one, and C^T = B^T A^T: BLAS gets the
-    operands in the other order.
+    A row-major matrix is the transpose of a column-major one, and C^T = B^T A^T. So BLAS gets the
+    operands in reverse order.
     """
     if m == 1 and not transpose_A:
         row_times_matrix(transpose_B, n, k, alpha, A, B, ldb, beta, C)

@@ -1,4 +1,4 @@
-"""All of fastmlp's arithmetic but for the kernels, in the order in which a mini-batch meets it.
+"""The arithmetic of fastmlp except the kernels, in the order in which a mini-batch meets it.
 
 A  Tables               what is where in the flat buffers
 B  Losses               output activation, loss and delta^L together
@@ -7,15 +7,16 @@ D  Stage 2: parameters  equations (4), (5) for a block of parameters
 E  The boundary         what Python calls
 
 The kernels are the inner loops in C, built for several instruction sets: the three products of a
-layer, activations and solvers. They are in `_simd/` and come in through `_kernels.pxd`.
+layer, activations and solvers. They are in `_simd/` and are declared in `_kernels.pxd`.
 
-Notation and the numbered equations are those of docs/how-it-works.md. The members of a team of
-threads (`_team/team.h`) share out the blocks of a stage; a block writes only what is its own, and
-how the work is cut into blocks depends on the problem and never on the number of threads: so
-neither does the result. The core allocates nothing; all memory is NumPy's.
+The notation and the numbered equations are those of docs/how-it-works.md. The members of a team of
+threads (`_team/team.h`) share out the blocks of a stage, and each block writes only its own part of
+the data. How the work is divided into blocks depends on the problem and never on the number of
+threads, and therefore neither does the result. The core allocates nothing; NumPy owns all memory.
 
-Nothing that is read from an array may lead beyond another one, whoever changes it meanwhile: tables
-are checked once in every call, and numbers of columns and classes where they are used.
+Another thread may change an array while the core reads it. Even then, a number read from one array
+must never lead outside of another. Tables are therefore checked once per call, and column numbers
+and class numbers are checked where they are used.
 """
 
 import os
@@ -101,25 +102,25 @@ cnp.import_array()
 # A  Tables
 # ================================================================================================
 
-# A block of parameters: rows first to last (exclusive) of the layer's matrix [W; b], or
-# [W; b; gain; shift] if it is normalised, whose rows are (stride,).
+# A block of parameters: rows first to last (exclusive) of the layer's matrix. That is [W; b], or
+# [W; b; gain; shift] if the layer is normalized, and its rows have `stride` numbers.
 cdef packed struct Block:
     Py_ssize_t layer
     Py_ssize_t first
     Py_ssize_t last
 
-# What is done to the weights in every step beside the solver's move; 0 leaves it out.
+# What a step does to the weights in addition to the solver's move. 0 turns an entry off.
 cdef packed struct Regularizer:
     double l1
-    double l2                   # both over the batch's sum of sample weights
+    double l2                   # l1 and l2 are divided by the batch's sum of sample weights
     double weight_decay
     double clip_value
     double clip_norm
     double max_norm
-    double averaging            # the decay of the weights' moving average
-    uint64_t seed               # of dropout and noise
+    double averaging            # the decay rate of the moving average of the weights
+    uint64_t seed               # for dropout and noise
 
-# The same as NumPy's types; those of the kernels' tables are described in _simd/kernels.h.
+# The same structs as NumPy types. _simd/kernels.h describes those that the kernels use.
 cdef Layer a_layer
 cdef Block a_block
 cdef Solver a_solver
@@ -130,12 +131,12 @@ SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 REGULARIZER = np.asarray(<Regularizer[:1:1]> &a_regularizer).dtype
 
 cdef enum:
-    COLUMNS_AT_ONCE = 32        # a member's share of columns is made of whole vectors
-    ROWS_AT_ONCE = 32           # of softmax
-    ROWS_TO_FINISH = 16         # a piece of what is done to the rows of a layer beside the product
+    COLUMNS_AT_ONCE = 32        # columns are shared out in whole vectors
+    ROWS_AT_ONCE = 32           # rows that softmax takes at a time
+    ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
 
-# The activations of hidden layers; the output's belongs to the loss.
-# name: (its number, whether its derivative needs z: or else f(z) is enough)
+# The activations of hidden layers. The output activation belongs to the loss.
+# name: (its number, whether its derivative needs z; otherwise f(z) is enough)
 ACTIVATIONS = {
     "identity": (IDENTITY, False),
     "logistic": (LOGISTIC, False),
@@ -152,7 +153,7 @@ ACTIVATIONS = {
     "hard_swish": (HARD_SWISH, True),
 }
 
-# name: (its number, how many state arrays of the parameters' layout it keeps; one more for amsgrad)
+# name: (its number, the number of state arrays with the parameters' layout; one more for amsgrad)
 SOLVERS = {
     "sgd": (SGD, 1),
     "adam": (ADAM, 2),
@@ -164,35 +165,35 @@ SOLVERS = {
     "rprop": (RPROP, 2),
 }
 
-# Where the rows of a mini-batch come from: `order` says which rows of the data (NULL: as they are).
-# Sparse rows have an `indptr`; dense ones lie `stride` numbers apart. For an output alone there are
-# no targets and no weights.
+# Where the rows of a mini-batch come from. `order` gives their row numbers in the data; if it is
+# NULL they are taken in sequence. Sparse rows have an `indptr`; dense rows are `stride` numbers
+# apart. For outputs alone, there are no targets and no weights.
 cdef struct Source:
     const Py_ssize_t* order     # (batch,)
-    const Py_ssize_t* indptr    # (any + 1,) where a row's numbers begin
-    const Py_ssize_t* indices   # (n_nonzero,) their columns
-    const void* values          # (n_nonzero,) the numbers, of the core's type; or (any, stride)
+    const Py_ssize_t* indptr    # (any + 1,) where the numbers of each row begin
+    const Py_ssize_t* indices   # (n_nonzero,) column numbers
+    const void* values          # (n_nonzero,) numbers of the core's type; or (any, stride) if dense
     Py_ssize_t stride
     Py_ssize_t n_nonzero
     const void* y               # (any, n_targets)
     Py_ssize_t n_targets
     const void* sample_weight   # (any,)
 
-# A block of rows of a workspace with room for `capacity` rows, of what the table of layers says;
-# a^0, a copy of the inputs where they cannot be read in place, is its end.
+# A block of rows in a workspace with room for `capacity` rows. The table of layers says where its
+# matrices are. a^0, a copy of inputs that cannot be read in place, comes last.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
     Py_ssize_t capacity
     Source source
     double scale                # 1 / the mini-batch's sum of sample weights
-    uint64_t key                # of the random numbers of this mini-batch
-    Py_ssize_t before           # how many rows of the mini-batch came before those in the workspace
-    bint are_shared             # whether other threads read what is made of them
+    uint64_t key                # for the random numbers of this mini-batch
+    Py_ssize_t before           # rows of the mini-batch in earlier parts of it
+    bint are_shared             # whether other threads read the results of these rows
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
-    """How many pieces of a size it takes to hold n."""
+    """Ceil division: the number of pieces of this size that hold n."""
     return (n + size - 1) // size
 
 
@@ -213,26 +214,30 @@ cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noex
 
 
 cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) noexcept nogil:
-    """The i-th block: by value, for a thread to have its own; within a stage by its address."""
+    """The i-th block.
+
+    It is returned by value, so that each thread has its own; within a stage it is passed by
+    address.
+    """
     rows.first = i * block_rows
     rows.n = min(block_rows, rows.n - rows.first)
     return rows
 
 
 cdef inline Py_ssize_t in_data(const Rows* rows, Py_ssize_t i) noexcept nogil:
-    """Which row of the data the i-th row of the block is."""
+    """The row number in the data of the block's i-th row."""
     return rows.first + i if rows.source.order == NULL else rows.source.order[rows.first + i]
 
 
 cdef inline Py_ssize_t read_once(const volatile Py_ssize_t* number) noexcept nogil:
-    """A number that somebody may change between two looks at it."""
+    """Read a number only once, because another thread may change it between two reads."""
     return number[0]
 
 
 cdef inline Py_ssize_t begin_of_row(const Source* source, Py_ssize_t j) noexcept nogil:
-    """Where the numbers of a sparse row begin, and those of the row before end.
+    """Where the numbers of sparse row j begin, which is also where those of row j - 1 end.
 
-    Within the array even if somebody has changed indptr.
+    The result lies within the array even if another thread has changed indptr.
     """
     return min(max(read_once(&source.indptr[j]), 0), source.n_nonzero)
 
@@ -240,7 +245,7 @@ cdef inline Py_ssize_t begin_of_row(const Source* source, Py_ssize_t j) noexcept
 cdef inline real* at(
     real* work, Py_ssize_t offset, Py_ssize_t stride, const Rows* rows,
 ) noexcept nogil:
-    """Where the block's rows of one of the workspace's matrices begin."""
+    """Where the block's rows begin in one of the workspace's matrices."""
     return work + rows.capacity * offset + rows.first * stride
 
 
@@ -249,7 +254,7 @@ cdef inline bint is_sparse(const Rows* rows) noexcept nogil:
 
 
 cdef inline uint64_t key_of_row(const Rows* rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
-    """Where the random numbers of a layer and of the i-th row of the block begin."""
+    """The key of the random numbers for layer l and the block's i-th row."""
     return random_bits(random_bits(rows.key, l), rows.before + rows.first + i)
 
 
@@ -258,9 +263,9 @@ cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
 
 
 cdef inline bint is_copied(const Layer* layers, const real* any, const Rows* rows) noexcept nogil:
-    """Whether the inputs cannot be read where they are.
+    """Whether the inputs must be copied into the workspace.
 
-    BLAS wants them side by side, noise and dropout change them.
+    BLAS needs shuffled rows side by side, and noise and dropout change the inputs.
     """
     if is_sparse(rows) or rows.source.order == NULL:
         return False
@@ -273,7 +278,7 @@ cdef inline Matrix inputs(
     const real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """a^{l-1} of the block's rows, (rows.n, n_in) of layer l, if not sparse."""
+    """a^{l-1} of the block's rows, (rows.n, n_in) of layer l, unless sparse."""
     cdef Matrix x
     cdef const Layer* before = &layers[l - 1]
     x.index = NULL
@@ -303,11 +308,11 @@ cdef enum LossKind:
     ABSOLUTE_ERROR          # identity + absolute error, summed over the outputs
     HUBER                   # identity + Huber's loss, summed over the outputs
     LOG_COSH                # identity + log(cosh(error)), summed over the outputs
-    QUANTILE                # identity + pinball loss; several quantiles: see `ascending`
+    QUANTILE                # identity + pinball loss; for several quantiles see `ascending`
     POISSON                 # exp + half the Poisson deviance, summed over the outputs
     GAMMA                   # exp + half the gamma deviance, summed over the outputs
     TWEEDIE                 # exp + half the Tweedie deviance, summed over the outputs
-    CUSTOM                  # identity + a function of Python
+    CUSTOM                  # identity + a Python function
 
 LOSSES = {
     "log_loss": LOG_LOSS,
@@ -324,19 +329,19 @@ LOSSES = {
     "tweedie": TWEEDIE,
 }
 
-# That of a function of Python, which has no name.
+# The number of a loss that is a Python function. It has no name.
 CUSTOM_LOSS = CUSTOM
 
-# A loss with its parameters: label smoothing, Huber's delta, Tweedie's power, or quantiles.
+# A loss with its parameters: label smoothing, Huber's delta, Tweedie's power, or the quantiles.
 cdef struct Loss:
     Py_ssize_t kind
     const double* params        # (n_params,)
     Py_ssize_t n_params
-    void* function              # a CustomLoss, if it is one
+    void* function              # a CustomLoss, or NULL
 
 
 cdef inline double within_exp(double z, const real* any) noexcept nogil:
-    """z, held so near to 0 that sums and products of exp(z) and of its reciprocal are finite."""
+    """Clamp z so that sums and products of exp(z) and of its reciprocal stay finite."""
     cdef double most = 60 if real is float else 500
     return min(max(z, -most), most)
 
@@ -354,7 +359,7 @@ cdef inline bint is_softmax(const Loss* loss) noexcept nogil:
 
 cdef void ascending(
     const real* z,          # (n,)
-    real* a,                # (n,) not z
+    real* a,                # (n,) must not be z
     Py_ssize_t n,
 ) noexcept nogil:
     """Quantiles that do not cross: a[0] = z[0], a[k] = a[k - 1] + softplus(z[k])."""
@@ -368,10 +373,10 @@ cdef void ascending(
 cdef inline void output_activation(
     const Loss* loss,
     const real* z,          # (n,)
-    real* a,                # (n,) not z
+    real* a,                # (n,) must not be z
     Py_ssize_t n,
 ) noexcept nogil:
-    """a^L of one row, what a prediction is, unless it is softmax."""
+    """a^L of one row, as predictions return it, for all activations except softmax."""
     if loss.kind == BINARY_LOG_LOSS or loss.kind == LOGISTIC_SQUARED_ERROR:
         activate(LOGISTIC, z, a, n)
     elif loss.kind == POISSON or loss.kind == GAMMA or loss.kind == TWEEDIE:
@@ -387,7 +392,7 @@ cdef inline double logs_of_logistic(
     real* logs,             # (n,)
     Py_ssize_t n,
 ) noexcept nogil:
-    """logs = log(1 + e^-|z|), which is -log(a) or -log(1 - a), the smaller; returns their sum."""
+    """logs = log(1 + e^-|z|), the smaller of -log(a) and -log(1 - a). Returns their sum."""
     cdef double total = 0
     cdef Py_ssize_t k
     for k in range(n):
@@ -406,7 +411,7 @@ cdef inline void outputs_and_logs(
     double* logs,           # (n,)
     Py_ssize_t n,
 ) noexcept nogil:
-    """a^L of up to ROWS_AT_ONCE rows, and the logarithms that are a part of each one's loss."""
+    """a^L of up to ROWS_AT_ONCE rows, and the logarithm that is a part of each row's loss."""
     cdef real[ROWS_AT_ONCE] largest, rest
     cdef bint of_logistic = loss.kind == BINARY_LOG_LOSS
     cdef Py_ssize_t i, k
@@ -416,7 +421,7 @@ cdef inline void outputs_and_logs(
             logs[i] = <double> largest[i] + <double> rest[i]
         return
     memset(logs, 0, n * sizeof(double))
-    if last.stride == 1:        # side by side
+    if last.stride == 1:        # without padding, so one call does all rows
         if of_logistic:
             logs_of_logistic(z, rest, n)
             for i in range(n):
@@ -437,9 +442,10 @@ cdef double output_deltas(
     real* delta,            # (rows.n, stride)
     const Rows* rows,
 ) noexcept nogil:
-    """(2) delta^L = w dC/da^L f'(z^L) of some rows; returns the sum of their weighted losses.
+    """(2) delta^L = w dC/da^L f'(z^L) of some rows. Returns the sum of their weighted losses.
 
-    a^L is nowhere else. Where it may round to 0 or 1 the loss comes from z and not from log(a).
+    a^L is only kept in the place of delta^L. Where it may round to 0 or 1, the loss is computed
+    from z and not from log(a).
     """
     cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
     cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
@@ -457,8 +463,8 @@ cdef double output_deltas(
             w[i] = <real> (rows.scale * sample_weight[j])
             total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, logs[i],
                                         y + j * rows.source.n_targets, delta + i * last.stride)
-        # A loop of its own: a vector waits for numbers that were just written into its place one
-        # by one. 64-7-10 of bench/grid.py takes 5% longer in one loop.
+        # A separate loop. loss_of_row writes single numbers, and a vector load from the same place
+        # right afterwards would have to wait for them (bench/figures.md: delta-scaling).
         for i in range(n):
             for k in range(i * last.stride, (i + 1) * last.stride):
                 delta[k] *= w[i]
@@ -469,10 +475,10 @@ cdef double output_deltas(
 
 
 cdef class CustomLoss:
-    """A loss that is a function of Python, and the first error that it has raised.
+    """A loss that is a Python function, and the first error that it has raised.
 
-    ``function(y, z)`` gets the targets and outputs of some rows, two matrices of the network's
-    type, and returns the loss of each row, (n,), and its derivatives by z, (n, m_L).
+    ``function(y, z)`` gets the targets and the outputs z of some rows, as two matrices of the
+    network's type. It returns the loss of each row, (n,), and the derivatives by z, (n, m_L).
     """
     cdef object function
     cdef object error
@@ -481,7 +487,7 @@ cdef class CustomLoss:
         self.function = function
 
     cdef tuple of_rows(self, y, z):
-        """Loss and derivatives, of the right shapes."""
+        """The loss and its derivatives, after checking their shapes."""
         loss, slopes = self.function(y, z)
         loss, slopes = np.asarray(loss), np.asarray(slopes)
         if loss.shape != (len(z),) or slopes.shape != z.shape:
@@ -492,7 +498,7 @@ cdef class CustomLoss:
         return loss.astype(np.float64), np.ascontiguousarray(slopes, dtype=z.dtype)
 
     cdef int raise_error(self) except -1:
-        """Raise what the function has raised, if anything."""
+        """Raise the error of the function, if there was one."""
         error, self.error = self.error, None
         if error is not None:
             raise error
@@ -506,7 +512,7 @@ cdef double custom_deltas(
     real* delta,            # (rows.n, stride)
     const Rows* rows,
 ) noexcept with gil:
-    """(2) by a function of Python; NaN after it has raised an error, which is kept."""
+    """(2) by a Python function. After an error, which is kept, it returns NaN."""
     cdef CustomLoss custom = <CustomLoss> loss.function
     cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
     cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
@@ -540,7 +546,7 @@ cdef double custom_deltas(
 
 
 cdef inline Py_ssize_t class_of(real y, Py_ssize_t n) noexcept nogil:
-    """A class's number as it was checked; 0 if somebody has changed it into none of the n."""
+    """y as a class number; 0 if another thread has changed it to none of the n classes."""
     return <Py_ssize_t> y if 0 <= y < n else 0
 
 
@@ -550,9 +556,9 @@ cdef inline double loss_of_row(
     const real* z,          # (n_out,)
     double log_sum,         # log(sum(exp(z))) for softmax, sum of logs_of_logistic, or 0
     const real* y,          # (n_targets,)
-    real* delta,            # (n_out,) a^L
+    real* delta,            # (n_out,) IN a^L, OUT dC/dz^L
 ) noexcept nogil:
-    """C of one row, and dC/dz^L in the place of a^L."""
+    """C of one row. Replaces a^L in delta by dC/dz^L."""
     cdef Py_ssize_t k
     cdef double total = log_sum
     if loss.kind == LOG_LOSS:
@@ -566,13 +572,13 @@ cdef inline double loss_of_row(
     return total
 
 
-# The losses of a row: they get its a^L in `delta`, put dC/dz^L there, and return C.
+# The losses of one row. Each gets a^L in `delta`, replaces it by dC/dz^L, and returns C.
 
 cdef inline double cross_entropy(
-    double smoothing,           # this share of the target goes to all classes alike
+    double smoothing,           # share of the target that is spread evenly over all classes
     double log_sum,             # log(sum(exp(z)))
     const real* z,              # (n,)
-    Py_ssize_t k,               # the class
+    Py_ssize_t k,               # the true class
     real* delta,                # (n,)
     Py_ssize_t n,
 ) noexcept nogil:
@@ -611,8 +617,8 @@ cdef inline double pinballs(
     real* delta,                # (n,)
     Py_ssize_t n,
 ) noexcept nogil:
-    """The pinball losses of ascending quantiles, of which each moves those above it, too."""
-    cdef real[ROWS_AT_ONCE] slopes      # of some softplus
+    """The pinball losses of ascending quantiles. Each z[k] also moves all quantiles above k."""
+    cdef real[ROWS_AT_ONCE] slopes      # the derivatives of softplus for some quantiles
     cdef double total = 0
     cdef real slope = 0
     cdef Py_ssize_t k, first
@@ -631,7 +637,7 @@ cdef inline double pinballs(
 cdef inline double loss_of_output(
     const Loss* loss, double z, double y, real* delta,
 ) noexcept nogil:
-    """C of one output, where it is a sum over the outputs."""
+    """C of one output, for losses that are a sum over the outputs."""
     cdef double a = delta[0], e = z - y
     if loss.kind == SQUARED_ERROR:
         delta[0] = <real> e
@@ -639,7 +645,7 @@ cdef inline double loss_of_output(
     if loss.kind == BINARY_LOG_LOSS:
         y += loss.params[0] * (0.5 - y)
         delta[0] = <real> (a - y)
-        return max(z, 0) - y * z        # -y log(a) - (1 - y) log(1 - a) but for log(1 + e^-|z|)
+        return max(z, 0) - y * z        # -y log(a) - (1 - y) log(1 - a) without log(1 + e^-|z|)
     if loss.kind == LOGISTIC_SQUARED_ERROR:
         delta[0] = <real> ((a - y) * a * (1 - a))
         return 0.5 * (a - y) * (a - y)
@@ -661,13 +667,13 @@ cdef inline double loss_of_output(
 
 
 cdef inline double huber(double limit, double e, real* delta) noexcept nogil:
-    """Huber, Annals of Mathematical Statistics 35, 1964: squared up to the limit, then straight."""
+    """Huber, Annals of Mathematical Statistics 35, 1964: quadratic up to the limit, then linear."""
     delta[0] = <real> min(max(e, -limit), limit)
     return 0.5 * e * e if fabs(e) <= limit else limit * (fabs(e) - 0.5 * limit)
 
 
 cdef inline double log_cosh(double e, real* delta) noexcept nogil:
-    """log(cosh(e)), whose slope is tanh(e), by t = e^(-2|e|); near 0 by series."""
+    """log(cosh(e)) and its derivative tanh(e), from t = e^(-2|e|), or from series near 0."""
     cdef double size = fabs(e), t, squared = e * e
     if size < 0.01:
         delta[0] = <real> (e * (1 - squared * (1 / 3.0 - squared * (2 / 15.0))))
@@ -694,7 +700,7 @@ cdef inline double gamma(double z, double y, real* delta) noexcept nogil:
 
 
 cdef inline double tweedie(double power, double z, double y, real* delta) noexcept nogil:
-    """Half the deviance of a power p between 1 and 2, a = exp(z).
+    """Half the Tweedie deviance for a power p between 1 and 2, with a = exp(z):
 
     y^(2-p) / ((1-p) (2-p)) - y a^(1-p) / (1-p) + a^(2-p) / (2-p)
     """
@@ -705,7 +711,8 @@ cdef inline double tweedie(double power, double z, double y, real* delta) noexce
     return power_of_y / (p * q) - of_y / p + of_a / q
 
 
-# A network: its tables (those of a workspace where rows are at work), its loss and its numbers.
+# A network: its tables, its loss and its numbers. While rows are processed, the tables are those of
+# the workspace.
 cdef struct Net:
     Py_ssize_t n_layers
     Py_ssize_t n_blocks
@@ -714,16 +721,16 @@ cdef struct Net:
     const Block* blocks         # (n_blocks,)
     Loss loss
     void* params                # (n_params,)
-    const void* connections     # (n_params,) 1 where a weight is, 0 where none is; or NULL
+    const void* connections     # (n_params,) 1 for each connection, 0 for each missing one; or NULL
 
-# What is added to the loss for the weights, over the batch's sum of sample weights.
+# The penalty factors on the weights, divided by the batch's sum of sample weights.
 cdef struct Penalty:
     double l1
     double l2
 
 
 # ================================================================================================
-# C  Stage 1: rows. A block touches only its own rows and only reads parameters.
+# C  Stage 1: rows. A block writes only its own rows, and only reads the parameters.
 # ================================================================================================
 
 cdef void copy_inputs(
@@ -731,7 +738,7 @@ cdef void copy_inputs(
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """Copy the block's inputs into the workspace, with noise and dropout, if need be."""
+    """Copy the block's inputs into the workspace and add noise and dropout, if needed."""
     cdef Py_ssize_t i
     cdef const Layer* layer = &layers[0]
     cdef const real* X = <const real*> rows.source.values       # (any, m_0)
@@ -746,7 +753,7 @@ cdef void copy_inputs(
 
 
 cdef inline void perturb(const Layer* layer, real* x, uint64_t key) noexcept nogil:
-    """Noise and dropout on a row of inputs."""
+    """Apply noise and dropout to one row of inputs."""
     if layer.noise > 0:
         add_noise(key, layer.noise, x, layer.n_out)
     if layer.dropout > 0:
@@ -754,12 +761,12 @@ cdef inline void perturb(const Layer* layer, real* x, uint64_t key) noexcept nog
 
 
 cdef void add_sparse_product(
-    const Layer* layer,         # the first with weights
+    const Layer* layer,         # the first layer with weights
     const real* W,              # (n_in, stride)
     real* z,                    # (rows.n, stride)
     const Rows* rows,
 ) noexcept nogil:
-    """(1) z += x W for sparse x: one row of W for every number that is not 0."""
+    """(1) z += x W for sparse x: adds a multiple of one row of W for each nonzero number."""
     cdef const real* values = <const real*> rows.source.values
     cdef Py_ssize_t i, j, p, column
     for i in range(rows.n):
@@ -774,11 +781,11 @@ cdef void add_sparse_product(
 cdef void forward_product(
     const Layer* layer,
     const real* params,
-    Matrix x,                   # (rows.n, n_in), if not sparse
+    Matrix x,                   # (rows.n, n_in), unless sparse
     real* z,                    # (rows.n, stride)
     real* f,                    # (rows.n, stride) may be z
-    real* delta,                # (rows.n, stride) where others have read it, or NULL
-    bint sparse,                # whether x is that of the rows
+    real* delta,                # (rows.n, stride) to be claimed from other cores, or NULL
+    bint sparse,                # whether x is the sparse source of the rows
     const Rows* rows,
 ) noexcept nogil:
     """(1) z = x W + b, f(z)."""
@@ -804,7 +811,7 @@ cdef void forward_layer(
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), with what may stand between and after them."""
+    """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), and normalization, dropout, residual if any."""
     cdef Layer product = layers[l]
     cdef const Layer* layer = &layers[l]
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
@@ -839,7 +846,7 @@ cdef void activate_rows(
 cdef void normalize_rows(
     const Layer* layer, const real* params, real* work, const Rows* rows,
 ) noexcept nogil:
-    """s = (s - mean) / spread, z = gain s + shift, and 1 / spread, row by row."""
+    """s = (s - mean) / spread, z = gain s + shift, and 1 / spread, for each row."""
     cdef real* s = at(work, layer.s, layer.stride, rows)        # (rows.n, stride)
     cdef real* z = at(work, layer.z, layer.stride, rows)        # (rows.n, stride)
     cdef real* spread = at(work, layer.spread, 1, rows)         # (rows.n,)
@@ -855,7 +862,7 @@ cdef void finish_rows(
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """a^l = dropout(f(z^l)) + a^{l-1}, or one of both, where that is asked for."""
+    """a^l = dropout(f(z^l)) + a^{l-1}, with or without dropout and residual connection."""
     cdef const Layer* layer = &layers[l]
     cdef const Layer* before = &layers[l - 1]
     cdef real* f = at(work, layer.f, layer.stride, rows)                # (rows.n, stride)
@@ -877,25 +884,25 @@ cdef void finish_rows(
         a_before += before.stride
 
 
-# A pass through all layers of few dense rows: the members of a team take some columns of W each,
-# and then some rows of what else is done in a layer. A single row through `large` of bench/ takes
-# half the time on two threads.
+# A forward pass of a few dense rows through all layers. In each layer, the members of a team first
+# share out columns of W, and then rows for the work after the product. So even a single row can use
+# several threads (bench/figures.md: column-pass).
 cdef struct ByColumns:
     const Net* net
     void* work
     const Rows* rows
-    Py_ssize_t* counters        # (4 n_layers,) pieces taken and done, of columns and of rows
+    Py_ssize_t* counters        # (4 n_layers,) pieces taken and done: of columns, then of rows
 
 
 cdef Py_ssize_t columns_in_piece(const Layer* layer, int n_members) noexcept nogil:
-    """A member's share of columns, in whole vectors."""
+    """The columns in a member's share: a whole number of vectors."""
     return ceil_div(ceil_div(layer.n_out, n_members), COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
 
 
 cdef void take_columns(
     const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
-    """(1) s^l = a^{l-1} W^l + b^l, a piece of the columns at a time."""
+    """(1) s^l = a^{l-1} W^l + b^l, one piece of the columns at a time."""
     cdef Layer part = it.net.layers[l]
     cdef Py_ssize_t size = columns_in_piece(&it.net.layers[l], team.n)
     cdef Py_ssize_t n_pieces = ceil_div(part.n_out, size), i = next_piece(&counters[0])
@@ -913,7 +920,7 @@ cdef void take_columns(
 cdef void take_rows(
     const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
-    """All that follows the product in a layer, some rows at a time."""
+    """Everything after the product in a layer, some rows at a time."""
     cdef Py_ssize_t n_pieces = ceil_div(it.rows.n, ROWS_TO_FINISH), i = next_piece(&counters[0])
     cdef Rows rows
     while i < n_pieces:
@@ -927,7 +934,7 @@ cdef void take_rows(
 cdef void forward_by_columns(
     const ByColumns* it, const real* any, Team* team, int me,
 ) noexcept nogil:
-    """(1) up to z^L, of whatever network."""
+    """(1) up to z^L, for any network."""
     cdef unsigned long long denormals = flush_denormals()
     cdef Py_ssize_t l, size
     cdef Py_ssize_t* counters = it.counters
@@ -956,14 +963,14 @@ cdef void backward_layer(
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), with what stands between."""
+    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), and what lies in between."""
     cdef const Layer* layer = &layers[l]
     cdef const Layer* before = &layers[l - 1]
     cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
-    cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # those of layer
-    cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # l - 1
-    cdef const real* f = at(work, before.f, before.stride, rows)                # those of layer
-    # The kernel makes the derivative of relu, too, where nothing stands between.
+    cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # of layer l - 1
+    cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # of layer l - 1
+    cdef const real* f = at(work, before.f, before.stride, rows)                # of layer l - 1
+    # The kernel also applies the derivative of relu if no other operation lies in between.
     cdef bint is_gated = (before.activation == RELU and has_kernels(layer, work)
                           and not layer.is_residual and before.dropout == 0 and delta_z == delta_a)
     if has_kernels(layer, work):
@@ -992,7 +999,7 @@ cdef void delta_behind_dropout(
     real* delta_z,              # (rows.n, stride) may be delta_a
     const Rows* rows,
 ) noexcept nogil:
-    """What was dropped on the way forward has no slope."""
+    """Set delta to 0 for units that were dropped in the forward pass, and scale the others."""
     cdef Py_ssize_t i
     for i in range(rows.n):
         if layer.dropout > 0:
@@ -1006,7 +1013,7 @@ cdef void delta_behind_dropout(
 cdef void normalize_rows_back(
     const Layer* layer, const real* params, real* work, const Rows* rows,
 ) noexcept nogil:
-    """delta from delta_z, row by row."""
+    """delta from delta_z, for each row."""
     cdef const real* s = at(work, layer.s, layer.stride, rows)                  # (rows.n, stride)
     cdef const real* spread = at(work, layer.spread, 1, rows)                   # (rows.n,)
     cdef const real* delta_z = at(work, layer.delta_z, layer.stride, rows)      # (rows.n, stride)
@@ -1032,7 +1039,7 @@ cdef void backward_rows(const Net* net, real* work, Rows rows) noexcept nogil:
 
 
 cdef double loss_of_rows(const Net* net, real* work, Rows rows) noexcept nogil:
-    """(1), (2) for a block of rows; returns its weighted loss."""
+    """(1), (2) for a block of rows. Returns the sum of their weighted losses."""
     cdef const Layer* last = &net.layers[net.n_layers]
     cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
     cdef real* delta = at(work, last.delta, last.stride, &rows)  # (rows.n, stride)
@@ -1048,9 +1055,9 @@ cdef void output_of_rows(
     real* out,                  # (batch, m_L)
     Rows rows,
 ) noexcept nogil:
-    """a^L of a block of rows from their z^L."""
+    """a^L of a block of rows, computed from z^L."""
     cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
-    cdef real* a = at(work, last.delta, last.stride, &rows)     # (rows.n, stride) a place for it
+    cdef real* a = at(work, last.delta, last.stride, &rows)     # (rows.n, stride) scratch
     cdef real[ROWS_AT_ONCE] largest, logs
     cdef Py_ssize_t first = 0, i
     out += rows.first * last.n_out
@@ -1072,12 +1079,12 @@ cdef void output_of_rows(
 
 cdef void add_sparse_gradient(
     Block block,
-    const Layer* layer,         # the first with weights
+    const Layer* layer,         # the first layer with weights
     const real* delta,          # (rows.n, stride)
     real* dW,                   # (last - first, stride) the block's rows
     const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
-    """(4) dW += x^T delta for sparse x: a row of delta for each number in the block."""
+    """(4) dW += x^T delta for sparse x: adds a multiple of a row of delta for each nonzero."""
     cdef const real* values = <const real*> rows.source.values
     cdef Py_ssize_t i, j, p, column
     for i in range(rows.n):
@@ -1093,14 +1100,14 @@ cdef void add_sparse_gradient(
 cdef void gradient_without_kernels(
     Block block,
     const Layer* layer,
-    Matrix x,                   # (rows.n, n_in), if not sparse
+    Matrix x,                   # (rows.n, n_in), unless sparse
     const real* delta,          # (rows.n, stride)
     real* dW,                   # (last - first, stride)
-    bint sparse,                # whether x is that of the rows
+    bint sparse,                # whether x is the sparse source of the rows
     bint adds_up,
     const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
-    """(4) dW = x^T delta, db = sum of the rows of delta, for sparse x, or by BLAS."""
+    """(4) dW = x^T delta, db = sum of the rows of delta, for sparse x or with BLAS."""
     cdef Py_ssize_t i, n_weights = min(block.last, layer.n_in) - block.first
     cdef real* db = dW + n_weights * layer.stride               # (stride,)
     if sparse:
@@ -1120,14 +1127,14 @@ cdef void gradient_without_kernels(
 
 
 cdef void gradient_of_normalization(
-    Py_ssize_t row,             # of the layer's matrix
+    Py_ssize_t row,             # row of the layer's matrix
     const Layer* layer,
     real* dW,                   # (stride,)
     const real* work,
     bint adds_up,
     const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
-    """(4) of gain: the sum of the rows of delta_z * s; of shift: that of delta_z."""
+    """(4) for gain: sum of the rows of delta_z * s; for shift: sum of the rows of delta_z."""
     cdef const real* delta_z = work + rows.capacity * layer.delta_z         # (rows.n, stride)
     cdef const real* s = work + rows.capacity * layer.s                     # (rows.n, stride)
     cdef bint is_gain = layer.W + row * layer.stride == layer.gain
@@ -1146,9 +1153,9 @@ cdef double gradient_of_block(
     const real* work,
     const Rows* rows,           # the whole mini-batch
     Penalty penalty,
-    bint adds_up,               # to the gradient of other rows
-    real* shared,               # params where the solver moves them next and others have read
-                                # them, or NULL
+    bint adds_up,               # whether to add to the gradient of other rows
+    real* shared,               # params if other members have read them and the
+                                # solver moves them next; otherwise NULL
 ) noexcept nogil:
     """(4) dW^l = (a^{l-1})^T delta^l + l1 sign(W^l) + l2 W^l, db^l = sum of the rows of delta^l.
 
@@ -1173,7 +1180,7 @@ cdef double gradient_of_block(
     for j in range(max(block.first, layer.n_in + 1), block.last):
         gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
                                   rows)
-    for j in range(block.last - block.first):   # dW may have been another layer's
+    for j in range(block.last - block.first):   # dW may hold numbers of another layer
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
     if penalty.l2 > 0:
@@ -1215,10 +1222,10 @@ cdef inline void scale_by(real factor, real* x, Py_ssize_t n) noexcept nogil:
 
 cdef double factor_of_clipping(
     double clip_norm,
-    const double* squares,      # (n_blocks,) of every block's gradient
+    const double* squares,      # (n_blocks,) sum of squares of each block's gradient
     Py_ssize_t n_blocks,
 ) noexcept nogil:
-    """What takes the norm of the whole gradient down to clip_norm, if it is larger.
+    """The factor that reduces the norm of the whole gradient to clip_norm, or 1 if it is smaller.
 
     Pascanu, Mikolov and Bengio, ICML 2013.
     """
@@ -1230,17 +1237,17 @@ cdef double factor_of_clipping(
 
 
 cdef double momentum_of_nadam(const Solver* solver, Py_ssize_t t) noexcept nogil:
-    cdef double log_of_base = -0.040821994520255166     # 0.96^(t decay)
+    cdef double log_of_base = -0.040821994520255166     # log(0.96), for 0.96^(t decay)
     return solver.beta_1 * (1 - 0.5 * exp_of(log_of_base * (t * solver.momentum_decay)))
 
 
 cdef double decay_after(double beta, Py_ssize_t t) noexcept nogil:
-    """beta^t, or 0 where it makes no difference to 1: a loop less in each step of a long fit."""
+    """beta^t, or 0 once it no longer changes 1 - beta^t. That saves a loop in later steps."""
     return whole_power(beta, t) if t * (1 - beta) < 50 else 0
 
 
 cdef void begin_step(Solver* solver, double learning_rate) noexcept nogil:
-    """Make the solver what it is in the step after those it has made."""
+    """Prepare the solver for its next step."""
     cdef double now
     solver.t += 1
     solver.learning_rate = solver.step_rate = learning_rate
@@ -1266,9 +1273,9 @@ cdef void move_block(
     real* state,                # (n_states, n_params)
     Py_ssize_t n_params,
 ) noexcept nogil:
-    """(5) Every parameter of the block moves against its gradient.
+    """(5) Move every parameter of the block against its gradient.
 
-    Weight decay apart from the gradient: Loshchilov and Hutter, ICLR 2019.
+    Weight decay is separate from the gradient: Loshchilov and Hutter, ICLR 2019.
     """
     cdef const Layer* layer = &layers[block.layer]
     cdef Py_ssize_t i = layer.W + block.first * layer.stride
@@ -1282,10 +1289,10 @@ cdef void move_block(
 cdef void limit_columns(
     double max_norm,
     const Layer* layer,
-    Py_ssize_t first,           # column
+    Py_ssize_t first,           # first column
     real* params,               # (n_params,)
 ) noexcept nogil:
-    """Shorten those of some units' weight vectors that are longer than max_norm.
+    """Shorten the weight vectors of some units to max_norm if they are longer.
 
     Srebro and Shraibman, COLT 2005; Srivastava and others, JMLR 15, 2014.
     """
@@ -1306,13 +1313,13 @@ cdef void limit_columns(
 
 cdef void average_block(
     double decay,
-    Py_ssize_t t,               # the step, from 1
+    Py_ssize_t t,               # the number of the step, from 1
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,         # (n_params,)
     real* average,              # (n_params,)
 ) noexcept nogil:
-    """average = decay average + (1 - decay) W, with a shorter memory in the beginning.
+    """average = decay average + (1 - decay) W, with a smaller decay in the first steps.
 
     Polyak and Juditsky, 1992; the exponential form as in Tarvainen and Valpola, NIPS 2017.
     """
@@ -1324,13 +1331,13 @@ cdef void average_block(
 
 
 # ================================================================================================
-# E  The boundary: shapes are checked, the GIL is released, blocks are shared out
+# E  The boundary: checks shapes, releases the GIL and shares out blocks.
 # ================================================================================================
 
 cdef double scale_of_batch(const Source* source, const real* any, Py_ssize_t n) noexcept nogil:
     """1 / the sum of the first n sample weights.
 
-    A mini-batch of weight 0, or as good as 0, has no loss and no gradient.
+    Returns 0 if the sum is 0 or almost 0: such a mini-batch has no loss and no gradient.
     """
     cdef const real* sample_weight = <const real*> source.sample_weight     # (any,)
     cdef double total = 0
@@ -1352,7 +1359,7 @@ cdef Loss loss_of(
 
 
 cdef int type_of_floats(name, array) except -1:
-    """The number of an array's type, which must be one of the core's two."""
+    """The type number of an array, which must be float32 or float64."""
     if cnp.PyArray_Check(array) and cnp.PyArray_TYPE(array) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
         return cnp.PyArray_TYPE(array)
     raise ValueError(f"{name} must be an array of float32 or float64")
@@ -1361,7 +1368,7 @@ cdef int type_of_floats(name, array) except -1:
 cdef void* numbers_of(
     name, array, int type_number, int n_dims, bint is_written,
 ) except NULL:
-    """Where the numbers of an array begin that the core can take as it is."""
+    """The data pointer of an array, after checking that the core can use it as it is."""
     if not (
         cnp.PyArray_Check(array)
         and cnp.PyArray_TYPE(array) == type_number
@@ -1375,14 +1382,14 @@ cdef void* numbers_of(
 
 
 cdef inline Py_ssize_t places_end(const Layer* layer) noexcept nogil:
-    """How many numbers for a row of the workspace lie before the end of what a layer makes."""
+    """The end of a layer's last matrix in the workspace, in numbers per row."""
     return max(layer.spread + 1, layer.stride + max(
         max(max(layer.s, layer.z), max(layer.f, layer.a)),
         max(max(layer.delta, layer.delta_z), layer.delta_a)))
 
 
 cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
-    """Raise unless the layers follow one another, and their parameters lie within n_params."""
+    """Raise unless consecutive layers fit together and their parameters lie within n_params."""
     cdef Py_ssize_t l, first, end
     cdef Layer layer
     if layers.shape[0] < 2:
@@ -1401,7 +1408,7 @@ cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
 
 
 cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -1:
-    """Raise unless the blocks are rows of layers."""
+    """Raise unless every block is a range of its layer's rows."""
     cdef Py_ssize_t i, n_rows
     cdef Layer layer
     if blocks.shape[0] == 0:
@@ -1419,7 +1426,7 @@ cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -
 cdef int check_places(
     const Layer[::1] layers, Py_ssize_t n_numbers, Py_ssize_t capacity,
 ) except -1:
-    """Raise unless all that the layers make of so many rows lies within a workspace."""
+    """Raise unless the matrices of all layers fit in a workspace with this capacity."""
     cdef Py_ssize_t l, first
     cdef Layer layer
     if capacity < 1:
@@ -1436,14 +1443,14 @@ cdef int check_places(
 cdef class Model:
     """A network: layers, blocks of parameters, loss, parameters and connections, checked once.
 
-    The tables are copied, so that nobody can change them. The numbers may change at any time.
+    The tables are copied so that nobody can change them. The numbers may change at any time.
     """
     cdef const Layer[::1] layers            # (n_layers + 1,)
     cdef const Block[::1] blocks            # (n_blocks,)
     cdef const double[::1] loss_params      # (n_loss_params,)
     cdef object params                      # (n_params,)
-    cdef object connections                 # (n_params,), or empty: all are there
-    cdef CustomLoss custom                  # or None
+    cdef object connections                 # (n_params,), or empty if there are all connections
+    cdef CustomLoss custom                  # a loss in Python, or None
     cdef int type_number
     cdef Net net
 
@@ -1472,11 +1479,11 @@ cdef class Model:
             self.net.loss.function = <void*> self.custom
 
     cdef int raise_error(self) except -1:
-        """Raise what a custom loss has raised."""
+        """Raise the error of a custom loss, if there was one."""
         return 0 if self.custom is None else self.custom.raise_error()
 
     cdef Py_ssize_t n_targets(self):
-        """How many numbers of a row's targets the loss reads."""
+        """The number of target columns that the loss reads."""
         cdef const Loss* loss = &self.net.loss
         if is_softmax(loss) or (loss.kind == QUANTILE and loss.n_params > 1):
             return 1
@@ -1484,15 +1491,15 @@ cdef class Model:
 
 
 cdef class Workspace:
-    """Room for what a table of layers says of some rows, which are taken in blocks."""
-    cdef const Layer[::1] table             # (n_layers + 1,) a copy
+    """Memory for the matrices of a table of layers for some rows, which are processed in blocks."""
+    cdef const Layer[::1] table             # (n_layers + 1,) a copy of layers
     cdef readonly object layers
-    cdef readonly object memory             # (>= capacity times the table's numbers for a row,)
+    cdef readonly object memory             # (>= capacity * numbers per row in the table,)
     cdef readonly Py_ssize_t capacity
     cdef readonly Py_ssize_t block_rows
     cdef int type_number
     cdef void* numbers
-    cdef bint takes_dense                   # whether there is room for dense rows
+    cdef bint takes_dense                   # whether there is room for a copy of dense rows
 
     def __init__(self, layers, memory, Py_ssize_t capacity, Py_ssize_t block_rows):
         self.layers, self.table, self.memory = layers, np.array(layers), memory
@@ -1506,7 +1513,7 @@ cdef class Workspace:
                             >= capacity * (self.table[0].a + self.table[0].stride))
 
     cdef Net net_of(self, Model model) except *:
-        """The model with the places that its layers have here."""
+        """The model with the places of its matrices in this workspace."""
         cdef Net net = model.net
         cdef Py_ssize_t l
         cdef Layer ours, theirs
@@ -1524,15 +1531,15 @@ cdef class Workspace:
         return net
 
     cdef Py_ssize_t n_blocks(self):
-        """How many blocks of rows there are at most."""
+        """The largest number of blocks of rows."""
         return ceil_div(self.capacity, self.block_rows)
 
 
 cdef class Samples:
     """Rows of the data, and for training their targets and weights.
 
-    Dense, X is of shape (n, m_0), and indices and indptr are empty; sparse, X holds the numbers
-    that are not 0, (n_nonzero, 1), with their columns and the rows' beginnings.
+    Dense X is of shape (n, m_0), and indices and indptr are empty. Sparse X holds the nonzero
+    numbers, (n_nonzero, 1); indices holds their columns, and indptr where the rows begin.
     """
     cdef Source source                      # without an order
     cdef Py_ssize_t n_rows
@@ -1540,7 +1547,7 @@ cdef class Samples:
     cdef const Py_ssize_t[::1] indices      # (n_nonzero,), or empty
     cdef const Py_ssize_t[::1] indptr       # (n + 1,), or empty
     cdef object X                           # (n, m_0), or (n_nonzero, 1) if sparse
-    cdef object y                           # (n, n_targets), or None: for outputs alone
+    cdef object y                           # (n, n_targets), or None if only outputs are computed
     cdef object sample_weight               # (n,), or None
 
     def __init__(self, X, const Py_ssize_t[::1] indices, const Py_ssize_t[::1] indptr, y=None,
@@ -1572,7 +1579,7 @@ cdef class Samples:
         return 0
 
     cdef int check_inputs(self, Model model) except -1:
-        """Raise unless these are inputs of the model."""
+        """Raise unless the model can take these inputs."""
         if self.type_number != model.type_number:
             raise ValueError("X must be of the network's type")
         if self.source.indptr == NULL and self.source.stride != model.net.layers[0].n_out:
@@ -1583,7 +1590,7 @@ cdef class Samples:
     cdef Source in_order(
         self, Model model, Workspace work, const Py_ssize_t[::1] order,
     ) except *:
-        """The rows ``order``, with targets: checked for a model and a workspace."""
+        """The rows ``order`` with their targets, checked for a model and a workspace."""
         cdef Source source = self.source
         cdef Py_ssize_t i
         self.check_inputs(model)
@@ -1608,7 +1615,7 @@ def scale_of_rows(
     Samples samples,                    # IN
     const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples
 ):
-    """1 / the sum of these rows' weights, as `train` takes it for a mini-batch."""
+    """1 / the sum of these rows' weights, as `train` computes it for a mini-batch."""
     cdef Source source = samples.in_order(model, work, order)
     if model.type_number == cnp.NPY_FLOAT:
         return scale_of_batch(&source, <float*> NULL, order.shape[0])
@@ -1616,7 +1623,7 @@ def scale_of_rows(
 
 
 cdef int check_state(const Solver* solver, Py_ssize_t n_states) except -1:
-    """Raise unless there are the arrays that the solver writes."""
+    """Raise unless there are as many arrays as the solver writes."""
     cdef Py_ssize_t n_needed = 0
     for kind, n_of_kind in SOLVERS.values():
         if kind == solver.kind:
@@ -1636,7 +1643,7 @@ cdef int check_room(Py_ssize_t n_rows, Workspace work, Py_ssize_t n_places) exce
 
 
 cdef void* check_out(Model model, out, Py_ssize_t n) except NULL:
-    """Where the outputs of so many rows go."""
+    """The data pointer of out, after checking its shape for n rows."""
     cdef void* numbers = numbers_of("out", out, model.type_number, 2, True)
     if (cnp.PyArray_DIM(out, 0) != n
             or cnp.PyArray_DIM(out, 1) != model.net.layers[model.net.n_layers].n_out):
@@ -1645,7 +1652,7 @@ cdef void* check_out(Model model, out, Py_ssize_t n) except NULL:
 
 
 cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil:
-    """Where the block's parameters begin."""
+    """The offset of the block's parameters."""
     return layers[block.layer].W + block.first * layers[block.layer].stride
 
 
@@ -1654,7 +1661,7 @@ cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
 
 
 cdef Py_ssize_t largest_block(const Net* net) noexcept nogil:
-    """How many numbers the largest block of parameters has."""
+    """The size of the largest block of parameters, in numbers."""
     cdef Py_ssize_t i, most = 0
     for i in range(net.n_blocks):
         most = max(most, size_of(net.blocks[i], net.layers))
@@ -1662,10 +1669,10 @@ cdef Py_ssize_t largest_block(const Net* net) noexcept nogil:
 
 
 def shuffle(Py_ssize_t[::1] order, bit_generator):
-    """What RandomState.shuffle makes of ``order``, by the same random numbers, without the GIL.
+    """Shuffle ``order`` as RandomState.shuffle does, with the same random numbers.
 
-    By NumPy's, which holds it, two fits at a time of `tiny` in bench/ were 1.5 times as fast as one
-    after the other; by this they are 1.7 to 1.9 times.
+    NumPy's own function holds the GIL, which slows down several fits at a time in threads
+    (bench/figures.md: shuffle).
     """
     cdef bitgen_t* source = <bitgen_t*> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
     cdef Py_ssize_t i = order.shape[0] - 1, j, is_below
@@ -1676,7 +1683,7 @@ def shuffle(Py_ssize_t[::1] order, bit_generator):
         while mask < i:
             mask = 2 * mask + 1
         while i > 0:
-            # Numbers beyond i are passed over: no branch for that, which would be hard to predict.
+            # Random numbers above i are rejected without a branch, which would be hard to predict.
             while i > mask >> 1:
                 j = source.next_uint32(source.state) & mask
                 is_below = j <= i
@@ -1686,18 +1693,18 @@ def shuffle(Py_ssize_t[::1] order, bit_generator):
             mask >>= 1
 
 
-# What a team trains.
+# The training that a team runs.
 cdef struct Training:
     Net net
     Py_ssize_t n_rows
     Py_ssize_t batch_size
-    Py_ssize_t capacity         # of which a larger mini-batch is taken in parts
+    Py_ssize_t capacity         # larger mini-batches are processed in parts of this size
     Py_ssize_t block_rows
     const Regularizer* rules
     Solver* solver
     Source source
-    void* average               # (n_params,), or NULL: no averaging
-    void* gradient              # (n_members, gradient_stride), or of all parameters if `whole`
+    void* average               # (n_params,), or NULL without averaging
+    void* gradient              # (n_members, gradient_stride), or (1, n_params) if `whole`
     Py_ssize_t gradient_stride
     bint whole
     void* state                 # (n_states, n_params)
@@ -1705,27 +1712,28 @@ cdef struct Training:
     const double* learning_rates    # (n_steps,)
     double* row_loss            # (>= capacity / block_rows,)
     double* penalty             # (n_blocks,)
-    double* squares             # (n_blocks,) of the gradient's numbers, for clipping
+    double* squares             # (n_blocks,) sums of squares of the gradient, for clipping
 
-# A member's part in it: its blocks of parameters, the same in each step, so that its caches hold
-# them; and the step that it is in.
+# A member's share of the training, and the state of its current step. Its blocks of parameters are
+# the same in every step, so that they stay in its caches.
 cdef struct Share:
     Py_ssize_t first
     Py_ssize_t last
     int me
     int n_members
     Solver solver
-    Rows rows                   # of a part of the mini-batch
-    Py_ssize_t n                # rows of the whole mini-batch
-    bint is_first               # part
-    bint is_last                # part
+    Rows rows                   # of the current part of the mini-batch
+    Py_ssize_t n                # number of rows of the whole mini-batch
+    bint is_first               # whether this is the first part
+    bint is_last                # whether this is the last part
 
 
 cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept nogil:
-    """The first block of member t: each has those in its share of all parameters.
+    """The first block of member t. Each member has the blocks in an equal share of all parameters.
 
-    Dealt out in turn, blocks of few large and many small layers would not come to the same for
-    all, and everybody would read what all layers have made: `small` in bench/ takes 3% longer.
+    If the blocks were dealt out in turn, networks of few large and many small layers would give
+    some members more work than others, and every member would read the results of all layers
+    (bench/figures.md: block-shares).
     """
     cdef Py_ssize_t i = 0
     cdef const Net* net = &it.net
@@ -1740,14 +1748,14 @@ cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept n
 cdef inline real* gradient_place(
     const Training* it, const Share* mine, const real* any, Py_ssize_t i,
 ) noexcept nogil:
-    """Where the gradient of the i-th block goes."""
+    """Where the gradient of the i-th block is stored."""
     if it.whole:
         return <real*> it.gradient + start_of(it.net.blocks[i], it.net.layers)
     return <real*> it.gradient + mine.me * it.gradient_stride
 
 
 cdef void train_rows(const Training* it, const Share* mine, const real* any) noexcept nogil:
-    """Stage 1: (1), (2), (3) for every n-th block of rows."""
+    """Stage 1: (1), (2), (3) for every n-th block of rows, for a team of n."""
     cdef Py_ssize_t i = mine.me
     cdef real* work = <real*> it.work
     cdef Rows block
@@ -1761,7 +1769,7 @@ cdef void train_rows(const Training* it, const Share* mine, const real* any) noe
 cdef inline void clip_or_move(
     const Training* it, const Share* mine, real* dW, Py_ssize_t i,
 ) noexcept nogil:
-    """(5) for the i-th block, unless the norm of the whole gradient has to be known first."""
+    """(5) for the i-th block, or only its sum of squares if the whole gradient is to be clipped."""
     cdef const Regularizer* rules = it.rules
     if rules.clip_value > 0:
         clip(<real> rules.clip_value, dW, size_of(it.net.blocks[i], it.net.layers))
@@ -1773,7 +1781,7 @@ cdef inline void clip_or_move(
 
 
 cdef void train_parameters(const Training* it, const Share* mine, const real* any) noexcept nogil:
-    """Stage 2: (4) for the member's blocks of parameters, and (5) where nothing comes before it."""
+    """Stage 2: (4) for the member's blocks of parameters, and (5) if nothing comes between."""
     cdef bint moves = mine.is_last and mine.n_members > 1
     cdef real* shared = <real*> it.net.params if moves else NULL
     cdef double scale = mine.rows.scale if mine.is_last else 0      # penalties count once
@@ -1792,7 +1800,7 @@ cdef void train_parameters(const Training* it, const Share* mine, const real* an
 
 
 cdef void move_clipped(const Training* it, const Share* mine, const real* any) noexcept nogil:
-    """(5) for the member's blocks, once the norm of the whole gradient is known."""
+    """(5) for the member's blocks, after the norm of the whole gradient is known."""
     cdef double factor = factor_of_clipping(it.rules.clip_norm, it.squares, it.net.n_blocks)
     cdef Py_ssize_t i
     cdef real* dW
@@ -1824,7 +1832,7 @@ cdef void average_blocks(const Training* it, const Share* mine, const real* any)
 cdef void begin_batch(
     const Training* it, Share* mine, const real* any, Py_ssize_t step,
 ) noexcept nogil:
-    """The mini-batch of a step, of whose rows no part has been taken."""
+    """Start the mini-batch of a step, before its first part."""
     cdef Py_ssize_t start = step * it.batch_size
     mine.n = min(it.batch_size, it.n_rows - start)
     mine.rows = all_rows(0, it.capacity, it.source)
@@ -1835,7 +1843,7 @@ cdef void begin_batch(
 
 
 cdef inline bint take_part(const Training* it, Share* mine) noexcept nogil:
-    """Go on to the next part of the mini-batch, if there is one."""
+    """Advance to the next part of the mini-batch. Returns whether there is one."""
     mine.rows.before += mine.rows.n
     mine.rows.source.order += mine.rows.n
     mine.rows.n = min(it.capacity, mine.n - mine.rows.before)
@@ -1855,21 +1863,24 @@ cdef Share share_of(const Training* it, Team* team, int me) noexcept nogil:
 cdef void end_step(
     const Training* it, const Share* mine, const real* any, Team* team, int me,
 ) noexcept nogil:
-    """What is left of (5) once every block has its gradient, and what follows it."""
+    """The remainder of (5) after every block has its gradient, and what follows (5)."""
     if it.rules.clip_norm > 0:
         move_clipped(it, mine, any)
         wait_for_all(team, me)
     if it.rules.max_norm > 0:
         limit_norms(it, mine, any)
         wait_for_all(team, me)
-    if it.average != NULL:      # nobody else reads or writes there before the next wait
+    if it.average != NULL:      # no other member uses these places before the next barrier
         average_blocks(it, mine, any)
 
 
 cdef void train_as_member(
     const Training* it, const real* any, Team* team, int me,
 ) noexcept nogil:
-    """A member's part of all steps. What follows a wait depends on all that stands before it."""
+    """A member's part of all steps.
+
+    After each barrier, members use what all others have written before it.
+    """
     cdef unsigned long long denormals = flush_denormals()
     cdef Py_ssize_t step
     cdef Share mine = share_of(it, team, me)
@@ -1882,7 +1893,7 @@ cdef void train_as_member(
             train_parameters(it, &mine, any)
             wait_for_all(team, me)
         end_step(it, &mine, any, team, me)
-    if me == 0:     # they all have come to the same
+    if me == 0:     # all members have the same solver state
         it.solver[0] = mine.solver
     restore_denormals(denormals)
 
@@ -1890,7 +1901,7 @@ cdef void train_as_member(
 cdef void apply_as_member(
     const Training* it, const real* any, Team* team, int me,
 ) noexcept nogil:
-    """A member's part of (5), with a gradient that is there."""
+    """A member's part of (5), with a gradient that is already complete."""
     cdef unsigned long long denormals = flush_denormals()
     cdef Py_ssize_t i
     cdef Share mine = share_of(it, team, me)
@@ -1921,18 +1932,19 @@ cdef void apply_as_member_f64(void* it, Team* team, int me) noexcept nogil:
 
 
 cdef class Step:
-    """What steps are made with: the solver and its state, the regulariser, places for gradients.
+    """What `train` needs for steps: the solver, its state, the regularizer, places for gradients.
 
-    It adds up (loss of a mini-batch before its step) * (its rows).
+    It adds up (loss of a mini-batch before its step) * (number of its rows).
     """
     cdef Solver[::1] solver                     # (1,) its t counts the steps
-    cdef const Regularizer[::1] regularizer     # (1,) l1 and l2 not yet divided
+    cdef const Regularizer[::1] regularizer     # (1,) l1 and l2 are not yet divided
     cdef object state                           # (n_states, n_params)
-    cdef object average                         # (n_params,), or empty: no averaging
-    # (n_threads, numbers of the largest block), or (1, n_params) for clipping by norm and for parts
+    cdef object average                         # (n_params,), or empty without averaging
+    # (n_threads, size of the largest block), or (1, n_params) for clipping by norm and for
+    # mini-batches in parts
     cdef object gradient
     cdef readonly object row_loss               # (blocks of rows,) and
-    cdef readonly object penalty                # (n_blocks,): a block's share of the loss
+    cdef readonly object penalty                # (n_blocks,): each block's share of the loss
     cdef object squares                         # (n_blocks,)
 
     def __init__(self, Model model, Workspace work, solver, regularizer, state, average, gradient):
@@ -1943,16 +1955,16 @@ cdef class Step:
 
     @property
     def loss(self):
-        """The sum of what has been added up, in an order that does not depend on the threads."""
+        """The sum of the added losses, in an order that does not depend on the threads."""
         return float(self.row_loss.sum() + self.penalty.sum())
 
     @property
     def key(self):
-        """Of the random numbers of the step that comes next."""
+        """The key of the random numbers for the next step."""
         return random_bits(self.regularizer[0].seed, self.solver[0].t + 1)
 
     cdef Training training_of(self, Net net, int type_number) except *:
-        """A team's work, without the rows: checked for a network."""
+        """The training of a network without its rows, after checking all arrays."""
         cdef Training it
         cdef double[::1] row_loss = self.row_loss, penalty = self.penalty, squares = self.squares
         memset(&it, 0, sizeof(Training))
@@ -2013,9 +2025,9 @@ def train(
 
 
 def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
-    """Make one step with the whole gradient that the step's place for it holds.
+    """Make one step with the whole gradient that is stored in the step.
 
-    With that of `add_gradient` over a mini-batch it is the step that `train` makes, bit for bit.
+    If `add_gradient` has computed it for a mini-batch, this is the step of `train`, bit for bit.
     """
     cdef Training it = step.training_of(model.net, model.type_number)
     it.whole, it.learning_rates = True, &learning_rate
@@ -2028,7 +2040,7 @@ def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
             run_team(apply_as_member_f64, &it, n_threads)
 
 
-# A pass over some rows.
+# A pass over some rows, with or without a gradient.
 cdef struct Pass:
     Net net
     Py_ssize_t block_rows
@@ -2038,9 +2050,9 @@ cdef struct Pass:
     void* out                   # (rows, m_L)
     Penalty penalties
     bint adds_up
-    double* row_loss            # (>= rows / block_rows,) NULL: there are no targets
+    double* row_loss            # (>= rows / block_rows,), or NULL without targets
     double* penalty             # (n_blocks,)
-    Py_ssize_t n_taken          # blocks of rows
+    Py_ssize_t n_taken          # blocks of rows taken so far
 
 
 cdef Pass pass_of(Model model, Workspace work, Py_ssize_t n_rows, Source source) except *:
@@ -2075,7 +2087,7 @@ cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noex
 
 
 cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
-    """a^L of some blocks of rows, and their loss if they have targets."""
+    """a^L of some blocks of rows, and their loss if there are targets."""
     cdef unsigned long long denormals = flush_denormals()
     cdef real* work = <real*> it.work
     cdef Py_ssize_t i = next_piece(&it.n_taken)
@@ -2108,14 +2120,14 @@ cdef void outputs_as_member_f64(void* it, Team* team, int me) noexcept nogil:
 
 
 cdef class Gradient:
-    """The gradient of all parameters over some rows, and their loss, added up in parts."""
+    """The gradient of all parameters over some rows, and their loss. Both are added up in parts."""
     cdef readonly object numbers        # (n_params,)
     cdef readonly object row_loss       # (blocks of rows,) and
-    cdef readonly object penalty        # (n_blocks,): a block's share of the loss
-    cdef Py_ssize_t n_rows              # so far
+    cdef readonly object penalty        # (n_blocks,): each block's share of the loss
+    cdef Py_ssize_t n_rows              # rows added so far
     cdef double scale                   # 1 / sum of the sample weights of all rows
-    cdef Penalty penalties              # over that sum
-    cdef uint64_t key                   # of the random numbers of dropout and noise
+    cdef Penalty penalties              # divided by that sum
+    cdef uint64_t key                   # for the random numbers of dropout and noise
 
     def __init__(self, Model model, Workspace work, numbers, double scale, penalties=(0, 0),
                  key=0):
@@ -2125,7 +2137,7 @@ cdef class Gradient:
 
     @property
     def loss(self):
-        """The sum of what has been added up, in an order that does not depend on the threads."""
+        """The sum of the added losses, in an order that does not depend on the threads."""
         return float(self.row_loss.sum() + self.penalty.sum())
 
 
@@ -2133,12 +2145,12 @@ def add_gradient(
     Model model,                        # IN
     Workspace work,                     # OUT z, a and delta of these rows
     Samples samples,                    # IN
-    const Py_ssize_t[::1] order,        # IN (n_rows,) as many rows of the samples as fit in work
+    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples, at most work.capacity
     Gradient gradient,                  # INOUT
-    bint with_penalties,                # which count once for all parts
+    bint with_penalties,                # True for exactly one of the parts
     int n_threads,
 ):
-    """Add gradient and loss of some rows; the parameters stay as they are."""
+    """Add the gradient and the loss of some rows. The parameters do not change."""
     cdef double[::1] row_loss = gradient.row_loss, penalty = gradient.penalty
     cdef Pass it = pass_of(model, work, order.shape[0], samples.in_order(model, work, order))
     check_room(it.rows.n, work, row_loss.shape[0])
@@ -2172,10 +2184,10 @@ def evaluate(
     Model model,                        # IN
     Workspace work,                     # OUT
     Samples samples,                    # IN
-    const Py_ssize_t[::1] order,        # IN (n_rows,) as many rows of the samples as fit in work
+    const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples, at most work.capacity
     double scale,                       # 1 / sum of the sample weights of all rows
     out,                                # OUT (n_rows, m_L) a^L
-    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) grows by the loss
+    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) the loss is added
     int n_threads,
 ):
     """a^L and the loss (without penalty) of some rows."""
@@ -2190,8 +2202,8 @@ def evaluate(
 
 def forward(
     Model model,                        # IN
-    Workspace work,                     # OUT z^l of the rows, and a^l but for the last layer
-    Samples samples,                    # IN as many as fit in work
+    Workspace work,                     # OUT z^l of the rows, and a^l except for the last layer
+    Samples samples,                    # IN at most work.capacity rows
     out,                                # OUT (n, m_L) a^L
     int n_threads,
 ):
@@ -2204,7 +2216,7 @@ def forward(
         run_outputs(&it, model.type_number, n_threads)
 
 
-# What X may hold that is not of the network's type: it is converted as it is read.
+# The types that X may have if it is not of the network's type. Rows are converted as they are read.
 ctypedef fused number:
     signed char
     unsigned char
@@ -2220,7 +2232,7 @@ ctypedef fused number:
     double
 
 
-# Rows as a NumPy array has them, in any order and of any type of numbers.
+# The rows of a NumPy array of any order and any type of numbers.
 cdef struct Strided:
     const char* data
     Py_ssize_t row_bytes
@@ -2232,7 +2244,7 @@ cdef inline void convert(
     const number* row, Py_ssize_t column_bytes, real* x, Py_ssize_t n,
 ) noexcept nogil:
     cdef Py_ssize_t j
-    if column_bytes == sizeof(number):      # a loop of its own, which becomes vectors
+    if column_bytes == sizeof(number):      # a separate loop that compilers can vectorize
         for j in range(n):
             x[j] = <real> row[j]
         return
@@ -2272,30 +2284,30 @@ cdef void read_row(const Strided* X, Py_ssize_t i, real* x, Py_ssize_t n) noexce
 
 
 cdef inline bint is_readable(int type_number) noexcept nogil:
-    """Whether `read_row` knows this type: all from bool to float64."""
+    """Whether `read_row` supports this type: all types from bool to float64."""
     return cnp.NPY_BOOL <= type_number <= cnp.NPY_DOUBLE
 
 
-# What a team predicts. Each member takes a block of rows at a time through all layers, in a
-# workspace of its own: the place that the table says for block_rows rows, then the inputs of these
-# rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
+# The prediction that a team runs. Each member takes a block of rows at a time through all layers,
+# in its own workspace. That holds the places of the table for block_rows rows, then the inputs of
+# these rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
 cdef struct Prediction:
     Net net
     Py_ssize_t n_rows
     Py_ssize_t block_rows
     Strided X
     void* out                   # (n_rows, m_L)
-    bint is_wide                # whether out is float64 and the network float32
+    bint is_wide                # whether out is float64 but the network is float32
     void** works
-    Py_ssize_t* counters        # of a pass by columns; NULL: there is none
-    Py_ssize_t n_taken          # blocks of rows
-    Py_ssize_t n_infinite       # blocks with a number that is not, and without outputs
+    Py_ssize_t* counters        # for a pass by columns; otherwise NULL
+    Py_ssize_t n_taken          # blocks of rows taken so far
+    Py_ssize_t n_infinite       # blocks without outputs, because of infinities or NaN
 
 
 cdef Source read_block(
     const Prediction* it, real* inputs, Py_ssize_t first, Py_ssize_t n,
 ) noexcept nogil:
-    """The rows of a block as the core takes them: where they are, or converted in the workspace."""
+    """The rows of a block for the core: in place, or converted in the workspace."""
     cdef int our_type = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
     cdef Py_ssize_t n_in = it.net.layers[0].n_out, i
     if (it.X.type_number == our_type and it.X.column_bytes == sizeof(real)
@@ -2309,7 +2321,7 @@ cdef Source read_block(
 cdef void predict_block(
     Prediction* it, const real* any, int n_threads, Py_ssize_t first, real* work,
 ) noexcept nogil:
-    """a^L of the block that begins with this row."""
+    """a^L of the block that begins with row `first`."""
     cdef ByColumns columns
     cdef Py_ssize_t n = min(it.block_rows, it.n_rows - first)
     cdef const Layer* last = &it.net.layers[it.net.n_layers]
@@ -2343,11 +2355,11 @@ cdef void wide_output(
     const Loss* loss,
     const Layer* last,
     const real* z,              # (n, stride)
-    double* a,                  # (ROWS_AT_ONCE, stride) a place for it
+    double* a,                  # (ROWS_AT_ONCE, stride) scratch
     double* out,                # (n, m_L)
     Py_ssize_t n,
 ) noexcept nogil:
-    """a^L in float64: what rounds to 0, or to 1, in float32 does not here."""
+    """a^L in float64, so that less of it rounds to 0 or 1 than in float32."""
     cdef double[ROWS_AT_ONCE] largest, logs
     cdef Py_ssize_t i, j, k, stride = last.stride
     for i in range(n):
@@ -2381,15 +2393,15 @@ cdef void predict_as_member_f64(void* it, Team* team, int me) noexcept nogil:
 
 
 cdef class Predictor:
-    """a^L of dense rows: the short way, for one row as for many.
+    """a^L of dense rows, with as little overhead as possible even for a single row.
 
-    Workspaces are kept for the next call; a call in another thread meanwhile takes others.
+    Workspaces are kept for the next call. A concurrent call in another thread uses others.
     """
     cdef Model model
-    cdef const Layer[::1] layers            # (n_layers + 1,) with places for a block of rows
+    cdef const Layer[::1] layers            # (n_layers + 1,) with places for one block of rows
     cdef Net net
     cdef Py_ssize_t block_rows
-    cdef object new_workspace               # (numbers) -> room for them, which begins at a line
+    cdef object new_workspace               # (n) -> cache-aligned memory for n numbers
     cdef Py_ssize_t n_in_workspace
     cdef list workspaces
     cdef int type_number
@@ -2402,7 +2414,7 @@ cdef class Predictor:
         self.workspaces = []
         self.type_number = model.type_number
         if self.type_number == cnp.NPY_FLOAT:
-            n_outputs *= 2      # in float64
+            n_outputs *= 2      # outputs are float64
         self.n_in_workspace = block_rows * (self.layers[0].a + self.layers[0].stride) + n_outputs
         one = Workspace(layers, new_workspace(self.n_in_workspace), block_rows, block_rows)
         self.net = one.net_of(model)
@@ -2420,10 +2432,11 @@ cdef class Predictor:
         )
 
     def __call__(self, X, out=None, int n_threads=1):
-        """The output for X; None if X is not an array of numbers that fits, or is not finite.
+        """The output for X; None if X is not a suitable array of numbers, or is not finite.
 
-        In ``out``, or in a new array: of float64 if the network or X is not of float32. The threads
-        share out blocks of rows, or the columns of a single one.
+        The output goes to ``out`` or to a new array. A new array is float32 if the network and X
+        both are, and float64 otherwise. Threads share out blocks of rows, or the columns of a
+        single block.
         """
         cdef cnp.npy_intp shape[2]
         cdef Prediction it
@@ -2486,7 +2499,7 @@ cdef class Predictor:
         return self.type_number if type_of_X == cnp.NPY_FLOAT else cnp.NPY_DOUBLE
 
     cdef bint has_kernels_throughout(self):
-        """Whether no layer's products are BLAS's, which makes others of fewer columns."""
+        """Whether no layer uses BLAS, whose results may depend on the number of columns."""
         cdef Py_ssize_t l
         for l in range(1, self.layers.shape[0]):
             if not (has_kernels(&self.layers[l], <float*> NULL)
@@ -2507,10 +2520,10 @@ cdef class Predictor:
 
 def widen(
     Model model,                        # IN
-    Workspace work,                     # IN z of n rows, as `forward` has left it
+    Workspace work,                     # IN z of n rows, as computed by `forward`
     double[:, ::1] out,                 # OUT (n, m_L) a^L
 ):
-    """a^L in float64 of rows whose z^L is in the workspace of a network of float32."""
+    """a^L in float64 of rows whose z^L is in the workspace of a float32 network."""
     cdef Net net = work.net_of(model)
     cdef const Layer* last = &net.layers[net.n_layers]
     cdef double[::1] a = np.empty(ROWS_AT_ONCE * last.stride)
@@ -2525,12 +2538,12 @@ def widen(
 
 def seconds_of_product(
     int equation,
-    Model model,                        # IN of a network with one hidden layer
-    Workspace work,                     # INOUT whose rows are all at work
+    Model model,                        # IN a network with one hidden layer
+    Workspace work,                     # INOUT all of its rows are used
     Gradient gradient,                  # OUT
     int n_times,
 ):
-    """What the product of equation (1), (3) or (4) takes in the second layer, for bench/gemm.py."""
+    """The time of the second layer's product in equation (1), (3) or (4), for bench/gemm.py."""
     cdef Pass it = pass_of(model, work, work.capacity, dense_rows(work.numbers, 1))
     it.gradient = numbers_of("gradient", gradient.numbers, model.type_number, 1, True)
     if it.net.n_layers != 2 or cnp.PyArray_DIM(gradient.numbers, 0) != it.net.n_params:
@@ -2561,19 +2574,19 @@ cdef void make_products(Pass* it, const real* any, int equation, int n_times) no
 
 
 def set_spin_time(double microseconds):
-    """Let a thread that waits for others spin for so long before it sleeps."""
+    """Set how long a waiting thread spins before it sleeps."""
     set_patience(microseconds)
 
 
 def use_kernels(name=None, argument="kernels"):
-    """Take the kernels of this name from now on, or the fastest that this CPU can run."""
+    """Use the kernels with this name from now on, or the fastest that this CPU can run."""
     cdef bytes text = (name or "").encode()
     if not use(text):
         raise ValueError(f"{argument} must be one of {kernel_names()}, got {name!r}")
 
 
 def kernel_names():
-    """The kernels that this CPU can run, fastest first, and 'blas'."""
+    """The names of the kernels that this CPU can run, fastest first, then 'blas'."""
     names = []
     while name_of(len(names)) != NULL:
         names.append(name_of(len(names)).decode())
@@ -2581,12 +2594,12 @@ def kernel_names():
 
 
 def kernels_in_use():
-    """The name of the kernels that the core takes."""
+    """The name of the kernels in use."""
     return kernels.name.decode()
 
 
 def uses_blas():
-    """Whether BLAS makes the products of any layer."""
+    """Whether BLAS computes the products of any layer."""
     return min(kernels.f32.largest, kernels.f64.largest) < PY_SSIZE_T_MAX
 
 

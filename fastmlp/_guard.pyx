@@ -1,7 +1,8 @@
-"""A context that counts who is inside, and that an interrupt cannot cut in two.
+"""A context manager that counts its users, and that an interrupt cannot leave half done.
 
-Python looks for signals between two steps of its own code. Here is none: Ctrl-C is heard before or
-after, and within what is called here, which is then called once more.
+Python handles signals between the bytecodes of Python code. Compiled code has none, so Ctrl-C can
+only take effect before or after the methods below, or inside the functions that they call. An
+interrupted function is called again.
 """
 
 import os
@@ -13,7 +14,7 @@ cdef int MOST_TRIES = 10
 
 
 cdef to_the_end(function):
-    """Call a function until nothing interrupts it; return what has interrupted it, or None."""
+    """Call a function until no exception interrupts it; return the last exception, or None."""
     interrupt = None
     for i in range(MOST_TRIES):
         try:
@@ -26,22 +27,23 @@ cdef to_the_end(function):
 
 
 cdef class Guard:
-    """The first to enter begins, the last to leave ends.
+    """A context whose first user to enter calls ``begin`` and whose last to leave calls ``end``.
 
-    Two fits may run in two threads of Python, and a limit may be the whole process's.
+    It is needed because two fits may run in two Python threads, while a limit such as the number of
+    BLAS threads belongs to the whole process.
 
     Parameters
     ----------
     begin, end : callable or None
-        Without arguments; they can be called again where they have been interrupted.
+        Called without arguments, and called again if they were interrupted.
     beneath : Guard or None
-        Entered and left with the first and the last, if ``needs_beneath()`` says so.
+        Entered before ``begin`` and left after ``end``, if ``needs_beneath()`` is true.
     """
 
     cdef object _lock, _begin, _end, _needs_beneath
     cdef Guard _beneath
     cdef bint _is_in_beneath
-    cdef dict _depths           # of every thread that is inside
+    cdef dict _depths           # entries of each thread that is inside
 
     def __init__(self, begin=None, end=None, beneath=None, needs_beneath=None):
         self._lock = threading.Lock()
@@ -50,7 +52,7 @@ cdef class Guard:
         self._is_in_beneath = False
         self._depths = {}
         if hasattr(os, "register_at_fork"):
-            # A child gets a copy of the lock, and never one that another thread holds.
+            # Holding the lock during a fork ensures that no other thread holds the child's copy.
             os.register_at_fork(
                 before=self._lock.acquire,
                 after_in_parent=self._lock.release,
@@ -58,8 +60,8 @@ cdef class Guard:
             )
 
     def _begin_as_child(self):
-        """The threads that were inside are not here."""
-        self._is_in_beneath = False     # it has left by itself
+        """Reset the counts: the threads that were inside do not exist in the child."""
+        self._is_in_beneath = False     # beneath resets itself in the child
         if self._depths:
             self._depths.clear()
             if self._end is not None:
@@ -68,7 +70,7 @@ cdef class Guard:
 
     @property
     def n_users(self):
-        """How many threads of Python are inside."""
+        """How many Python threads are inside."""
         return len(self._depths)
 
     def __enter__(self):

@@ -1,4 +1,4 @@
-"""Doors to the C kernels of `_simd/`: of two functions, for float and double, the one that fits."""
+"""Declarations of the C kernels in `_simd/`, and wrappers that choose one by its type."""
 
 from libc.stdint cimport uint64_t
 
@@ -116,7 +116,7 @@ cdef extern from "_simd/kernels.h" nogil:
 
 
 cdef inline bint has_kernels(const Layer* layer, const real* any) noexcept nogil:
-    """Whether the layer's products are the kernels' and not BLAS's: a matter of its size alone."""
+    """Whether kernels compute the layer's products, and not BLAS. Only its size matters."""
     if real is float:
         return layer.n_in * layer.n_out <= kernels.f32.largest
     else:
@@ -166,7 +166,7 @@ cdef inline void activate(
 cdef inline void times_derivative(
     Py_ssize_t activation, const real* z, const real* f, real* delta, Py_ssize_t n,
 ) noexcept nogil:
-    """delta *= f'(z), in terms of z or of f(z)."""
+    """delta *= f'(z), computed from z or from f(z)."""
     if real is float:
         kernels.f32.times_derivative(activation, z, f, delta, n)
     else:
@@ -195,7 +195,7 @@ cdef inline void normalize_back(
 cdef inline void dropout(
     uint64_t key, double rate, const real* f, real* a, Py_ssize_t n,
 ) noexcept nogil:
-    """a = f / (1 - rate), or 0 for a share `rate`; a may be f."""
+    """a = f / (1 - rate), or 0 for a share `rate` of the units; a may be f."""
     if real is float:
         kernels.f32.dropout(key, rate, f, a, n)
     else:
@@ -213,7 +213,7 @@ cdef inline void softmax(
     Py_ssize_t n, Py_ssize_t n_out, const real* z, real* a, Py_ssize_t stride, real* largest,
     real* logs,
 ) noexcept nogil:
-    """a = exp(z) / sum(exp(z)), row by row."""
+    """a = exp(z) / sum(exp(z)) for each row."""
     if real is float:
         kernels.f32.softmax(n, n_out, z, a, stride, largest, logs)
     else:
@@ -228,7 +228,7 @@ cdef inline void exponentials(const real* z, real* a, Py_ssize_t n) noexcept nog
         kernels.f64.exponentials(z, a, n)
 
 
-# The C library's exp, log and pow have other bits on another machine; these have not.
+# The exp, log and pow of the C library give different bits on different machines. These do not.
 
 cdef inline double exp_of(double x) noexcept nogil:
     kernels.f64.exponentials(&x, &x, 1)
@@ -236,13 +236,16 @@ cdef inline double exp_of(double x) noexcept nogil:
 
 
 cdef inline double log_of(double x) noexcept nogil:
-    """log(x) for x > 0 that is not below the smallest normal number."""
+    """log(x) for a normal x > 0."""
     kernels.f64.logarithms(&x, &x, 1)
     return x
 
 
 cdef inline double whole_power(double x, Py_ssize_t n) noexcept nogil:
-    """x^n for n >= 0, by squares. Its error is that of an x with another last digit."""
+    """x^n for n >= 0, by repeated squaring.
+
+    The error is about that of rounding x in its last digit.
+    """
     cdef double result = 1
     while n > 0:
         if n & 1:

@@ -9,8 +9,8 @@ cdef extern from "_team/team.h" nogil:
 
     ctypedef void (*Work)(void* what, Team* team, int me) noexcept nogil
 
-    # All members do the work; returns when they have ended. Those that have not begun when the
-    # caller ends are left out.
+    # Runs the work in all members and returns when they have finished. Members that have not
+    # started when the caller finishes are left out.
     void run_team "fastmlp_run"(Work work, void* what, int n) noexcept
     void wait_for_all "fastmlp_wait_for_all"(Team* team, int me) noexcept
     Py_ssize_t next_piece "fastmlp_next"(Py_ssize_t* counter) noexcept

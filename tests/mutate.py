@@ -91,10 +91,10 @@ MUTATIONS = [
     ),
     Mutation(
         "denormals stay flushed after a fit", CORE,
-        "    if me == 0:     # they all have come to the same\n"
+        "    if me == 0:     # all members have the same solver state\n"
         "        it.solver[0] = mine.solver\n"
         "    restore_denormals(denormals)",
-        "    if me == 0:     # they all have come to the same\n"
+        "    if me == 0:     # all members have the same solver state\n"
         "        it.solver[0] = mine.solver",
         "core/test_kernels.py::test_denormals_are_restored_by_all_that_the_core_does",
     ),

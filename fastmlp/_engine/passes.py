@@ -63,6 +63,7 @@ class Passes:
         self.n_threads = n_threads
         self.dtype = parameters.dtype
         self.n_outputs = parameters.layer_sizes[-1]
+        self._n_weights = parameters.n_weights
         self.model = self.model_of(parameters.flat)
         self._predictor = _core.Predictor(
             self.model, parameters.layers, ROWS_IN_BLOCK, partial(aligned_zeros, dtype=self.dtype)
@@ -134,7 +135,7 @@ class Passes:
 
     def _threads_for_block(self, n_rows):
         """How many threads share out the columns of a single block of rows."""
-        n_weights = self.parameters.n_weights
+        n_weights = self._n_weights
         if n_weights * n_rows < FEW_WEIGHTS:  # this is a matter of microseconds
             return 1
         flops = 2 * n_weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)

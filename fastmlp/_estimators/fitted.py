@@ -32,8 +32,10 @@ class FittedNetwork(FittedAside):
     def _network_for_rows(self):
         """The fitted network, with the number of threads that is asked for now."""
         network = self._fitted_network()
-        check_n_threads(self.n_threads)
-        network.n_threads = self.n_threads
+        passes = network.passes
+        if passes.n_threads is not self.n_threads:
+            check_n_threads(self.n_threads)
+            passes.n_threads = self.n_threads
         return network
 
     def _features(self, X, network):

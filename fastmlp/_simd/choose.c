@@ -1,4 +1,4 @@
-/* Which kernels this CPU can run; and what its arithmetic does with denormal numbers. */
+/* Chooses the kernels for this CPU, and switches the handling of denormal numbers. */
 
 #include "kernels.h"
 
@@ -15,10 +15,10 @@ extern const fastmlp_kernels fastmlp_avx2, fastmlp_avx512;
 
 const fastmlp_kernels *fastmlp_active;
 
-/* The fastest, without its products. */
+/* A copy of the fastest table, with all products left to BLAS. */
 static fastmlp_kernels blas;
 
-/* Fastest first, "blas" last; NULL where the CPU lacks the instructions. */
+/* The tables, fastest first and "blas" last. NULL if the CPU lacks the instructions. */
 enum { N_TABLES = 4 };
 static const fastmlp_kernels *table(int i)
 {
@@ -66,7 +66,7 @@ unsigned long long fastmlp_flush_denormals(void)
 {
 #if defined(__x86_64__) || defined(_M_X64)
     const unsigned int state = _mm_getcsr();
-    _mm_setcsr(state | 0x8040); /* results (FTZ) and operands (DAZ) */
+    _mm_setcsr(state | 0x8040); /* FTZ for results and DAZ for operands */
     return state;
 #elif defined(__aarch64__) && defined(__GNUC__)
     unsigned long long state;

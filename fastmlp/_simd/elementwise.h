@@ -1,13 +1,13 @@
-/* Activations, their derivatives, and what they are made of.
+/* Activations, their derivatives, and the functions that they are built from.
 
-   An activation is a function f here, its derivative d_f of z and f(z), and a line in `activate`
-   and in `times_derivative`.
+   To add an activation, write a function f and its derivative d_f(z, f(z)) here, and add a line to
+   `activate` and to `times_derivative`.
 
-   Everything is free of branches, so that the compiler turns the loops into vectors of any width,
-   and every number gets the same operations in each of them: the bits do not depend on it. What is
-   to be fused says so (fma.h). */
+   Nothing here branches, so the compiler can vectorize the loops for any vector width. Every number
+   goes through the same operations in each of them, so the bits do not depend on the width. Fused
+   multiply-adds are written out (fma.h). */
 
-/* 2^i for a whole number i between the exponents of normal numbers. */
+/* 2^i, for an integer i in the exponent range of normal numbers. */
 ALWAYS_INLINE REAL NAME(power_of_two)(INTEGER i)
 {
     REAL x;
@@ -20,10 +20,10 @@ ALWAYS_INLINE REAL NAME(power_of_two)(INTEGER i)
     return x;
 }
 
-/* x = i log(2) + r with |r| <= log(2) / 2; returns exp(r) - 1 and sets i. */
+/* Split x = i log(2) + r with |r| <= log(2) / 2. Sets i and returns exp(r) - 1. */
 ALWAYS_INLINE REAL NAME(reduced_expm1)(REAL x, INTEGER *i)
 {
-    /* Adding 1.5 * 2^(digits - 1) rounds to a whole number and shows it in the last bits. */
+    /* Adding 1.5 * 2^(digits - 1) rounds to an integer and leaves it in the lowest bits. */
 #if IS_FLOAT
     const REAL magic = 12582912.0f, log2_e = 1.44269504f;
     const REAL log_2_high = 0.693359375f, log_2_low = -2.12194440e-4f;
@@ -38,7 +38,7 @@ ALWAYS_INLINE REAL NAME(reduced_expm1)(REAL x, INTEGER *i)
     *i = bits - zero;
     r = NAME(fma)(-n, log_2_high, x);
     r = NAME(fma)(-n, log_2_low, r);
-    /* Taylor's series: the first term left out is below a tenth of the last digit. */
+    /* Taylor series. The first omitted term is below a tenth of a unit in the last place. */
 #if IS_FLOAT
     p = 1 / 5040.f;
     p = NAME(fma)(p, r, 1 / 720.f);
@@ -59,7 +59,8 @@ ALWAYS_INLINE REAL NAME(reduced_expm1)(REAL x, INTEGER *i)
     return NAME(fma)(p, r * r, r);
 }
 
-/* e^x; NaN stays NaN. In two factors: the first alone may be too large, or too small. */
+/* e^x; NaN stays NaN. 2^i is applied as two factors, because it may overflow or underflow by
+   itself. */
 ALWAYS_INLINE REAL NAME(exp)(REAL x)
 {
 #if IS_FLOAT
@@ -69,8 +70,8 @@ ALWAYS_INLINE REAL NAME(exp)(REAL x)
 #endif
     INTEGER i, half;
     REAL p;
-    /* Both look at x itself: where the second looks at what the first has made, gcc 12 makes it of
-       masks, and exp takes 13% longer. */
+    /* Both comparisons use x itself. If the second one used the result of the first, gcc 12 would
+       build it from masks, which is slower (bench/figures.md: exp-clamp). */
     REAL within = x < lowest ? lowest : x;
     within = x > highest ? highest : within;
     p = NAME(reduced_expm1)(within, &i) + 1;
@@ -78,10 +79,10 @@ ALWAYS_INLINE REAL NAME(exp)(REAL x)
     return p * NAME(power_of_two)(half) * NAME(power_of_two)(i - half);
 }
 
-/* tanh(x) = e / (e + 2) for e = exp(2 |x|) - 1, which is exact for small x, too. */
+/* tanh(x) = e / (e + 2) for e = exp(2 |x|) - 1, which is accurate for small x, too. */
 ALWAYS_INLINE REAL NAME(tanh)(REAL x)
 {
-    const REAL highest = IS_FLOAT ? 10 : 20; /* from where tanh rounds to 1 */
+    const REAL highest = IS_FLOAT ? 10 : 20; /* tanh rounds to 1 from here on */
     REAL size = SIZE(x), scale, e;
     INTEGER i;
     size = size > highest ? highest : size;
@@ -98,10 +99,10 @@ ALWAYS_INLINE REAL NAME(logistic)(REAL z)
     return (z < 0 ? e : 1) / (1 + e);
 }
 
-/* e^x - 1 for x <= 0, and for others that of 0. */
+/* e^x - 1 for x <= 0, and 0 for x > 0. */
 ALWAYS_INLINE REAL NAME(expm1)(REAL x)
 {
-    const REAL lowest = IS_FLOAT ? -80 : -700; /* from long before the result is -1 */
+    const REAL lowest = IS_FLOAT ? -80 : -700; /* the result has long been -1 here */
     REAL scale, e;
     INTEGER i;
     x = x < lowest ? lowest : x;
@@ -111,7 +112,7 @@ ALWAYS_INLINE REAL NAME(expm1)(REAL x)
     return NAME(fma)(scale, e, scale - 1);
 }
 
-/* 2 atanh(s) for |s| <= 1/3 by its series. */
+/* 2 atanh(s) for |s| <= 1/3, from its series. */
 ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
 {
     REAL square = s * s, sum = 0;
@@ -121,7 +122,7 @@ ALWAYS_INLINE REAL NAME(twice_atanh)(REAL s)
     return NAME(fma)(s * square, sum, 2 * s);
 }
 
-/* log(x) for a normal x > 0, which is m 2^e with m in [3/4, 3/2). NaN stays NaN. */
+/* log(x) for a normal x > 0, written as x = m 2^e with m in [3/4, 3/2). NaN stays NaN. */
 ALWAYS_INLINE REAL NAME(log)(REAL x)
 {
 #if IS_FLOAT
@@ -139,17 +140,17 @@ ALWAYS_INLINE REAL NAME(log)(REAL x)
     return NAME(fma)((REAL)e, (REAL)0.693147180559945309, m) + (x - x);
 }
 
-/* log(1 + e^z) = max(z, 0) + log(1 + u) for u = e^-|z|, where log(1 + u) = 2 atanh(u / (u + 2)) */
+/* log(1 + e^z) = max(z, 0) + log(1 + u) with u = e^-|z| and log(1 + u) = 2 atanh(u / (u + 2)). */
 ALWAYS_INLINE REAL NAME(softplus)(REAL z)
 {
     REAL u = NAME(exp)(z < 0 ? z : -z);
     return (z < 0 ? 0 : z) + NAME(twice_atanh)(u / (u + 2));
 }
 
-/* The normal distribution function: half of erfc(|z| / sqrt(2)), or 1 less that.
+/* The normal distribution function: erfc(|z| / sqrt(2)) / 2 for z < 0, and 1 minus that otherwise.
 
    erfc(x) = t exp(P(2 t - 1) - x^2) with t = 2 / (2 + x), as in Press, Teukolsky, Vetterling and
-   Flannery, Numerical Recipes, section 6.2; P is a Chebyshev expansion, written out in powers. */
+   Flannery, Numerical Recipes, section 6.2. P is a Chebyshev expansion, converted to powers. */
 ALWAYS_INLINE REAL NAME(normal_cdf)(REAL z)
 {
 #if IS_FLOAT
@@ -182,15 +183,15 @@ ALWAYS_INLINE REAL NAME(normal_cdf)(REAL z)
     return z < 0 ? half : 1 - half;
 }
 
-/* mish(z) = z tanh(softplus(z)): the tanh, in terms of e^z. */
+/* tanh(softplus(z)) in terms of e^z. mish(z) is z times this. */
 ALWAYS_INLINE REAL NAME(tanh_of_softplus)(REAL z)
 {
-    const REAL highest = IS_FLOAT ? 20 : 40; /* from long before it is 1 */
+    const REAL highest = IS_FLOAT ? 20 : 40; /* the result has long been 1 here */
     REAL e = NAME(exp)(z > highest ? highest : z), n = e * (e + 2);
     return n / (n + 2);
 }
 
-ALWAYS_INLINE REAL NAME(relu)(REAL z) { return z < 0 ? 0 : z; } /* in this order NaN stays NaN */
+ALWAYS_INLINE REAL NAME(relu)(REAL z) { return z < 0 ? 0 : z; } /* this order keeps NaN */
 
 ALWAYS_INLINE REAL NAME(leaky_relu)(REAL z) { return z < 0 ? (REAL)LEAK * z : z; }
 
@@ -207,7 +208,7 @@ ALWAYS_INLINE REAL NAME(silu)(REAL z) { return z * NAME(logistic)(z); }
 
 ALWAYS_INLINE REAL NAME(mish)(REAL z) { return z * NAME(tanh_of_softplus)(z); }
 
-/* The derivatives f'(z), by f(z) where that says it. */
+/* The derivatives f'(z), in terms of f(z) where possible. */
 ALWAYS_INLINE REAL NAME(d_logistic)(REAL z, REAL f) { return f * (1 - f); }
 
 ALWAYS_INLINE REAL NAME(d_tanh)(REAL z, REAL f) { return NAME(fma)(-f, f, 1); }
@@ -289,7 +290,7 @@ static void NAME(activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff
 #undef CASE
 }
 
-/* delta *= f'(z); that of relu is 0 where f(z) is 0. */
+/* delta *= f'(z). The derivative of relu is 0 where f(z) is 0. */
 static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict__ z,
                                    const REAL *__restrict__ f, REAL *__restrict__ delta,
                                    ptrdiff_t n)
@@ -301,7 +302,7 @@ static void NAME(times_derivative)(ptrdiff_t activation, const REAL *__restrict_
             delta[i] *= NAME(d_f)(z[i], f[i]);                                                     \
         break;
     switch (activation) {
-        case FASTMLP_RELU: /* an infinite delta becomes 0, too */
+        case FASTMLP_RELU: /* also turns an infinite delta into 0 */
             for (i = 0; i < n; i++)
                 delta[i] = f[i] == 0 ? 0 : delta[i];
             break;
@@ -344,7 +345,7 @@ static void NAME(add_multiple)(REAL x, const REAL *__restrict__ b, REAL *__restr
         c[i] = NAME(fma)(x, b[i], c[i]);
 }
 
-/* Of 32 numbers, in pairs: they wait for one another only five times. */
+/* The sum of 32 numbers, in pairs: a chain of five additions instead of 31. */
 ALWAYS_INLINE double NAME(total_of_32)(const REAL *sums)
 {
     double pairs[32];
@@ -358,8 +359,8 @@ ALWAYS_INLINE double NAME(total_of_32)(const REAL *sums)
     return pairs[0];
 }
 
-/* dW += x W; returns the sum of W^2. As add_multiple and sum_of_squares would: `tiny` and `small` in
-   bench/ take 3% longer with these. */
+/* dW += x W; returns the sum of W^2. One loop instead of add_multiple and sum_of_squares, which
+   would read W twice (bench/figures.md: decay-and-norm). */
 static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restrict__ dW,
                               ptrdiff_t n)
 {
@@ -377,7 +378,7 @@ static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restri
     return NAME(total_of_32)(sums);
 }
 
-/* Whether all numbers are finite: 0 times any other is NaN. */
+/* Whether all numbers are finite. 0 times an infinity or a NaN is NaN. */
 static int NAME(all_finite)(const REAL *x, ptrdiff_t n)
 {
     REAL sums[32] = {0}, total = 0;
@@ -392,7 +393,7 @@ static int NAME(all_finite)(const REAL *x, ptrdiff_t n)
     return total == 0;
 }
 
-/* In 32 sums whatever the width of a vector, so that the bits do not depend on it. */
+/* Uses 32 partial sums for every vector width, so that the bits do not depend on the width. */
 static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
 {
     double sums[32] = {0}, total = 0;
@@ -407,11 +408,11 @@ static double NAME(sum_of_squares)(const REAL *W, ptrdiff_t n)
     return total;
 }
 
-/* So many sums whatever the width of a vector, and what is left of a row goes to the first of them,
-   each to its own: so the bits do not depend on the width. */
+/* The number of partial sums, the same for every vector width, so that the bits do not depend on
+   the width. Remainder elements are added to the first partial sums, one to each. */
 #define SUMS 16
 
-/* In pairs, which wait for one another only four times. */
+/* The sum of the partial sums, in pairs: a chain of four additions instead of 15. */
 ALWAYS_INLINE REAL NAME(total)(REAL *sums)
 {
 #pragma GCC unroll 4
@@ -439,7 +440,7 @@ static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
     REAL sums[SUMS] = {0};
     ptrdiff_t i = 0;
     for (; i + SUMS <= n; i += SUMS)
-#pragma GCC unroll 1 /* or else gcc does not make it a vector */
+#pragma GCC unroll 1 /* otherwise gcc does not vectorize it */
         for (int s = 0; s < SUMS; s++)
             sums[s] = NAME(fma)(x[i + s], y[i + s], sums[s]);
     for (int s = 0; i + s < n; s++)

@@ -1,8 +1,8 @@
-/* Fused multiply-adds, x y + z rounded once: of one number, a whole vector and half of one.
+/* Fused multiply-adds: x y + z, rounded once, for a number, a vector and half a vector.
 
-   Here alone are intrinsics, and the compiler is told to fuse nothing by itself
-   (-ffp-contract=off): each one fuses other products, and the bits would be its choice. Where the
-   instruction is missing, as on x86 without FMA, all of these round twice. */
+   This is the only file with fused multiply-add intrinsics. The compiler itself may fuse nothing
+   (-ffp-contract=off), because each compiler would fuse different products and so decide the bits.
+   Where the instruction is missing, as on x86 without FMA, all of these round twice. */
 
 #if VECTOR_BYTES > 16 || defined(__aarch64__)
 #define FUSED_NUMBER(x, y, z) (IS_FLOAT ? __builtin_fmaf(x, y, z) : __builtin_fma(x, y, z))

@@ -1,5 +1,6 @@
-/* All kernels for one instruction set, that of the compiler's flags: products.h,
-   elementwise.h, rows.h and solvers.h, for float and for double. Only the table leaves this file. */
+/* All kernels for one instruction set, the one of the compiler flags: products.h, elementwise.h,
+   rows.h and solvers.h, for float and for double. Only the table is visible outside of this
+   file. */
 
 #include "kernels.h"
 
@@ -7,10 +8,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* How many bytes a vector has, as setup.py says for an instruction set, and how many rows a tile:
-   8 x 2 vectors of accumulators, and half a vector beside them, of 32 registers, 6 x 2 of 16. The
-   addresses of 12 rows would not fit the general registers of x86: (1) of `mid` in bench/ takes 6%
-   longer so. */
+/* The bytes of a vector, set by setup.py for each instruction set, and the rows of a tile. With 32
+   registers a tile has 8 x 2 vectors of accumulators and a column of half vectors beside them; with
+   16 registers it has 6 x 2. Twelve rows would need more addresses than x86 has general registers
+   (bench/figures.md: tile-rows). */
 #ifndef VECTOR_BYTES
 #define VECTOR_BYTES 16
 #endif
@@ -42,10 +43,10 @@
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
-#ifndef __clang__ /* which has no __builtin_shuffle */
+#ifndef __clang__ /* clang has no __builtin_shuffle */
 #define CAN_SHUFFLE
 #endif
-#else /* a compiler without vector extensions: vectors of one number */
+#else /* no vector extensions: vectors of one number */
 #define ALWAYS_INLINE static __forceinline
 #define ALIGNED
 #define __restrict__ __restrict
@@ -53,11 +54,11 @@
 
 static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
-#define LEAK 0.01 /* of leaky_relu */
+#define LEAK 0.01 /* slope of leaky_relu */
 #define SELU_SCALE 1.0507009873554805
 #define SELU_ALPHA 1.6732632423543772
 
-ALWAYS_INLINE double fma_f64(double x, double y, double z); /* sums of float squares are double */
+ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are summed in double */
 
 #define REAL float
 #define ROOT sqrtf
@@ -84,7 +85,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* sums of float squ
 #define IS_FLOAT 0
 #include "real.h"
 
-/* Without vector extensions of the compiler, all products are BLAS's. */
+/* Without vector extensions, BLAS computes all products. */
 #ifdef __GNUC__
 #define LARGEST PTRDIFF_MAX
 #else

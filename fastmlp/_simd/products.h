@@ -1,25 +1,27 @@
 /* The three products of a layer: equations (1), (3) and (4).
 
-   All are made of one tile: R rows by V vectors of the result are held in registers across the
-   sum, each term of which takes R numbers of the left operand, V vectors of the right one and R V
-   fused multiply-adds. Every element of the result is one chain of them in the order of the sum:
-   so it has the same bits wherever it stands in the batch, however the work is shared out, and for
-   every width of vectors (where there are fused multiply-adds). (1) of a layer of one output and (3)
-   of one input have several chains, the same wherever the row stands.
+   All products are built from one tile. It holds R rows by V vectors of the result in registers for
+   the whole sum. Each term of the sum takes R numbers of the left operand, V vectors of the right
+   operand and R V fused multiply-adds.
 
-   The sum is taken SUM_BLOCK terms and COLUMN_BLOCK bytes of columns at a time, so that this part
-   of the right operand stays in the cache for all rows: the largest layer of bench/gemm.py takes
-   twice as long without. Between two parts the chain waits in the result. */
+   Every element of the result is one chain of fused multiply-adds in the order of the sum. Its bits
+   therefore do not depend on its place in the batch, on how the work is shared out, or on the
+   vector width (if there are fused multiply-adds). The exceptions are (1) of a layer of one output
+   and (3) of a layer of one input: their sums have several chains, the same ones for every row.
+
+   A product is computed in parts of SUM_BLOCK terms and COLUMN_BLOCK bytes of columns, so that this
+   part of the right operand stays in the cache for all rows (bench/figures.md: cache-blocks).
+   Between two parts the intermediate sums are kept in the result. */
 
 #define SUM_BLOCK 256
 #define COLUMN_BLOCK 1024 /* bytes */
 #define CACHE_LINE 64
 #define TERMS_AHEAD 16
-#define TOO_LARGE (1 << 20) /* bytes, for a core's own cache */
+#define TOO_LARGE (1 << 20) /* bytes; more than the cache of one core holds */
 
 #ifdef __GNUC__
-/* The left operand of a product: x itself, of which a tile takes rows, or x^T, of which it takes
-   columns (that lie side by side in each row of x). */
+/* How a tile reads the left operand. The operand is x, read by rows, or x^T, read by columns of x.
+   Those columns lie side by side in each row of x. */
 enum { NAME(by_rows), NAME(by_columns) };
 
 typedef struct {
@@ -33,19 +35,20 @@ ALWAYS_INLINE const REAL *NAME(row)(NAME(matrix) x, ptrdiff_t i)
     return x.base + (x.index ? x.index[i] : i) * x.stride;
 }
 
-/* The line will be needed soon. */
+/* Prefetch a cache line that will be needed soon. */
 ALWAYS_INLINE void NAME(fetch)(const REAL *line)
 {
-    __builtin_prefetch(line, 0, 2); /* to read, into the cache of the second level */
+    __builtin_prefetch(line, 0, 2); /* for reading, into the second-level cache */
 }
 
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #include "tile.h"
 
-/* R rows of C, n_columns wide. What is left of the columns takes half a vector where that will do,
-   in the last tile if there are registers for it: (1) of `default` and `small` in bench/ takes 4%
-   longer where it is a tile of its own. Fewer rows than a tile has take more vectors instead: a
-   chain waits for the result of its last link, and it takes several to keep the units busy. */
+/* R rows of C, n_columns wide. Remainder columns use half a vector if that is enough. The half
+   vector is part of the last tile if there are registers for it, because a tile of its own is
+   slower (bench/figures.md: half-vector-tail). Panels with fewer rows than a full tile use more
+   vectors: each multiply-add waits for the previous one in its chain, and it takes several chains
+   to keep the units busy. */
 #define TILE(R, V, H)                                                                              \
     NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
                start_stride, C + j, C_stride, relu, gate ? gate + j : NULL, 0)
@@ -90,10 +93,10 @@ ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns
     }
 }
 
-/* Write what is there, in every line of rows that other cores have read and that will be written:
-   their caches give it up while this one computes, and not while it waits to write. A prefetch for
-   writing does not do that on every CPU. On two threads `default` and `mid` in bench/ take 6% longer
-   without that of W, and `small` 4% without that of delta. */
+/* Rewrite one number in every cache line of rows that other cores have read and that this core will
+   write. The other caches then give up the lines while this core computes, and later writes do not
+   have to wait. A prefetch for writing does not do that on every CPU. Training on several threads
+   gains from claiming W and delta (bench/figures.md: claim-lines). */
 ALWAYS_INLINE void NAME(claim)(REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows, ptrdiff_t n_columns)
 {
     for (ptrdiff_t i = 0; i < n_rows; i++)
@@ -104,8 +107,8 @@ ALWAYS_INLINE void NAME(claim)(REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows, p
 }
 
 /* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. With
-   every R rows of a part comes one line of each row of the next part into the cache: predictions of
-   `large` in bench/ take 5% longer without. `claimed` has the shape of C, or is NULL. */
+   every R rows of a part, one cache line of each row of the next part is prefetched
+   (bench/figures.md: next-part-prefetch). `claimed` has the shape of C, or is NULL. */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
@@ -142,8 +145,9 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
         }
 }
 
-/* z (1, n_columns) = b + x (1, n_terms) W: of a single row, for which nothing of W is read twice and
-   hardly anything computed. One row through `large` in bench/ takes 10% longer by the product. */
+/* z (1, n_columns) = b + x (1, n_terms) W, for a single row. Each number of W is used once, so the
+   time goes into reading W. Reading it from top to bottom with prefetches is faster than `product`
+   (bench/figures.md: single-row). */
 static void NAME(row_by_matrix)(ptrdiff_t n_columns, ptrdiff_t n_terms, NAME(matrix) x,
                                 const REAL *W, ptrdiff_t stride, const REAL *b, REAL *z, int relu)
 {
@@ -155,12 +159,12 @@ static void NAME(row_by_matrix)(ptrdiff_t n_columns, ptrdiff_t n_terms, NAME(mat
                   stride, relu, NULL);
 }
 
-/* A layer of one unit would leave all lanes of a tile but one empty. It has no padding, its products
-   are those of a matrix and a vector, and the vectors lie along x: `tiny` in bench/ takes 11% longer
-   with padded rows, and 200-1-1-10 of bench/grid.py 40%. */
+/* A layer of one unit would use only one lane of a tile's vectors. Its rows therefore have no
+   padding, and its products are those of a matrix and a vector, with vectors along x
+   (bench/figures.md: one-unit-layers). */
 
-/* z (R, 1) = start + x (R, n_terms) w (n_terms,), in SUMS chains and one for the rest of each row
-   whatever the width of a vector. */
+/* z (R, 1) = start + x (R, n_terms) w (n_terms,), in SUMS chains and one for the remainder of each
+   row, for every vector width. */
 ALWAYS_INLINE void NAME(dots)(const int R, ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first,
                               const REAL *w, REAL start, REAL *z)
 {
@@ -205,7 +209,8 @@ ALWAYS_INLINE void NAME(matrix_by_vector)(ptrdiff_t n, ptrdiff_t n_terms, NAME(m
         NAME(dots)(1, n_terms, x, i, w, start, z);
 }
 
-/* sums (1, V vectors and H halves of one) = delta^T (1, n) x (n, ...), or that added to them */
+/* sums = delta^T (1, n) x (n, ...), for V vectors and H half vectors of columns. With adds_up the
+   product is added to sums. */
 ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NAME(matrix) x,
                                        ptrdiff_t first, const REAL *delta, REAL *sums,
                                        int adds_up)
@@ -234,7 +239,7 @@ ALWAYS_INLINE void NAME(weighted_rows)(const int V, const int H, ptrdiff_t n, NA
         *(NAME(half_vector) *)(sums + V * LANES) = half_sum;
 }
 
-/* The same for R numbers that do not fill half a vector. */
+/* The same for R columns that do not fill half a vector. */
 ALWAYS_INLINE void NAME(weighted_numbers)(const int R, ptrdiff_t n, NAME(matrix) x, ptrdiff_t first,
                                           const REAL *delta, REAL *sums, int adds_up)
 {
@@ -251,7 +256,7 @@ ALWAYS_INLINE void NAME(weighted_numbers)(const int R, ptrdiff_t n, NAME(matrix)
         sums[r] = sum[r];
 }
 
-/* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights), db = sum of delta unless NULL */
+/* (4) dW^T (1, n_weights) = delta^T (1, n) x (n, n_weights), and db = sum of delta unless NULL */
 static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix) x,
                                   ptrdiff_t first, const REAL *delta, REAL *dW, REAL *db,
                                   int adds_up)
@@ -288,7 +293,7 @@ static void NAME(gradient_of_one)(ptrdiff_t n_weights, ptrdiff_t n, NAME(matrix)
 static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta, const REAL *W,
                                   REAL *delta_a, ptrdiff_t a_stride, const REAL *gate)
 {
-    REAL w[SUM_BLOCK] ALIGNED; /* 0 in the padding of delta_a */
+    REAL w[SUM_BLOCK] ALIGNED; /* 0 for the padding of delta_a */
     for (ptrdiff_t j = 0; j < n_in; j += SUM_BLOCK) {
         const ptrdiff_t size = least(SUM_BLOCK, n_in - j);
         memcpy(w, W + j, size * sizeof(REAL));
@@ -302,8 +307,8 @@ static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta
     }
 }
 
-/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z). Unless it is NULL, delta (n, n_out)
-   is claimed where the sum has one part. */
+/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z). If delta (n, n_out) is not NULL and
+   the sum has only one part, the cache lines of delta are claimed. */
 static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
                           REAL *z, REAL *a, REAL *delta)
 {
@@ -322,8 +327,8 @@ static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows 
         NAME(activate)(layer->activation, z, a, n * stride);
 }
 
-/* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in), and 0 where the gate (n, n_in) is,
-   unless that is NULL. A strip of W is transposed at a time, as wide as a tile. */
+/* (3) delta_a (n, n_in) = delta (n, n_out) W^T (n_out, n_in), and 0 where the gate (n, n_in) is 0,
+   unless that is NULL. W is transposed in strips as wide as a tile. */
 static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *delta,
                            const REAL *W, REAL *delta_a, ptrdiff_t a_stride, const REAL *gate)
 {
@@ -357,8 +362,8 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
         }
 }
 
-/* (4) dW (last - first, n_out) = x^T (last - first, n) delta (n, n_out); db is that of a column of
-   ones, which follows the last column of x. */
+/* (4) dW (last - first, n_out) = x^T (last - first, n) delta (n, n_out). db is the row of a column
+   of ones that follows the last column of x. */
 static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n,
                            fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up, REAL *W)
 {
@@ -383,7 +388,7 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
 #undef TILE_WHILE
 #undef TILE
 #else
-/* A compiler without vectors: BLAS makes the products. */
+/* Without vector extensions, BLAS computes the products. */
 #define forward_f32 NULL
 #define backward_f32 NULL
 #define gradient_f32 NULL

@@ -1,7 +1,7 @@
-/* The kernels for one type, REAL; kernels.c includes this for float and for double. */
+/* The kernels for one type, REAL. kernels.c includes this file for float and for double. */
 
 #ifdef __GNUC__
-/* Alignment is not asked for: where it is there, loads are as fast without asking. */
+/* The types do not require alignment: unaligned loads from aligned addresses are just as fast. */
 #define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
 typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);
 typedef REAL NAME(half_vector) VECTOR_OF(VECTOR_BYTES / 2);

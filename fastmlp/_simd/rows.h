@@ -1,6 +1,6 @@
-/* What else may be done to the rows of a layer: normalisation, dropout, noise, softmax. */
+/* Other operations on the rows of a layer: normalization, dropout, noise, softmax. */
 
-/* s = (s - mean) / sqrt(variance + 1e-5), z = gain s + shift; returns the factor.
+/* s = (s - mean) / sqrt(variance + 1e-5), z = gain s + shift. Returns 1 / sqrt(variance + 1e-5).
 
    Ba, Kiros and Hinton, Layer normalization, 2016. */
 static REAL NAME(normalize)(REAL *s, const REAL *gain, const REAL *shift, REAL *z, ptrdiff_t n)
@@ -17,7 +17,7 @@ static REAL NAME(normalize)(REAL *s, const REAL *gain, const REAL *shift, REAL *
     return factor;
 }
 
-/* With u = gain delta_z: delta = (u - mean(u) - s mean(u s)) factor. */
+/* delta = (u - mean(u) - s mean(u s)) factor, with u = gain delta_z. */
 static void NAME(normalize_back)(const REAL *s, const REAL *gain, REAL factor, const REAL *delta_z,
                                  REAL *delta, ptrdiff_t n)
 {
@@ -30,9 +30,10 @@ static void NAME(normalize_back)(const REAL *s, const REAL *gain, REAL factor, c
         delta[i] = NAME(fma)(-s[i], slope, delta[i] - mean) * factor;
 }
 
-/* a = f / (1 - rate), but 0 for a share `rate` of them.
+/* a = f / (1 - rate), but 0 for a share `rate` of the units.
 
-   Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, JMLR 15, 2014, scaled in training. */
+   Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, JMLR 15, 2014, with the scaling
+   moved to training. */
 static void NAME(dropout)(uint64_t key, double rate, const REAL *f, REAL *a, ptrdiff_t n)
 {
     const uint64_t threshold = (uint64_t)(rate * 4294967296.0);
@@ -41,8 +42,8 @@ static void NAME(dropout)(uint64_t key, double rate, const REAL *f, REAL *a, ptr
         a[i] = fastmlp_random(key, i) >> 32 < threshold ? 0 : factor * f[i];
 }
 
-/* x += deviation times normal numbers, two uniform ones for each (Box and Muller, 1958). The cosine
-   is that of a whole turn v: -cos(2 pi v) = 2 sin(pi v)^2 - 1 for v in [-1/2, 1/2). */
+/* x += deviation times normal numbers, each from two uniform ones (Box and Muller, 1958). With v in
+   [-1/2, 1/2) as a fraction of a turn, the cosine is -cos(2 pi v) = 2 sin(pi v)^2 - 1. */
 static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
@@ -50,7 +51,7 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
         const REAL u = ((REAL)(int32_t)(bits >> 41) + (REAL)0.5) * (REAL)(1.0 / (1 << 23));
         const REAL v = (REAL)(int32_t)((uint32_t)bits) * (REAL)(1.0 / 4294967296.0);
         const REAL w = v * (REAL)3.14159265358979324, square = w * w;
-        /* Taylor's series of the sine */
+        /* Taylor series of the sine */
         REAL sine = (REAL)(-1 / 39916800.);
         sine = NAME(fma)(sine, square, (REAL)(1 / 362880.));
         sine = NAME(fma)(sine, square, (REAL)(-1 / 5040.));
@@ -62,20 +63,20 @@ static void NAME(add_noise)(uint64_t key, double deviation, REAL *x, ptrdiff_t n
     }
 }
 
-/* So many numbers of a row are a cache line, to which rows are padded, and so many rows are taken at
-   a time, one in each lane. With a row after the other `small` in bench/ takes 3% longer to train,
-   4% longer to predict, and a network of one unit 10% longer to train. */
+/* SQUARE numbers are a cache line, and rows are padded to whole cache lines. softmax takes SQUARE
+   rows at a time, one in each lane, which is faster than one row after the other
+   (bench/figures.md: softmax-lanes). */
 #define SQUARE ((ptrdiff_t)(64 / sizeof(REAL)))
 
-/* a = exp(z) / sum(exp(z)) for every row of z (n, n_out); largest (n,) = that of each row, and
-   logs (n,) = log(sum(exp(z - largest))). Rows of a and z are `stride` apart, and a is 0 beyond
+/* a = exp(z) / sum(exp(z)) for each row of z (n, n_out). largest (n,) is the maximum of each row,
+   and logs (n,) = log(sum(exp(z - largest))). Rows of a and z are `stride` apart, and a is 0 beyond
    n_out. */
 static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL *a,
                           ptrdiff_t stride, REAL *largest, REAL *logs)
 {
     REAL T[SQUARE * SQUARE] ALIGNED, back[SQUARE * SQUARE] ALIGNED;
     REAL most[SQUARE] ALIGNED, sum[SQUARE] ALIGNED, log[SQUARE] ALIGNED;
-    if (stride == 1) { /* one class, and no room to transpose */
+    if (stride == 1) { /* one class, and no padding for a transpose */
         memcpy(largest, z, n_rows * sizeof(REAL));
         memset(logs, 0, n_rows * sizeof(REAL));
         for (ptrdiff_t i = 0; i < n_rows; i++)
@@ -89,7 +90,7 @@ static void NAME(softmax)(ptrdiff_t n_rows, ptrdiff_t n_out, const REAL *z, REAL
             if (j == 0)
                 memcpy(most, T, sizeof most);
             for (ptrdiff_t k = 0; k < least(SQUARE, n_out - j); k++)
-#pragma GCC unroll 1 /* or else gcc does not make it a vector */
+#pragma GCC unroll 1 /* otherwise gcc does not vectorize it */
                 for (ptrdiff_t r = 0; r < SQUARE; r++)
                     most[r] = T[k * SQUARE + r] > most[r] ? T[k * SQUARE + r] : most[r];
         }

@@ -1,8 +1,8 @@
-/* (5) The solvers: one function each on a range of parameters. */
+/* (5) The solvers: one function each, for a range of parameters. */
 
 /* v = mu v - rate g; W += v, or with Nesterov's momentum W += mu v - rate g.
 
-   Sutskever, Martens, Dahl and Hinton, ICML 2013, in scikit-learn's form. */
+   Sutskever, Martens, Dahl and Hinton, ICML 2013, in the form that scikit-learn uses. */
 static void NAME(sgd)(const fastmlp_solver *solver, REAL *__restrict__ params,
                       const REAL *__restrict__ gradient, REAL *__restrict__ velocity, ptrdiff_t n)
 {
@@ -18,11 +18,11 @@ static void NAME(sgd)(const fastmlp_solver *solver, REAL *__restrict__ params,
             params[i] += velocity[i];
 }
 
-/* W -= rate m / (sqrt(v) + epsilon), with both bias corrections in the rate; with amsgrad v is the
-   largest so far.
+/* W -= rate m / (sqrt(v) + epsilon), with both bias corrections in the rate. With amsgrad, v is
+   the largest v so far.
 
-   Kingma and Ba, ICLR 2015, the form at the end of its section 2; Reddi, Kale and Kumar, ICLR 2018.
-*/
+   Kingma and Ba, ICLR 2015, in the form at the end of section 2; Reddi, Kale and Kumar, ICLR
+   2018. */
 static void NAME(adam)(const fastmlp_solver *solver, REAL *__restrict__ params,
                        const REAL *__restrict__ gradient, REAL *__restrict__ m,
                        REAL *__restrict__ v, REAL *__restrict__ largest_v, ptrdiff_t n)
@@ -48,8 +48,9 @@ static void NAME(adam)(const fastmlp_solver *solver, REAL *__restrict__ params,
         }
 }
 
-/* W -= rate (mu g / (1 - product) + mu' m / (1 - product mu')) / (sqrt(v / (1 - beta_2^t)) + eps),
-   where mu and mu' are the momenta of this step and of the next, and product that of all so far.
+/* W -= rate (mu g / (1 - product) + mu' m / (1 - product mu')) / (sqrt(v / (1 - beta_2^t)) + eps).
+   mu and mu' are the momenta of this step and of the next, and product is the product of all
+   momenta so far.
 
    Dozat, Incorporating Nesterov momentum into Adam, ICLR workshop 2016. */
 static void NAME(nadam)(const fastmlp_solver *solver, REAL *__restrict__ params,
@@ -117,8 +118,8 @@ static void NAME(adadelta)(const fastmlp_solver *solver, REAL *__restrict__ para
     }
 }
 
-/* A step of each parameter's own, larger while its slope keeps its sign, smaller and left out once
-   when that has changed; it begins with the rate.
+/* Each parameter has its own step size, which starts at the learning rate. It grows while the slope
+   keeps its sign. When the sign changes, the step size shrinks and the parameter skips one step.
 
    Riedmiller and Braun, ICNN 1993, in the form of Igel and Huesken, 2000 (iRprop-). */
 static void NAME(rprop)(const fastmlp_solver *solver, REAL *__restrict__ params,

@@ -1,8 +1,7 @@
-/* The one tile of which products.h makes all products. */
+/* The tile from which products.h builds all products. */
 
-/* What becomes of a sum: with relu that of it, and with a gate 0 where that is 0, which is the
-   derivative of relu. `tiny` in bench/ takes 5% longer with passes of their own, 64-100-10 of
-   bench/grid.py 3%. */
+/* Finishes a sum: applies relu, or sets it to 0 where the gate is 0, which is the derivative of
+   relu. Doing this in registers saves passes over the result (bench/figures.md: fused-relu). */
 #define FINISH(name, vector, mask)                                                                 \
     ALWAYS_INLINE vector name(vector c, int relu, const REAL *gate)                                \
     {                                                                                              \
@@ -16,9 +15,10 @@ FINISH(NAME(finish), NAME(vector), NAME(mask))
 FINISH(NAME(finish_half), NAME(half_vector), NAME(half_mask))
 #undef FINISH
 
-/* C (R, V vectors and H halves of one, H 0 or 1) = start + sum over n_terms of x B; the rows of
-   start are start_stride apart, or it is NULL; those of gate are as far apart as those of C. Unless
-   `ahead` is 0, rows of B are called into the cache so many terms before they are needed. */
+/* C = start + the sum over n_terms of x B, for R rows of V vectors and H half vectors (H is 0 or
+   1). The rows of start are start_stride apart; start may be NULL. The rows of gate are as far
+   apart as those of C. Unless `ahead` is 0, rows of B are prefetched `ahead` terms before they are
+   needed. */
 ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int order,
                               ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                               ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
@@ -60,9 +60,9 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
 #pragma GCC unroll 8
             for (int v = 0; v < V; v++)
                 sum[r][v] = NAME(fma_vector)(left, b[v], sum[r][v]);
-            /* The half of `left`, and not `number` again: gcc would spread it over the lanes in
-               registers, twice, where the units that multiply are busy. (1) of `default` and `small`
-               in bench/ takes 4% longer so. */
+            /* Use half of `left` and not `number`. gcc would broadcast `number` a second time, from
+               a register, which occupies the units that multiply
+               (bench/figures.md: half-vector-operand). */
             if (H)
                 half_sum[r] =
                     NAME(fma_half)(*(const NAME(half_vector) *)&left, half_b, half_sum[r]);

@@ -1,14 +1,15 @@
-/* Rows into columns: what backward needs of W, and softmax of its rows. */
+/* Transposes, used by backward for W and by softmax for its rows. */
 
 #define VECTOR NAME(vector)
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 
 #ifdef CAN_SHUFFLE
-/* Where the k-th number of two rows comes from in round s: below LANES from the upper one. */
+/* Shuffle indices of the k-th number of the upper and the lower row in round s. An index below
+   LANES refers to the upper row. */
 #define OF_UPPER(k, s) ((k) & (s) ? LANES + (k) - (s) : (k))
 #define OF_LOWER(k, s) ((k) & (s) ? LANES + (k) : (k) + (s))
-/* They are written out: what a loop fills, gcc builds anew in every call, and `tiny` in bench/ takes
-   8% longer with AVX2. */
+/* The masks are written out. gcc would rebuild a mask that is filled by a loop in every call
+   (bench/figures.md: shuffle-masks). */
 #define ALL_2(F, s) F(0, s), F(1, s)
 #define ALL_4(F, s) ALL_2(F, s), F(2, s), F(3, s)
 #define ALL_8(F, s) ALL_4(F, s), F(4, s), F(5, s), F(6, s), F(7, s)
@@ -32,9 +33,9 @@
     }
 #endif
 
-/* T (LANES, LANES), rows T_stride apart, = the transpose of a square of W. In every round s = 1, 2,
-   4 ... the squares of s x s numbers that lie off the diagonal of those twice as large change
-   places. `large` in bench/ takes 4% longer without. */
+/* T (LANES, LANES), with rows T_stride apart, = the transpose of a square of W. Round s = 1, 2, 4
+   ... swaps the two off-diagonal s x s blocks of every 2s x 2s block. Shuffles are faster than
+   single loads and stores (bench/figures.md: transpose-squares). */
 ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REAL *T,
                                           ptrdiff_t T_stride)
 {
@@ -57,8 +58,9 @@ ALWAYS_INLINE void NAME(transpose_square)(const REAL *W, ptrdiff_t W_stride, REA
 #endif
 }
 
-/* T (n_columns, width), its rows side by side, = the transpose of W (n_rows, n_columns); 0 beyond
-   n_rows. By squares, also where n_columns ends within one: W is padded, and T has room for it. */
+/* T (n_columns, width), with its rows side by side, = the transpose of W (n_rows, n_columns); 0
+   beyond n_rows. It is made of whole squares even where n_columns ends within one: W is padded, and
+   T has room for it. */
 ALWAYS_INLINE void NAME(transpose)(const REAL *W, ptrdiff_t W_stride, ptrdiff_t n_rows,
                                    ptrdiff_t n_columns, REAL *T, ptrdiff_t width)
 {

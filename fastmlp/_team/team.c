@@ -9,7 +9,7 @@
 #include <pthread.h>
 #endif
 
-/* Atomic numbers: every thread sees all changes in one and the same order. */
+/* Atomic operations, sequentially consistent: all threads see all changes in the same order. */
 #ifdef _MSC_VER
 #include <intrin.h>
 static int load(const int *x) { return _InterlockedOr((volatile long *)x, 0); }
@@ -50,16 +50,16 @@ static void pause_a_little(void)
 #endif
 }
 
-/* A thread, or the place in which the caller of a team sleeps. */
+/* A thread of the pool, or a place where the caller of a team sleeps. */
 enum { IDLE, CALLED, AT_WORK };
 
 struct fastmlp_member {
-    int sleeps;              /* 1 from before it sleeps until somebody wakes it */
-    int state;               /* of a thread */
-    int patience;            /* for how many pauses it spins before it sleeps */
+    int sleeps;              /* set to 1 before it sleeps, and to 0 by the thread that wakes it */
+    int state;               /* of a pool thread: IDLE, CALLED or AT_WORK */
+    int patience;            /* how many pauses it spins before it sleeps */
     unsigned n_waits;
-    PyThread_type_lock bell; /* held but when it rings */
-    fastmlp_member *next;    /* in the pool */
+    PyThread_type_lock bell; /* a lock that is held except while the member is being woken */
+    fastmlp_member *next;    /* in the list of free members */
     fastmlp_team *team;
     fastmlp_work work;
     void *what;
@@ -67,11 +67,13 @@ struct fastmlp_member {
     char apart[128];
 };
 
-/* Who is free: threads, and places for callers. Each is made once and never given back. */
+/* The pool of free threads and of free places for callers. Members are created once and never
+   freed. */
 static PyThread_type_lock pool_lock;
 static fastmlp_member *free_threads, *free_places;
 
-/* The longest spin. With 10 us `small` in bench/ takes twice as long on two threads. */
+/* The longest spin. A much shorter one slows down small networks on several threads, because every
+   barrier then puts threads to sleep (bench/figures.md: spin-time). */
 #define PATIENCE 100 /* microseconds */
 static int most_pauses;
 
@@ -82,7 +84,8 @@ static double now(void) /* in microseconds */
     return 1e6 * (double)time.tv_sec + 1e-3 * (double)time.tv_nsec;
 }
 
-/* How many pauses make so many microseconds: it differs tenfold between CPUs. */
+/* How many pauses take this many microseconds. The length of a pause differs widely between
+   CPUs. */
 static int pauses_in(double microseconds)
 {
     enum { ROUNDS = 8, PAUSES = 64 };
@@ -103,10 +106,11 @@ void fastmlp_set_patience(double microseconds)
     exchange(&most_pauses, microseconds > 0 ? pauses_in(microseconds) : 0);
 }
 
-/* Who had to wait long has waited for a thread without a CPU, and spins less the next time. Where it
-   slept for a short time only, waking up was most of it, and it spins for as long as it may; so it
-   does every few times, to see whether the CPUs are free again. */
-#define LONG_WAIT 300 /* microseconds; waking up takes 20 to 60 */
+/* After a long sleep, the thread that this one waited for probably had no CPU, so the next spin is
+   shorter. After a short sleep, most of the time went into waking up, so the next spin has full
+   length. Every TRIES_EVERY-th spin also has full length, to find out whether the CPUs are free
+   again. */
+#define LONG_WAIT 300 /* microseconds, well above a wake-up (bench/figures.md: wake-up) */
 #define TRIES_EVERY 16
 
 static int spin_of(fastmlp_member *member)
@@ -132,15 +136,18 @@ static void sleep_until_woken(fastmlp_member *member)
     PyThread_acquire_lock(member->bell, WAIT_LOCK);
 }
 
-/* Whoever says that it sleeps looks at the condition once more, for its maker may just have come by
-   without seeing anybody asleep. */
+/* Called when the condition has become true just after the member said that it sleeps. If another
+   thread has already woken the member, it must consume that ring of the bell, because the next
+   sleep would otherwise end at once. */
 static void stay_awake(fastmlp_member *member)
 {
-    if (!exchange(&member->sleeps, 0)) /* somebody has rung */
+    if (!exchange(&member->sleeps, 0)) /* woken meanwhile */
         sleep_until_woken(member);
 }
 
-/* Wait until a condition holds, which its maker follows by `wake`. */
+/* Wait until the condition holds. The thread that makes it true must call `wake` afterwards. The
+   condition is checked again after `sleeps` is set, because the other thread may have made it true
+   just before and seen no member asleep. */
 #define WAIT_UNTIL(member, condition)                                                              \
     do {                                                                                           \
         for (int i = spin_of(member); !(condition) && i > 0; i--)                                  \
@@ -175,7 +182,7 @@ static void serve(void *argument)
             fastmlp_member *caller = team->members[0];
             me->work(me->what, team, me->me);
             exchange(&me->state, IDLE);
-            /* The last that this thread sees of the team, which may be gone then. */
+            /* This is the thread's last access to the team, which may be gone afterwards. */
             add(&team->n_ended, 1);
             wake(caller);
         }
@@ -209,7 +216,7 @@ static fastmlp_member *new_thread(void)
 }
 
 #ifndef _WIN32
-/* A child process has none of the threads, and another one may have held the lock. */
+/* A forked child has none of these threads, and another thread may have held the lock. */
 static void begin_as_child(void)
 {
     pool_lock = PyThread_allocate_lock();
@@ -242,7 +249,7 @@ static void give(fastmlp_member **list, fastmlp_member *member)
     *list = member;
 }
 
-/* Fill the team with up to n members, as far as threads are to be had. */
+/* Fill the team with up to n members, or fewer if no more threads can be started. */
 static void assemble(fastmlp_team *team, int n)
 {
     PyThread_acquire_lock(pool_lock, WAIT_LOCK);
@@ -259,8 +266,8 @@ static void assemble(fastmlp_team *team, int n)
     }
 }
 
-/* Give all back. The next team finds the same threads under the same numbers, and in their caches
-   what they have worked on. */
+/* Return all members to the pool, the last one first. The next team then gets the same threads in
+   the same order, and their caches still hold the data they worked on. */
 static void dismiss(fastmlp_team *team, int n)
 {
     PyThread_acquire_lock(pool_lock, WAIT_LOCK);

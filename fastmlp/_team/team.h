@@ -1,8 +1,9 @@
-/* Threads that work together: who calls `fastmlp_run` is member 0, the others are kept asleep for it.
+/* A team of threads. The thread that calls `fastmlp_run` is member 0; the others come from a pool
+   of sleeping threads.
 
-   Whoever waits spins for some microseconds and then sleeps in the kernel, so that whoever is waited
-   for gets the CPU: where other programs keep the CPUs busy, spinning alone would take from the team
-   the time that it waits for. */
+   A waiting member spins for some microseconds and then sleeps in the kernel, so that the member it
+   waits for can have the CPU. If it only spun while other programs keep the CPUs busy, it would
+   take CPU time from the very member it waits for. */
 
 #ifndef FASTMLP_TEAM_H
 #define FASTMLP_TEAM_H
@@ -13,43 +14,44 @@ enum { FASTMLP_MOST_MEMBERS = 1024 };
 
 typedef struct fastmlp_member fastmlp_member;
 
-/* What many members write lies in cache lines of its own. */
+/* Fields that many members write have cache lines of their own. */
 typedef struct {
-    int n;          /* members: as many as were asked for, or as many threads as there could be */
+    int n;          /* number of members; fewer than asked for if threads are refused */
     fastmlp_member *members[FASTMLP_MOST_MEMBERS];
     char apart_1[128];
-    int n_arrived;  /* at the barrier */
+    int n_arrived;  /* members that have reached the barrier */
     char apart_2[124];
-    int n_barriers; /* that all members have reached */
+    int n_barriers; /* barriers that all members have reached */
     char apart_3[124];
-    int n_ended;    /* members but the first that have ended their work */
+    int n_ended;    /* members other than member 0 that have finished */
     char apart_4[124];
 } fastmlp_team;
 
-/* What a member, `me` from 0 to n - 1, does. */
+/* The work of one member, with `me` from 0 to n - 1. */
 typedef void (*fastmlp_work)(void *what, fastmlp_team *team, int me);
 
-/* Do the work in a team of n threads, and return when all have ended. A member that has not begun
-   when the first has ended is left out: on a busy machine it may be long before it gets a CPU. So
-   work either waits for all, or is taken piece by piece by whoever is there (`fastmlp_next`). */
+/* Run the work in a team of n threads, and return when all have finished. A member that has not
+   started when member 0 finishes is left out, because it may take long to get a CPU on a busy
+   machine. The work must therefore either wait for all members at barriers, or be divided into
+   pieces that any member can take (`fastmlp_next`). */
 void fastmlp_run(fastmlp_work work, void *what, int n);
 
-/* A barrier: go on when all members have come here. */
+/* A barrier: returns when all members have reached it. */
 void fastmlp_wait_for_all(fastmlp_team *team, int me);
 
-/* The next piece of those that members count in `counter`, which began with 0. */
+/* The next piece of work. `counter` must start at 0. */
 ptrdiff_t fastmlp_next(ptrdiff_t *counter);
 
-/* Count one more piece as done, and with the last of n wake up who waits for them. */
+/* Count one more piece as done. The last of n pieces wakes the members that wait for them. */
 void fastmlp_done(fastmlp_team *team, ptrdiff_t *counter, ptrdiff_t n);
 
-/* Go on when n pieces are done. */
+/* Returns when n pieces are done. */
 void fastmlp_wait_for(fastmlp_team *team, int me, const ptrdiff_t *counter, ptrdiff_t n);
 
-/* Call once, before anything else; returns whether that has worked. */
+/* Call once, before anything else. Returns 0 on failure. */
 int fastmlp_start(void);
 
-/* For how many microseconds who waits spins before sleeping; 0 for not at all. */
+/* How many microseconds a waiting member spins before it sleeps; 0 means no spinning. */
 void fastmlp_set_patience(double microseconds);
 
 #endif
