@@ -1,7 +1,7 @@
-"""`Passes`: what is computed over many rows at a time, in workspaces of bounded size."""
+"""`Passes`: computations over many rows, in workspaces of bounded size."""
 
 import math
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -19,42 +19,43 @@ from fastmlp._engine.layout import (
 from fastmlp._engine.rows import Features
 from fastmlp._engine.threads import candidates_for, core_in_use, threads_for
 
-# A pass over all rows (a prediction, a full gradient) takes them in parts of at most so many rows
-# and of about so many operations: bounds its memory, and the time until Ctrl-C is heard.
+# A pass over all rows (a prediction or a full gradient) processes them in parts of at most this
+# many rows and about this many operations. This bounds the memory and the delay of Ctrl-C.
 ROWS_IN_PASS = 4096
 FLOPS_IN_PASS = 1e10
 
-# In training, the work for a node beside the products takes as long as they do for so many
-# weights: reading a row, activations, the loss. 200-1-1-10 of bench/grid.py has little else, and
-# takes 25% longer without a second thread.
+# In training, each node also costs time outside the matrix products: reading a row, activations,
+# the loss. That takes about as long as the products for this many weights. It is most of the work
+# of 200-1-1-10 in bench/grid.py, which takes 25% longer without a second thread.
 WEIGHTS_FOR_A_NODE = 6
 
-# Reading the weights takes as long as the arithmetic of so many rows; a thread gets no fewer
-# columns than this of the widest layer, and none where there is as good as nothing to do.
+# For a prediction on a single block of rows. Reading the weights takes as long as the arithmetic of
+# ROWS_THAT_OUTWEIGH_READING rows. Each thread gets at least COLUMNS_FOR_A_THREAD columns of the
+# widest layer. Below FEW_WEIGHTS (weights times rows), a single thread does all the work.
 ROWS_THAT_OUTWEIGH_READING = 8
 COLUMNS_FOR_A_THREAD = 32
 FEW_WEIGHTS = 400_000
 
 
 def _norm(numbers):
-    """Not by BLAS, whose threads would wake up for it."""
+    """Return the Euclidean norm, without BLAS, whose threads would have to wake up."""
     return math.sqrt(np.einsum("i,i->", numbers, numbers))
 
 
 class Passes:
-    """A network at work on rows: outputs, losses and gradients; the parameters stay as they are.
+    """Computes outputs, losses and gradients of a network, without changing its parameters.
 
     Parameters
     ----------
     parameters : Parameters
     loss : Loss
     n_threads : int or None
-        None uses as many as are worthwhile.
+        Number of threads. None chooses the number automatically.
 
     Attributes
     ----------
     model : _core.Model
-        What the core knows about the network.
+        The core's description of the network.
     """
 
     def __init__(self, parameters, loss, n_threads=None):
@@ -65,12 +66,19 @@ class Passes:
         self.n_outputs = parameters.layer_sizes[-1]
         self._n_weights = parameters.n_weights
         self.model = self.model_of(parameters.flat)
-        self._predictor = _core.Predictor(
-            self.model, parameters.layers, ROWS_IN_BLOCK, partial(aligned_zeros, dtype=self.dtype)
+
+    @cached_property
+    def _predictor(self):
+        """Made for the first prediction: a fit that goes over few rows does without its memory."""
+        return _core.Predictor(
+            self.model,
+            self.parameters.layers,
+            ROWS_IN_BLOCK,
+            partial(aligned_zeros, dtype=self.dtype),
         )
 
     def model_of(self, flat):
-        """The network with its parameters in another buffer, for the core."""
+        """Return the core's description of the network with its parameters in buffer ``flat``."""
         own = self.parameters
         loss = self.loss
         return _core.Model(own.layers, own.blocks, *loss.for_core, flat, own.mask, loss.function)
@@ -78,12 +86,12 @@ class Passes:
     # Workspaces ----------------------------------------------------------------------------------
 
     def table(self, kept, *perturbation):
-        """The table of layers with the places of what a pass keeps."""
+        """Return the table of layers for a workspace; see `with_workspace`."""
         return with_workspace(self.parameters.layers, kept, *perturbation)
 
     def workspace(self, n_rows, layers=None, *, block_rows=None, dense=False):
-        """Room for ``n_rows`` rows, and with ``dense`` for a copy of their inputs."""
-        capacity = ceil_div(n_rows, 16) * 16  # every matrix in it begins at a cache line
+        """Allocate a workspace for ``n_rows`` rows, and if ``dense`` for a copy of their inputs."""
+        capacity = ceil_div(n_rows, 16) * 16  # aligns every matrix to a cache line
         layers = self.parameters.layers if layers is None else layers
         row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
         memory = aligned_zeros(capacity * row_size, self.dtype)
@@ -91,12 +99,12 @@ class Passes:
         return _core.Workspace(layers, memory, capacity, block_rows)
 
     def _workspace_for_pass(self, n_rows, layers=None, *, dense=False):
-        """Room for a part. Blocks do not depend on how many rows there are."""
+        """Allocate a workspace for a part. The block size is independent of the number of rows."""
         n_rows = min(n_rows, self._rows_in_pass())
         return self.workspace(n_rows, layers, block_rows=ROWS_IN_BLOCK, dense=dense)
 
     def in_workspace(self, work, name, n_rows):
-        """Views onto z, a or delta of every layer but the input."""
+        """Return views of z, a or delta of every layer except the input."""
         views = []
         for layer in work.layers[1:]:
             start, stride = work.capacity * int(layer[name]), int(layer["stride"])
@@ -110,18 +118,18 @@ class Passes:
         return max(ROWS_IN_BLOCK, min(rows, ROWS_IN_PASS))
 
     def _parts(self, n_rows):
-        """Slices of the rows, one for each part of a pass."""
+        """Yield a slice of the rows for each part of a pass."""
         step = self._rows_in_pass()
         return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
     # Numbers of threads --------------------------------------------------------------------------
 
     def flops(self, n_rows):
-        """Operations of a training step: three products of 2 m n k each for every layer."""
+        """Number of operations of a training step: three products of 2 m n k for each layer."""
         return 6 * n_rows * self.parameters.n_weights
 
     def candidates(self, n_rows):
-        """Numbers of threads for a step of training."""
+        """Return the candidate numbers of threads for a training step."""
         own = self.parameters
         beside = 6 * n_rows * WEIGHTS_FOR_A_NODE * sum(own.layer_sizes)
         n_row_blocks = ceil_div(n_rows, rows_in_block(n_rows, own.n_weights))
@@ -129,14 +137,18 @@ class Passes:
         return candidates_for(self.flops(n_rows) + beside, n_blocks, self.n_threads)
 
     def _threads_for_pass(self, work, n_products):
-        """``n_products``: how many of a training step's three products of matrices are made."""
+        """Return the number of threads for a pass.
+
+        ``n_products`` is the number of matrix products per layer: 1 for an output, 3 for a
+        gradient.
+        """
         n_row_blocks = ceil_div(work.capacity, work.block_rows)
         return threads_for(self.flops(work.capacity) * n_products / 3, n_row_blocks, self.n_threads)
 
     def _threads_for_block(self, n_rows):
-        """How many threads share out the columns of a single block of rows."""
+        """Return the number of threads that share the columns of a single block of rows."""
         n_weights = self._n_weights
-        if n_weights * n_rows < FEW_WEIGHTS:  # this is a matter of microseconds
+        if n_weights * n_rows < FEW_WEIGHTS:  # takes only microseconds
             return 1
         flops = 2 * n_weights * max(n_rows, ROWS_THAT_OUTWEIGH_READING)
         widest = max(self.parameters.layer_sizes[1:])
@@ -145,7 +157,10 @@ class Passes:
     # Outputs -------------------------------------------------------------------------------------
 
     def output_of_array(self, X, out=None):
-        """a^L of all rows; None if X is not an array of numbers that fits, or is not finite."""
+        """Return the output for all rows of an array.
+
+        Return None if X is not a numeric array of the right shape, or if it is not finite.
+        """
         if not isinstance(X, np.ndarray) or X.ndim != 2:
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
@@ -161,7 +176,7 @@ class Passes:
         return out
 
     def output(self, X, out=None):
-        """a^L of any rows; what is not an array of numbers is checked first: lists, say."""
+        """Return the output for all rows. Anything but a numeric array is validated first."""
         output = self.output_of_array(X, out)
         if output is not None:
             return output
@@ -174,13 +189,16 @@ class Passes:
         return out
 
     def _new_output(self, X):
-        """Room for a^L of the rows of X: of float64 unless both X and the network are float32."""
+        """Allocate the output for the rows of X.
+
+        It is float64 unless both X and the network are float32.
+        """
         is_float32 = X.dtype.newbyteorder("=") == np.float32 == self.dtype
         shape = (X.shape[0], self.n_outputs)
         return np.empty(shape, dtype=np.float32 if is_float32 else np.float64)
 
     def _output_of_features(self, features, out=None):
-        """a^L of rows in the network's dtype."""
+        """Return the output for rows that are in the network's dtype."""
         if not features.is_sparse:
             return self.output_of_array(features.values, out)
         shape = (features.n_rows, self.n_outputs)
@@ -197,7 +215,10 @@ class Passes:
         return out
 
     def forward(self, features, work):
-        """a^L of as many rows as fit the workspace, which then holds every z and a."""
+        """Return the output for rows that fit in the workspace.
+
+        Afterwards the workspace holds z and a of all layers, as far as it keeps them.
+        """
         out = np.empty((features.n_rows, self.n_outputs), dtype=self.dtype)
         samples = _core.Samples(*features)
         with core_in_use:
@@ -205,7 +226,7 @@ class Passes:
         return out
 
     def activations(self, features, layers):
-        """a^l of some layers of weights, for all rows."""
+        """Return the activations of the given layers of weights for all rows."""
         sizes = self.parameters.layer_sizes
         work = self._workspace_for_pass(features.n_rows)
         results = [np.empty((features.n_rows, sizes[l + 1]), dtype=self.dtype) for l in layers]
@@ -220,7 +241,7 @@ class Passes:
     # Losses and gradients ------------------------------------------------------------------------
 
     def evaluate(self, data, order):
-        """a^L and the loss, without penalty, of the rows ``order`` of the data."""
+        """Return the output and the loss, without penalties, for the rows ``order`` of the data."""
         work = self._workspace_for_pass(len(order), dense=data.is_dense)
         out = np.empty((len(order), self.n_outputs), dtype=self.dtype)
         row_loss = np.zeros(ceil_div(work.capacity, work.block_rows))
@@ -235,19 +256,22 @@ class Passes:
         return out, float(row_loss.sum())
 
     def full_gradient(self, data, gradient, alpha=0.0, l1=0.0):
-        """The loss over all rows, with penalties; its gradient is written."""
+        """Return the loss over all rows, with penalties, and write its gradient."""
         layers = self.table(FOR_GRADIENT)
         work = self._workspace_for_pass(data.n_rows, layers, dense=data.is_dense)
         return self._add_gradient(data, gradient, work, alpha, l1)
 
     def gradient_and_workspace(self, data, alpha=0.0, l1=0.0):
-        """Loss, gradient, and a workspace with every z, a and delta of these rows."""
+        """Return the loss, the gradient, and a workspace with z, a and delta of all layers."""
         gradient = aligned_zeros(self.parameters.flat.shape, self.dtype)
         work = self.workspace(data.n_rows, self.table(EVERYTHING), dense=data.is_dense)
         return self._add_gradient(data, gradient, work, alpha, l1), gradient, work
 
     def _add_gradient(self, data, numbers, work, alpha, l1):
-        """Loss and gradient over all rows, in parts as large as the workspace."""
+        """Return the loss over all rows and add up its gradient in ``numbers``.
+
+        Each part has as many rows as fit in the workspace.
+        """
         scale = 1 / data.sample_weight.sum(dtype=np.float64)
         penalties = (l1 * scale, alpha * scale)
         gradient = _core.Gradient(self.model, work, numbers, scale, penalties)
@@ -264,14 +288,18 @@ class Passes:
     # Whether numbers are finite ------------------------------------------------------------------
 
     def is_finite_for(self, features):
-        """Whether the outputs for these rows are finite: by norms, or else by looking at them."""
+        """Whether the parameters and the outputs for these rows are finite.
+
+        An upper bound, computed from norms, is tried first. The outputs are computed only if that
+        bound is too large.
+        """
         largest = float(max(features.values.max(), -features.values.min()))
         most_in_row = self.parameters.layer_sizes[0]
-        if features.is_sparse:  # a column may be there twice
+        if features.is_sparse:  # duplicate entries are possible
             most_in_row = int(np.diff(features.indptr).max())
         with np.errstate(over="ignore", invalid="ignore"):
             bound = self.largest_number(most_in_row * largest)
-        if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # squares are finite, too
+        if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # so that squares are finite, too
             return True
         output = self._output_of_features(features)  # None if the rows are not finite
         return output is not None and bool(
@@ -279,9 +307,10 @@ class Passes:
         )
 
     def largest_number(self, size):
-        """A bound of z and a in all layers, for inputs of this norm; infinite if unknown.
+        """Return an upper bound of |z| and |a| in all layers, for inputs of norm ``size``.
 
-        By |z| <= |W, b| |(a, 1)|, Frobenius's norm; no activation makes more of it than below.
+        It uses |z| <= |(W, b)| |(a, 1)| with the Frobenius norm, and a bound that holds for every
+        activation function. It is infinite if no bound is known.
         """
         largest = size
         layers, flat = self.parameters.layers[1:], self.parameters.flat
