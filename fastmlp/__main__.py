@@ -1,4 +1,4 @@
-"""The console command `fastmlp`; `python -m fastmlp` is the same."""
+"""The console command `fastmlp`, also available as `python -m fastmlp`."""
 
 import argparse
 import sys
@@ -18,24 +18,26 @@ DEMO_SETTINGS = {
     "hidden_layer_sizes": (100,),
     "learning_rate_init": 5e-3,
     "max_iter": 30,
-    "n_iter_no_change": 30,  # all epochs, so that both do the same work
+    "n_iter_no_change": 30,  # never stop early, so that both libraries do the same work
     "random_state": 0,
 }
 
-# Both take turns until this much time is over. A turn is as many fits as fill its time: of turns
-# of one length neither slips through a gap of a busy machine where the other does not fit.
+# The two libraries take turns for this long. Each turn repeats the fit until its time is used up.
+# Turns of equal length keep the comparison fair on a busy machine: otherwise the faster library
+# would more often fit into a short idle period.
 DEMO_SECONDS = 6.0
 SECONDS_OF_TURN = 0.4
 
-# scikit-learn's BLAS is tried for so many epochs with each number of threads, so often.
+# To choose the number of BLAS threads for scikit-learn, each candidate number is timed for this
+# many epochs, and this many times.
 EPOCHS_OF_TRIAL, TRIALS = 3, 2
 
-# From where the median turn of a fit, over its best, tells of other programs at work.
+# The machine is considered busy if the median turn takes this many times as long as the best one.
 BUSY = 1.3
 
 
 def seconds_of_fit(estimator, n_blas_threads, X, y, at_least=0.0):
-    """The mean of as many fits as take this much time, or of one."""
+    """Repeat the fit for ``at_least`` seconds, at least once, and return the mean time of a fit."""
     with threadpool_limits(n_blas_threads, user_api="blas"):
         start, n_fits, seconds = time.perf_counter(), 0, -1.0
         while seconds < at_least:
@@ -45,10 +47,14 @@ def seconds_of_fit(estimator, n_blas_threads, X, y, at_least=0.0):
 
 
 def seconds_of_blas(X, y):
-    """{threads of BLAS: seconds} of a few epochs of scikit-learn, whose arithmetic BLAS does.
+    """Time a few epochs of scikit-learn, which uses BLAS, with different numbers of BLAS threads.
 
-    Its threads help or, for matrices as small as these and on a busy machine, hold it up. Empty
-    where BLAS cannot be told.
+    More threads can make it faster or, with matrices this small or on a busy machine, slower.
+
+    Returns
+    -------
+    dict
+        Number of threads: seconds. Empty if threadpoolctl cannot control the BLAS library.
     """
     blas = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
     settings = DEMO_SETTINGS | {"max_iter": EPOCHS_OF_TRIAL}
@@ -61,7 +67,10 @@ def seconds_of_blas(X, y):
 
 
 def take_turns(contestants, X, y):
-    """Name: the seconds of a fit in every turn, of (estimator, threads of BLAS) by name."""
+    """Fit the contestants in turns and return the seconds per fit in every turn, by name.
+
+    ``contestants`` maps a name to (estimator, number of BLAS threads).
+    """
     seconds = {name: [] for name in contestants}
     start = time.perf_counter()
     while time.perf_counter() - start < DEMO_SECONDS or not seconds["fastmlp"]:
@@ -71,7 +80,7 @@ def take_turns(contestants, X, y):
 
 
 def verdict(ours, theirs):
-    """What the seconds of all turns say: the best ones, unless the machine seems busy."""
+    """Compare the best turns in words, or the median turns if the machine seems busy."""
     is_busy = len(ours) == 1 or max(median(turns) / min(turns) for turns in (ours, theirs)) > BUSY
     choose, name = (median, "median") if is_busy else (min, "best")
     text = (
@@ -88,7 +97,7 @@ def verdict(ours, theirs):
 
 
 def demo():
-    """Train on handwritten digits, and time scikit-learn doing the same."""
+    """Train on handwritten digits and compare the training time with scikit-learn's."""
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(
         X / 16, y, test_size=0.25, random_state=0, stratify=y
@@ -99,7 +108,7 @@ def demo():
         f"A network 64-100-10: relu, Adam, batches of 200, {DEMO_SETTINGS['max_iter']} epochs.\n"
     )
     with warnings.catch_warnings():
-        # The demo stops all after the same number of epochs, converged or not.
+        # The demo always trains for the same number of epochs, converged or not.
         warnings.simplefilter("ignore", ConvergenceWarning)
         MLPClassifier(**DEMO_SETTINGS, verbose=1).fit(X_train, y_train)
         of_blas = seconds_of_blas(X_train, y_train)
@@ -124,7 +133,7 @@ def demo():
 
 
 def main(arguments=None):
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="fastmlp", description="Fast multilayer perceptrons on a CPU."
     )

@@ -1,4 +1,4 @@
-"""What the arguments of a network may be; errors name them."""
+"""Validation of a network's arguments. Error messages name the argument."""
 
 import itertools
 import operator
@@ -11,8 +11,8 @@ from fastmlp._engine.rows import Data, Features, with_valid_indices
 
 
 def as_finite(name, given, dtype):
-    """C-ordered, aligned and of the dtype; or an error that says what is not finite in it."""
-    with np.errstate(over="ignore"):  # numbers too large for the dtype become infinite
+    """Convert to a C-contiguous, aligned array of the dtype; raise if a value is not finite."""
+    with np.errstate(over="ignore"):  # values too large for the dtype become infinite
         array = np.require(given, dtype=dtype, requirements=["C", "A"])
     if np.isfinite(array).all():
         return array
@@ -23,7 +23,7 @@ def as_finite(name, given, dtype):
 
 
 def check_parameter(name, given, view):
-    """``given`` as an array that may take the place of ``view``."""
+    """Return ``given`` as an array with the shape and dtype of ``view``."""
     given = np.asarray(given)
     if given.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
@@ -33,7 +33,7 @@ def check_parameter(name, given, view):
 
 
 def check_layer_sizes(layer_sizes, name="layer_sizes"):
-    """The sizes as a tuple of ints, or an error that names the argument."""
+    """Return the sizes as a tuple of ints. Error messages call the argument ``name``."""
     try:
         if isinstance(layer_sizes, (bytes, bytearray, set, frozenset, dict)):
             raise TypeError
@@ -48,7 +48,7 @@ def check_layer_sizes(layer_sizes, name="layer_sizes"):
 
 
 def check_activation(activation, n_hidden):
-    """A name, or a tuple of one for each hidden layer."""
+    """Return the name of an activation, or a tuple with one name for each hidden layer."""
     names = [activation] if isinstance(activation, str) else activation
     if not isinstance(names, list | tuple | np.ndarray):
         raise ValueError(
@@ -67,7 +67,7 @@ def check_activation(activation, n_hidden):
 
 
 def check_loss(loss):
-    """A name or a function, or an error."""
+    """Raise unless the loss is a function or the name of a loss."""
     if not callable(loss):
         check_choice("loss", loss, LOSSES)
 
@@ -79,13 +79,13 @@ def check_flag(name, given):
 
 
 def described(given):
-    """A few words about what may be too long to show."""
+    """Describe a value, which may be too long to print, by its type and length."""
     kind = type(given).__name__
     return f"a {kind} of {len(given)}" if hasattr(given, "__len__") else f"a {kind}"
 
 
 def check_connections(connections, layer_sizes):
-    """A boolean matrix, or None, for each layer of weights; or None."""
+    """Return None, or a list with a boolean matrix or None for each layer of weights."""
     if connections is None:
         return None
     shapes = list(itertools.pairwise(layer_sizes))
@@ -111,7 +111,7 @@ def check_connections(connections, layer_sizes):
 
 
 def check_dtype(dtype):
-    """float32 or float64 as a dtype, or an error."""
+    """Return float32 or float64 as a numpy.dtype; raise for anything else."""
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
         if isinstance(dtype, str) and dtype == allowed.name:
             return allowed
@@ -139,7 +139,7 @@ def check_choice(name, given, allowed):
 
 
 def as_matrix(array, name, n_columns, dtype):
-    """A finite C-ordered, aligned matrix of the dtype with this many columns."""
+    """Return a finite, C-contiguous, aligned matrix of the dtype with ``n_columns`` columns."""
     if scipy.sparse.issparse(array):
         raise TypeError(f"{name} must be dense, got a sparse matrix: use its toarray()")
     array = np.asarray(array)
@@ -155,7 +155,7 @@ def as_matrix(array, name, n_columns, dtype):
 
 
 def check_features(X, n_features, dtype):
-    """X as the core takes it, dense or in CSR form."""
+    """Return X in the form that the core expects: a dense array or a CSR matrix."""
     if not scipy.sparse.issparse(X):
         return as_matrix(X, "X", n_features, dtype)
     X = with_valid_indices(X.tocsr())
@@ -167,7 +167,10 @@ def check_features(X, n_features, dtype):
 
 
 def check_targets(y, n_rows, loss, dtype):
-    """The targets as the core takes them: (n_rows, n_targets), a class as its number."""
+    """Return the targets in the form that the core expects: shape (n_rows, n_targets).
+
+    A class is represented by its index.
+    """
     if not scipy.sparse.issparse(y) and np.ndim(y) == 1:
         y = np.asarray(y)[:, np.newaxis]
     y = as_matrix(y, "y", loss.n_targets, dtype)
@@ -178,7 +181,7 @@ def check_targets(y, n_rows, loss, dtype):
 
 
 def check_sample_weight(sample_weight, n_rows, dtype, name="sample_weight"):
-    """The weights as the core takes them; ones for None."""
+    """Return the sample weights in the form that the core expects; None becomes all ones."""
     if sample_weight is None:
         return np.ones(n_rows, dtype=dtype)
     weight = np.asarray(sample_weight)
@@ -198,7 +201,7 @@ def check_sample_weight(sample_weight, n_rows, dtype, name="sample_weight"):
 
 
 def check_data(X, y, sample_weight, network):
-    """All about some rows, for a network."""
+    """Check X, y and the sample weights, and return them as `Data` for the network."""
     X = check_features(X, network.layer_sizes[0], network.dtype)
     n_rows = X.shape[0]
     return Data(
@@ -209,7 +212,7 @@ def check_data(X, y, sample_weight, network):
 
 
 def check_out(out, shape, dtype):
-    """Raise unless outputs can be written there."""
+    """Raise unless ``out`` is an array into which outputs can be written."""
     if not isinstance(out, np.ndarray) or out.ndim != 2:
         raise ValueError(f"out must be a matrix, got {described(out)}")
     if not out.flags.writeable:

@@ -1,4 +1,4 @@
-"""What this installation is made of."""
+"""Version and build information."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +14,10 @@ def _is_in_scipy(path):
 
 
 def _blas():
-    """Name, version and architecture of the BLAS libraries in this process, SciPy's first."""
+    """Return the name, version and architecture of SciPy's BLAS library."""
     libraries = [library.info() for library in blas_libraries()]
-    # NumPy has one of its own, in a file with SciPy's name: the folder tells
+    # NumPy may load a BLAS library of its own from a file of the same name as SciPy's. Only the
+    # folder tells them apart.
     libraries.sort(key=lambda library: not _is_in_scipy(library["filepath"]))
     if not libraries:
         return "SciPy's (one that threadpoolctl does not know)"
@@ -26,7 +27,7 @@ def _blas():
 
 
 def show_config() -> None:
-    """Print version, threads, the kernels in use and BLAS.
+    """Print the version, the number of threads, the kernels in use and the BLAS library.
 
     Examples
     --------

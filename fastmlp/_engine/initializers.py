@@ -1,4 +1,4 @@
-"""How the first weights of a layer are drawn."""
+"""Weight initializers."""
 
 import numpy as np
 
@@ -45,12 +45,12 @@ def orthogonal(shape, random_state):
     """Orthonormal rows or columns, whichever are fewer: Saxe, McClelland and Ganguli, ICLR 2014."""
     wide = random_state.standard_normal((max(shape), min(shape)))
     Q, R = np.linalg.qr(wide)
-    Q *= np.sign(np.diag(R))  # or else they are not uniformly distributed
+    Q *= np.sign(np.diag(R))  # makes Q uniformly distributed over orthogonal matrices
     return Q if shape[0] >= shape[1] else Q.T
 
 
 def zeros(shape, random_state):
-    """For a last layer: the network begins by answering the same for all rows."""
+    """All zeros. In the last layer, this gives all rows the same output before training."""
     return np.zeros(shape)
 
 
@@ -64,7 +64,10 @@ INITIALIZERS = {
 
 
 def check_init(init, n_layers):
-    """One entry for each layer of weights: None (scikit-learn's), a name, a function or arrays."""
+    """Return a list with an entry for each layer of weights.
+
+    An entry is None (scikit-learn's initialization), a name, a function or an array.
+    """
     per_layer = list(init) if isinstance(init, list | tuple) else [init] * n_layers
     if len(per_layer) != n_layers:
         raise ValueError(
@@ -85,10 +88,10 @@ def check_init(init, n_layers):
 
 
 def initialize(network, init, random_state):
-    """Give a network its first weights, layer by layer; see `check_init`."""
+    """Initialize the weights of a network, layer by layer. See `check_init` for ``init``."""
     of_hidden = network.activations_of_hidden
     activations = (*of_hidden, *of_hidden[-1:])
-    if isinstance(network.activation, str):  # of the last layer, too: so does scikit-learn
+    if isinstance(network.activation, str):  # applies to the last layer as well, as in scikit-learn
         activations = (network.activation,) * network.n_layers
     for l, (W, b) in enumerate(network.params):
         if init[l] is None:
@@ -106,7 +109,10 @@ def initialize(network, init, random_state):
 
 
 def start_at_mean(network, data, order):
-    """Let outputs that are exp(z) start near the weighted mean of the targets of some rows."""
+    """Set the last biases so that outputs exp(z) start near the weighted mean of the targets.
+
+    ``order`` selects the rows over which the mean is taken.
+    """
     y, weight = data.y[order].astype(np.float64), data.sample_weight[order].astype(np.float64)
     mean = np.average(y, axis=0, weights=weight)
     network.b[-1][mean > 0] = np.log(mean[mean > 0])

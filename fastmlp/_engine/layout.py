@@ -1,4 +1,4 @@
-"""What is where in the flat buffers: the table of layers, and the blocks that work is cut into."""
+"""Memory layout of the flat buffers: the table of layers and the blocks of work."""
 
 import itertools
 
@@ -8,28 +8,29 @@ from fastmlp._core import ACTIVATIONS, BLOCK, LAYER
 
 CACHE_LINE = 64  # bytes
 
-# Rows are taken in blocks of at most so many, parameters in at most so many blocks of about so
-# many: large enough for BLAS, small enough to keep threads busy.
+# Work is split into blocks for the threads: blocks of at most ROWS_IN_BLOCK rows, and at most
+# MOST_BLOCKS blocks of about PARAMETERS_IN_BLOCK parameters. Blocks are large enough for BLAS to be
+# efficient and small enough to keep all threads busy.
 ROWS_IN_BLOCK = 128
 ROWS_OF_TILE = 8
 PARAMETERS_IN_BLOCK = 32_768
 MOST_BLOCKS = 1024
 
-# Less than this is not cut in two: it is done before another thread has heard of it. `small` in
-# bench/ takes 11 us a step on two threads, and 16 where there is just one block of rows.
+# Less work than this is not split: one thread finishes it before a second one has woken up. With
+# more, splitting pays (bench/figures.md: two-row-blocks).
 PARAMETERS_FOR_TWO_BLOCKS = 2_048
 PRODUCTS_FOR_TWO_BLOCKS = 100_000
 
-# A larger mini-batch is taken in parts, and what the layers make of one stays in the cache.
-# 200-300-10 of bench/grid.py takes 15% longer without, in batches of 4,096.
+# A larger mini-batch is processed in parts, so that the activations of a part stay in the cache
+# (bench/figures.md: row-parts).
 ROWS_IN_PART = 1024
 
-# What a workspace keeps of every layer, from least to most.
+# Which intermediate results of each layer a workspace keeps, from fewest to most.
 FOR_OUTPUT, FOR_GRADIENT, EVERYTHING = range(3)
 
 
 def aligned_zeros(shape, dtype):
-    """Zeros that begin at a cache line."""
+    """Return an array of zeros that starts at the beginning of a cache line."""
     dtype = np.dtype(dtype)
     n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
     memory = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
@@ -38,20 +39,21 @@ def aligned_zeros(shape, dtype):
 
 
 def ceil_div(n, size):
-    """How many pieces of this size it takes to hold n."""
+    """Return n / size, rounded up."""
     return -(-n // size)
 
 
 def _whole_lines(n, itemsize):
-    """``n`` numbers rounded up to whole cache lines."""
+    """Round ``n`` numbers up to a whole number of cache lines."""
     in_line = CACHE_LINE // itemsize
     return ceil_div(n, in_line) * in_line
 
 
 def _padded(n, itemsize):
-    """How far apart rows of ``n`` numbers are: whole cache lines, and never a multiple of 1 KiB.
+    """Return the distance between the starts of consecutive rows of ``n`` numbers.
 
-    Rows that far apart compete for the same sets of the cache. Rows of one number are a vector.
+    It is a whole number of cache lines, but never a multiple of 1 KiB, because rows at such
+    distances would compete for the same cache sets. Rows of a single number are not padded.
     """
     if n == 1:
         return 1
@@ -60,14 +62,21 @@ def _padded(n, itemsize):
 
 
 def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
-    """The core's table of layers without what a workspace holds; see `with_workspace`.
+    """Return the core's table of layers, without a workspace; see `with_workspace`.
 
     Parameters
     ----------
+    layer_sizes : sequence of int
+        Number of nodes of each layer, including inputs and outputs.
     activations : sequence of str
-        Of the hidden layers.
-    layer_norm, residual : bool
-        Of hidden layers; the latter only for those that are as wide as the hidden layer before.
+        Activation of each hidden layer.
+    itemsize : int
+        Size of a number in bytes.
+    layer_norm : bool
+        Whether hidden layers are normalized.
+    residual : bool
+        Whether hidden layers have a residual connection. It applies only to hidden layers that
+        are as wide as the previous hidden layer.
     """
     layers = np.zeros(len(layer_sizes), dtype=LAYER)
     n_params = 0
@@ -75,7 +84,7 @@ def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
         layer = layers[l]
         stride = _padded(n_out, itemsize)
         layer["n_out"], layer["stride"] = n_out, stride
-        layer["activation"], _ = ACTIVATIONS["identity"]  # the output's belongs to the loss
+        layer["activation"], _ = ACTIVATIONS["identity"]  # the loss includes that of the output
         if l == 0:
             continue
         layer["n_in"] = layer_sizes[l - 1]
@@ -93,21 +102,24 @@ def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
 
 
 def n_parameters(layers, itemsize):
-    """How many numbers the flat buffer of these layers has, padding included."""
+    """Return the number of elements in the flat buffer of these layers, including padding."""
     return _whole_lines(int(layers["shift"][-1] + layers["stride"][-1]), itemsize)
 
 
 def with_workspace(layers, kept, dropout=(), input_noise=0.0):
-    """A copy of the table with the places of z, a, delta, ... in a workspace.
+    """Return a copy of the table with the offsets of z, a, delta and so on in a workspace.
 
     Parameters
     ----------
+    layers : ndarray of LAYER
+        The table.
     kept : {FOR_OUTPUT, FOR_GRADIENT, EVERYTHING}
-        For the output alone one place does for all that a layer makes; for a gradient what the
-        derivatives need stays beside it.
+        Which intermediate results are kept. For the output alone, all results of a layer share
+        the same memory. For a gradient, the results that the derivatives need are kept separately.
     dropout : sequence of float
-        Rates, of the inputs and of every hidden layer; empty without.
+        Dropout rates of the inputs and of each hidden layer; empty without dropout.
     input_noise : float
+        Standard deviation of the noise on the inputs.
     """
     layers = layers.copy()
     layers["dropout"] = 0
@@ -135,15 +147,17 @@ def with_workspace(layers, kept, dropout=(), input_noise=0.0):
         layer["delta_z"] = place(kept and layer["is_normalized"], layer["delta"], size)
         layer["delta_a"] = place(kept and layer["is_residual"], layer["delta_z"], size)
         layer["spread"] = place(layer["is_normalized"], 0, 1)
-    layers["a"][0] = n_row  # the inputs come last: not all workspaces have them
+    layers["a"][0] = n_row  # the inputs come last because not every workspace holds them
     return layers
 
 
 def parameter_blocks(layers):
-    """Cut all parameters into a power of two of about equal parts, and these where layers end.
+    """Split the parameters into blocks.
 
-    A block is some rows of a layer's matrix of parameters, and whole tiles of the kernels but for
-    the last ones.
+    The parameters are first split into about equal parts, whose number is a power of two. A part
+    that spans several layers is then split at the layer boundaries. Each block consists of
+    consecutive rows of one layer's parameter matrix. Except at the end of a layer, it is a whole
+    number of the kernels' tiles.
     """
     n_rows = (layers["shift"] - layers["W"]) // layers["stride"] + 1
     ends = np.cumsum((n_rows * layers["stride"])[1:])
@@ -162,15 +176,16 @@ def parameter_blocks(layers):
 
 
 def _power_of_two(x):
-    """The smallest power of two that is not below ``x``."""
+    """Return the smallest power of two that is not less than ``x``."""
     return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
 
 
 def rows_in_block(n_rows, n_weights):
-    """How many rows of ``n_rows`` a block takes: a power of two of about equal blocks.
+    """Return the number of rows per block, for blocks of about equal size.
 
-    None has less than a tile for the sake of a second thread: `large` in bench/ takes 10% longer
-    on two threads, and 33% on one, where a mini-batch of 8 rows is cut in two.
+    The number of blocks is a power of two. Rows are not split between two threads if a block would
+    then have fewer rows than a tile, because a partial tile is slower on one thread and on two
+    (bench/figures.md: whole-tiles).
     """
     n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
     if n_rows >= 2 * ROWS_OF_TILE and n_rows * n_weights >= PRODUCTS_FOR_TWO_BLOCKS:

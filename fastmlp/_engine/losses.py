@@ -1,6 +1,6 @@
-"""The losses: one row of `LOSSES` for each, with all that Python has to know about it.
+"""The loss functions: `LOSSES` has an entry for each of them.
 
-The arithmetic is in `_core.pyx`, section B.
+The computation itself is in `_core.pyx`, section B.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from fastmlp import _core
 from fastmlp._engine.options import Number, Quantiles, with_defaults
 
-# A class's number is handed to the core as a float32, which has 24 bits.
+# The core receives class indices as float32, which represents integers exactly up to 2**24.
 MOST_CLASSES = 2**24
 
 LABEL_SMOOTHING = {"label_smoothing": Number(0.0, "[0, 1)")}
@@ -22,7 +22,7 @@ SCALE_Y = (
 
 
 class Targets(NamedTuple):
-    """What the numbers in y may be: whether each is good, and a message that says so."""
+    """The range of valid targets: an elementwise test, and the words for an error message."""
 
     are_good: Callable[[np.ndarray], np.ndarray]
     message: str
@@ -34,25 +34,25 @@ POSITIVE = Targets(lambda y: y >= np.finfo(y.dtype).tiny, "be positive (and a no
 
 
 class Row(NamedTuple):
-    """What there is to know about a loss.
+    """The properties of a loss function.
 
     Attributes
     ----------
     output_activation : str
-        scikit-learn's name of the output's activation.
+        Activation of the output layer, by scikit-learn's name.
     classifier_loss : str or None
-        The ``loss`` of MLPClassifier that leads to it; None for a regressor's.
+        The ``loss`` of MLPClassifier that selects this loss; None for losses of MLPRegressor.
     is_of_classes : bool
-        Whether y is a class's number, one for each row.
+        Whether y holds one class index per row.
     targets : Targets or None
-        What y may be, if not any number.
+        Range of valid targets; None if any number is valid.
     options : dict
-        ``loss_params``: name: what it may be.
+        The options in ``loss_params``: name: allowed values.
     power : callable or None
-        options -> the power of Tweedie's deviance by which predictions are scored, and from whose
-        mean of y the output starts; None if the score is another one.
+        Takes the options and returns the power of the Tweedie deviance that scores predictions.
+        With such a loss the output starts at the mean of y. None if another score is used.
     remedy_of_scale : str or None
-        What to do about a y of large numbers; None if the loss does not mind.
+        Advice on targets of large magnitude; None if they do no harm.
     """
 
     output_activation: str
@@ -88,7 +88,7 @@ LOSSES = {
     ),
 }
 
-# Of a function that the user gives.
+# A loss function defined by the user.
 CUSTOM = Row("identity")
 
 LOSSES_OF_REGRESSOR = [name for name, row in LOSSES.items() if row.classifier_loss is None]
@@ -98,7 +98,7 @@ LOSSES_OF_CLASSIFIER = list(
 
 
 def loss_of_classifier(name, *, one_class_of_several):
-    """The network's loss for a classifier's, by what the targets are."""
+    """Return the network's loss for a classifier's ``loss`` and the type of its targets."""
     (loss,) = (
         loss
         for loss, row in LOSSES.items()
@@ -108,28 +108,32 @@ def loss_of_classifier(name, *, one_class_of_several):
 
 
 def row_of(loss):
-    """What there is to know about a loss, a name or a function."""
+    """Return the properties of a loss, given as a name or a function."""
     return CUSTOM if callable(loss) else LOSSES[loss]
 
 
 def loss_options(loss, given, shown=None):
-    """All options of a loss, checked; messages call it by its name or as ``shown``."""
+    """Check the given options of a loss and add the defaults of the others.
+
+    Error messages call the loss ``shown``, or by its name if that is None.
+    """
     return with_defaults("loss_params", shown or loss, given, row_of(loss).options)
 
 
 class Loss:
-    """A loss with its options, for a network with so many outputs.
+    """A loss with its options, for a network with ``n_outputs`` outputs.
 
     Attributes
     ----------
     name : str or callable
     function : callable or None
-        The loss itself, if it is written in Python.
+        The user's function, if the loss is one.
     params : dict
-        All of its options.
+        All options of the loss.
     row : Row
+        The properties of the loss.
     n_targets : int
-        Numbers of y in a row.
+        Number of columns of y.
     """
 
     def __init__(self, name, params, n_outputs):
@@ -157,14 +161,14 @@ class Loss:
 
     @property
     def for_core(self):
-        """A number, and the options in one array, which must not be empty."""
+        """The loss's number in the core, and its options in an array that is never empty."""
         given = [np.ravel(value) for value in self.params.values()]
         numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
         kind = _core.LOSSES[self.name] if self.function is None else _core.CUSTOM_LOSS
         return kind, numbers
 
     def check_targets(self, y):
-        """Raise unless these numbers can be targets."""
+        """Raise unless all values of y are valid targets."""
         is_class = (y >= 0) & (y < self.n_outputs) & (y == y.round())
         if self.row.is_of_classes and not is_class.all():
             raise ValueError(

@@ -1,4 +1,4 @@
-"""`Network`: a network in memory, its arguments, and what can be asked of it."""
+"""`Network`: a network with its parameters, outputs, losses and gradients."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
@@ -32,16 +32,17 @@ Array: TypeAlias = NDArray[Any]
 
 
 class Forward(NamedTuple):
-    """Every weighted input and activation of some rows: ``a[l + 1] = f(z[l])``, ``a[0]`` is X."""
+    """The weighted inputs and activations of all layers: ``a[0]`` is X, ``a[l + 1] = f(z[l])``."""
 
     z: list[Array]
     a: list[Array]
 
 
 class Gradients(NamedTuple):
-    """The loss and its derivatives: ``delta[l]`` by ``z[l]``, ``dW[l]``, ``db[l]`` by W and b.
+    """The loss and its derivatives with respect to ``z[l]``, ``W[l]`` and ``b[l]``.
 
-    With layer normalisation ``delta[l]`` belongs to what is normalised, ``a[l] @ W[l] + b[l]``.
+    They are called ``delta[l]``, ``dW[l]`` and ``db[l]``. With layer normalization, ``delta[l]`` is
+    the derivative with respect to the values before normalization, ``a[l] @ W[l] + b[l]``.
     """
 
     loss: float
@@ -51,7 +52,7 @@ class Gradients(NamedTuple):
 
 
 class Views(list):
-    """Arrays that are views onto a network: assigning to an item writes into the network."""
+    """A list of views of a network's arrays. Assigning to an item writes into the network."""
 
     def __init__(self, views, network):
         super().__init__(views)
@@ -66,66 +67,68 @@ class Views(list):
 
 
 class Network:
-    """A multilayer perceptron in arrays: every z, a, delta and gradient can be seen.
+    """A multilayer perceptron whose weights, activations and gradients are NumPy arrays.
 
-    Layers are counted from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.
-    The estimators are built on it; it needs no fitting and imposes no training.
+    Layers are numbered from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.
+    The estimators are built on this class. A network can be used without fitting it, and its
+    parameters can be updated by any training loop.
 
     Parameters
     ----------
     layer_sizes : sequence of int
-        The number of nodes of each layer: inputs, hidden layers, outputs.
+        Number of nodes of each layer: inputs, hidden layers, outputs.
     activation : str or list of str, default='relu'
-        f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
-        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus',
-        'softsign', 'hard_swish'.
+        Activation function of the hidden layers, or a list with one for each hidden layer:
+        'identity', 'logistic', 'tanh', 'relu', 'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu',
+        'silu', 'mish', 'softplus', 'softsign' or 'hard_swish'.
     loss : str or callable, default='squared_error'
-        The cost, and with it the output's activation. A class's number is the target of 'log_loss'
-        and 'softmax_squared_error' (softmax); numbers in [0, 1] are those of 'binary_log_loss' and
-        'logistic_squared_error' (logistic). For regression there are 'squared_error',
-        'absolute_error', 'huber', 'log_cosh' and 'quantile' (identity), and 'poisson', 'gamma' and
-        'tweedie' (exp). Each is the mean over the rows of a sum over the outputs; squared errors
-        and deviances are halved. With several quantiles the target is one number, and the outputs
-        are the quantiles in ascending order. A function f(y, z) has the identity as activation: see
-        `MLPRegressor`.
+        Loss function, which also determines the activation of the output layer (in parentheses).
+        'log_loss' and 'softmax_squared_error' (softmax) take class indices as targets.
+        'binary_log_loss' and 'logistic_squared_error' (logistic) take targets in [0, 1]. The
+        regression losses are 'squared_error', 'absolute_error', 'huber', 'log_cosh' and 'quantile'
+        (identity), and 'poisson', 'gamma' and 'tweedie' (exp). Each loss is summed over the outputs
+        and averaged over the rows. Squared errors and deviances are halved. With several
+        quantiles, there is one target per row, and the outputs are the quantiles in ascending
+        order. A function f(y, z) is used with the identity activation; see `MLPRegressor`.
     loss_params : dict or None, default=None
-        ``label_smoothing`` of 'log_loss' and 'binary_log_loss' (0), ``delta`` of 'huber' (1),
-        ``quantiles`` of 'quantile' (0.5, or an ascending list), ``power`` of 'tweedie' (1.5).
+        Options of the loss (with their defaults): ``label_smoothing`` of 'log_loss' and
+        'binary_log_loss' (0), ``delta`` of 'huber' (1), ``quantiles`` of 'quantile' (0.5; a number
+        or an ascending list), ``power`` of 'tweedie' (1.5).
     layer_norm : bool, default=False
-        Whether the z of hidden layers is normalised: each row to mean 0 and variance 1, then times
-        a gain plus a shift that are learned.
+        Whether to apply layer normalization to the z of hidden layers. Each row is normalized to
+        mean 0 and variance 1, then multiplied by a learned gain and added to a learned shift.
     residual : bool, default=False
-        Whether ``a[l]`` is added to ``a[l + 1]`` where both are hidden and of equal width.
+        Whether to add ``a[l]`` to ``a[l + 1]`` if both are hidden layers of equal width.
     init : None, str, callable or list, default=None
-        The first weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
+        Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
-        f(shape, random_state); or a list of these or of arrays, one for each layer of weights.
-        Biases are then 0. None is scikit-learn's: weights and biases uniform in
-        +-sqrt(6 / (n_in + n_out)), or with 2 in place of 6 for 'logistic'.
+        f(shape, random_state); or a list with one of these or an array for each layer of weights.
+        Biases are then initialized to 0. None initializes as scikit-learn does: weights and biases
+        are uniform in +-sqrt(6 / (n_in + n_out)), with 2 in place of 6 for 'logistic'.
     connections : list or None, default=None
-        A boolean matrix of shape (n_in, n_out), or None, for each layer of weights: where it is
-        False there is no weight.
+        For each layer of weights, None or a boolean matrix of shape (n_in, n_out). Where it is
+        False, there is no connection, and the weight is 0.
     dtype : {'float32', 'float64'}, default='float32'
-        The arithmetic.
+        Data type of the parameters and computations.
     random_state : int, RandomState or None, default=None
-        Source of the first weights.
+        Random number generator for the initial weights.
     n_threads : int or None, default=None
-        None takes as many as pay off. Results do not depend on it.
+        Number of threads. None chooses the number automatically. Results do not depend on it.
 
     Attributes
     ----------
     layer_sizes : tuple of int
     activation : str or tuple of str
-    loss : str
+    loss : str or callable
     loss_params : dict
     layer_norm, residual : bool
     dtype : numpy.dtype
     n_layers : int
-        Layers of weights.
+        Number of layers of weights.
     parameters : Parameters
-        The buffer of all numbers, for the package's own modules.
+        The buffer of all parameters. For internal use.
     passes : Passes
-        What is computed over many rows, for the package's own modules.
+        Computations over many rows. For internal use.
 
     Examples
     --------
@@ -175,7 +178,7 @@ class Network:
         self._take(self._new_parameters(), n_threads)
         initialize(self, init, random_state)
 
-    # What the tables follow from cannot be changed.
+    # These are read-only because the tables are computed from them.
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         return self._layer_sizes
@@ -218,13 +221,13 @@ class Network:
 
     @property
     def activations_of_hidden(self):
-        """A name for each hidden layer."""
+        """The activation of each hidden layer."""
         if isinstance(self.activation, str):
             return (self.activation,) * (self.n_layers - 1)
         return self.activation
 
     def _new_parameters(self):
-        """Zeros, and all tables that follow from the arguments."""
+        """Create parameters of zeros, with the tables for the network's arguments."""
         return Parameters(
             self.layer_sizes,
             self.activations_of_hidden,
@@ -239,12 +242,12 @@ class Network:
         self.passes = Passes(parameters, self._loss, n_threads)
 
     def has_connections(self, connections: Sequence[ArrayLike | None] | None) -> bool:
-        """Whether the network's connections are those of the argument of this name.
+        """Whether the network has the given connections.
 
         Parameters
         ----------
         connections : list or None
-            As in the constructor.
+            Connections in the format of the constructor.
 
         Returns
         -------
@@ -261,16 +264,17 @@ class Network:
         return all(map(np.array_equal, given, ours))
 
     def copy(self, dtype: DTypeLike | None = None) -> "Network":
-        """The same network with parameters of its own.
+        """Copy the network, including its parameters.
 
         Parameters
         ----------
         dtype : {'float32', 'float64'} or None, default=None
-            The arithmetic; None leaves it as it is.
+            Data type of the copy. None keeps the data type.
 
         Returns
         -------
         Network
+            The copy, which shares no parameters with the original.
 
         Examples
         --------
@@ -297,7 +301,7 @@ class Network:
         )
 
     def _unusual(self):
-        """Names of arguments that are not at their default, of those that are rarely given."""
+        """Names of the rarely used arguments that are not at their defaults."""
         return [name for name in ("loss_params", "layer_norm", "residual") if getattr(self, name)]
 
     def __getstate__(self):
@@ -316,12 +320,12 @@ class Network:
         self._take(own, n_threads)
 
     def snapshot(self) -> Array:
-        """Copy the parameters, for `restore`.
+        """Copy the parameters, to be passed to `restore` later.
 
         Returns
         -------
         ndarray
-            W and b of all layers, in the network's own layout.
+            All parameters, in the network's internal layout.
 
         Examples
         --------
@@ -336,12 +340,12 @@ class Network:
         return self.parameters.flat.copy()
 
     def restore(self, snapshot: Array) -> None:
-        """Set the parameters to what they were at the time of a `snapshot`.
+        """Restore the parameters from a `snapshot`.
 
         Parameters
         ----------
         snapshot : ndarray
-            What `snapshot` has returned for a network of the same layers and dtype.
+            Return value of `snapshot` for a network with the same layers and dtype.
 
         Examples
         --------
@@ -351,19 +355,20 @@ class Network:
 
     @property
     def W(self) -> list[Array]:
-        """List of the weights, ``W[l]`` of shape (n_in, n_out): views onto the network."""
+        """List of the weights ``W[l]``, of shape (n_in, n_out), as views of the network."""
         return Views((W for W, _ in self.parameters.matrices()), self)
 
     @property
     def b(self) -> list[Array]:
-        """List of the biases, ``b[l]`` of shape (n_out,): views onto the network."""
+        """List of the biases ``b[l]``, of shape (n_out,), as views of the network."""
         return Views((b for _, b in self.parameters.matrices()), self)
 
     @property
     def params(self) -> tuple[tuple[Array, Array], ...]:
-        """Tuple of ``(W, b)``, a pair for each layer: views onto the network.
+        """Tuple with a pair ``(W, b)`` for each layer, as views of the network.
 
-        Write into the arrays, or assign a list of such pairs, which is copied.
+        To change the parameters, write into the arrays or assign a list of such pairs. Assigned
+        arrays are copied.
         """
         return tuple(self.parameters.matrices())
 
@@ -383,23 +388,26 @@ class Network:
 
     @property
     def norms(self) -> list[tuple[Array, Array] | None]:
-        """List of ``(gain, shift)`` of normalised layers, or None: views of shape (n_out,)."""
+        """List with ``(gain, shift)``, views of shape (n_out,), for each normalized layer.
+
+        The entry is None for a layer without normalization.
+        """
         return self.parameters.norms()
 
     def forward(self, X: Any) -> Forward:
-        """Every weighted input and activation, equation (1).
+        """Compute the weighted inputs and activations of all layers, equation (1).
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
-            The inputs, a row for each sample.
+            The inputs, one row per sample.
 
         Returns
         -------
         z : list of ndarray
-            ``z[l]`` of shape (n_rows, layer_sizes[l + 1]).
+            The weighted inputs, ``z[l]`` of shape (n_rows, layer_sizes[l + 1]).
         a : list of ndarray
-            ``a[0]`` is X, ``a[l + 1]`` is f(z[l]); ``a[-1]`` is the output.
+            The activations: ``a[0]`` is X, ``a[l + 1]`` is f(z[l]), ``a[-1]`` is the output.
 
         Examples
         --------
@@ -416,23 +424,23 @@ class Network:
         return Forward(z, [X, *a[:-1], output])
 
     def output(self, X: Any, out: Array | None = None) -> Array:
-        """The last layer's activation; the memory that it takes does not grow with the rows.
+        """Compute the activation of the output layer.
 
-        An array of numbers is read as it is, whatever their type and order, and converted on the
-        way.
+        Apart from the result, the memory needed does not grow with the number of rows. A numeric
+        array of any dtype and memory order is read in place, without a converted copy.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
-            The inputs, a row for each sample.
+            The inputs, one row per sample.
         out : ndarray of shape (n_rows, layer_sizes[-1]), default=None
-            Where the result goes: C-ordered, of the network's dtype or float64.
+            Array for the result, C-contiguous and of the network's dtype or float64.
 
         Returns
         -------
         ndarray of shape (n_rows, layer_sizes[-1])
-            Of float32 if X and the network are so. Otherwise of float64: with a network of float32
-            the last layer's function is then taken in float64.
+            The outputs, in float32 if both X and the network are float32, otherwise in float64. If
+            only the network is float32, the activation of the output layer is computed in float64.
 
         Examples
         --------
@@ -444,37 +452,41 @@ class Network:
         if out is not None:
             check_out(out, None, self.dtype)
             if isinstance(X, np.ndarray) and np.may_share_memory(X, out):
-                X = X.copy()  # or rows would be read where others have been written
+                X = X.copy()  # writing outputs must not overwrite rows not yet read
         return self.passes.output(X, out)
 
     def loss_and_gradients(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, alpha: float = 0.0
     ) -> Gradients:
-        """The loss and its derivatives, equations (1) to (4); the parameters stay as they are.
+        """Compute the loss and its derivatives, equations (1) to (4).
+
+        The parameters are not changed.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_rows, layer_sizes[0])
-            The inputs, a row for each sample.
+            The inputs, one row per sample.
         y : array-like of shape (n_rows,) or (n_rows, layer_sizes[-1])
-            For 'log_loss' the classes' numbers, of shape (n_rows,).
+            The targets. For 'log_loss', the class indices, of shape (n_rows,).
         sample_weight : array-like of shape (n_rows,), default=None
-            Weights of the rows in the mean; not negative.
+            Sample weights, which must not be negative. The loss is a weighted mean over the rows.
         alpha : float, default=0.0
-            L2: ``0.5 * alpha * sum(W**2) / sum(sample_weight)`` is added to the loss.
+            Strength of the L2 penalty: ``0.5 * alpha * sum(W**2) / sum(sample_weight)`` is added to
+            the loss.
 
         Returns
         -------
         loss : float
+            The loss, including the penalty.
         delta : list of ndarray
-            ``delta[l]`` of shape (n_rows, layer_sizes[l + 1]): dC/dz[l], the weight of the row in
-            the mean included.
+            The derivatives dC/dz[l], of shape (n_rows, layer_sizes[l + 1]). They include the
+            weight of each row in the mean.
         dW, db : list of ndarray
-            Of the shapes of W and b.
+            The derivatives of the loss with respect to W and b.
 
         Examples
         --------
-        A step of gradient descent by hand:
+        A step of gradient descent:
 
         >>> from fastmlp import Network
         >>> net = Network([1, 3, 1], activation='tanh', random_state=0)

@@ -1,6 +1,7 @@
-"""Options that belong to one choice, as `delta` to Huber's loss: what there is, what it may be.
+"""Options that apply to a single choice, such as `delta` of the Huber loss.
 
-An option is a row of a table; `with_defaults` checks what a user has given and adds the defaults.
+Tables list the options with their allowed values. `with_defaults` checks the options that a user
+passes and adds the defaults of the others.
 """
 
 from numbers import Real
@@ -9,7 +10,7 @@ import numpy as np
 
 
 class Number:
-    """A number of an interval, written as in mathematics: ``Number(0.5, '[0, 1)')``."""
+    """A number in an interval, which is given as a string: ``Number(0.5, '[0, 1)')``."""
 
     def __init__(self, default, interval):
         self.default = default
@@ -20,7 +21,7 @@ class Number:
         return f"a number in {self._interval}"
 
     def accept(self, value):
-        """The value as a float, or None if it is not allowed."""
+        """Return the value as a float, or None if it is not allowed."""
         if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
             return None
         try:
@@ -46,7 +47,7 @@ class Flag:
 
 
 class Quantiles:
-    """A quantile, or several in ascending order: a tuple."""
+    """A quantile, or several in ascending order, stored as a tuple."""
 
     default = (0.5,)
 
@@ -78,17 +79,23 @@ SOLVER_PARAMS = {
 
 
 def with_defaults(argument, choice, given, options):
-    """The options of a choice: those given, copied, and the defaults of the others.
+    """Check the given options of a choice and add the defaults of the others.
 
     Parameters
     ----------
     argument : str
-        The name under which they have been given, for messages.
+        The argument through which the options were passed, for error messages.
     choice : str
-        To which they belong, for messages.
+        The choice to which the options apply, for error messages.
     given : dict or None
+        The options that were passed. It is not modified.
     options : dict
-        name: `Number` or the like.
+        All options of the choice: name: `Number`, `Flag` or `Quantiles`.
+
+    Returns
+    -------
+    dict
+        name: value, for all options.
     """
     if given is not None and not isinstance(given, dict):
         raise TypeError(f"{argument} must be a dict or None, got {given!r}")

@@ -1,4 +1,4 @@
-"""`Parameters`: the numbers that training moves, where each of them is, and how to keep them."""
+"""`Parameters`: the trainable parameters, their memory layout, and how they are saved."""
 
 import itertools
 import operator
@@ -7,18 +7,20 @@ import numpy as np
 
 from fastmlp._engine.layout import aligned_zeros, layer_table, n_parameters, parameter_blocks
 
-# Of `Parameters.state`. Older ones can be read.
+# Version of the format of `Parameters.state`. Newer code must keep reading older versions.
 VERSION = 1
 
 
 class Parameters:
-    """W and b of every layer, and gain and shift of normalised ones, in one flat buffer.
+    """The parameters of all layers in one flat buffer.
+
+    These are the weights W and the biases b, and the gain and the shift of normalized layers.
 
     Parameters
     ----------
     layer_sizes : tuple of int
     activations : tuple of str
-        Of the hidden layers.
+        Activation of each hidden layer.
     dtype : numpy.dtype
     layer_norm, residual : bool
     connections : list or None
@@ -27,15 +29,16 @@ class Parameters:
     Attributes
     ----------
     flat : ndarray of shape (n_params,)
-        The numbers, and zeros between layers and rows; begins at a cache line.
+        The parameters, with zeros as padding between layers and rows. It is aligned to a cache
+        line.
     layers : ndarray of LAYER
-        The table that says what is where.
+        The table with the offset of each array.
     blocks : ndarray of BLOCK
-        The pieces in which the core takes the parameters.
+        The blocks into which the core splits the parameters.
     mask : ndarray of shape (n_params,) or (0,)
-        1 where a parameter is, 0 where none is; empty if all connections are there.
+        0 at the weights of missing connections, 1 elsewhere. Empty if no connection is missing.
     n_weights : int
-        Without biases.
+        Number of weights, not counting biases.
     """
 
     def __init__(self, layer_sizes, activations, dtype, *, layer_norm, residual, connections):
@@ -53,12 +56,15 @@ class Parameters:
 
     @property
     def largest_block(self):
-        """How many numbers the largest block has."""
+        """Number of parameters in the largest block, including padding."""
         rows = self.blocks["last"] - self.blocks["first"]
         return int((rows * self.layers["stride"][self.blocks["layer"]]).max())
 
     def matrices(self, buffer=None):
-        """(W, b) of each layer: views onto the parameters, or onto a buffer of their layout."""
+        """Return (W, b) of each layer, as views of the parameters.
+
+        With ``buffer``, they are views of that buffer, which has the layout of the parameters.
+        """
         flat = self.flat if buffer is None else buffer
         matrices = []
         for layer in self.layers[1:]:
@@ -68,7 +74,10 @@ class Parameters:
         return matrices
 
     def norms(self, buffer=None):
-        """(gain, shift) of each layer, likewise; None where it is not normalised."""
+        """Return (gain, shift) of each layer, or None where a layer is not normalized.
+
+        See `matrices` for ``buffer``.
+        """
         flat = self.flat if buffer is None else buffer
         pairs = []
         for layer in self.layers[1:]:
@@ -78,7 +87,10 @@ class Parameters:
         return pairs
 
     def arrays(self, buffer=None):
-        """Every view by its name: 'W0', 'b0', and 'gain0' and 'shift0' where they are."""
+        """Return the views by name: 'W0', 'b0', and 'gain0' and 'shift0' if normalized.
+
+        See `matrices` for ``buffer``.
+        """
         named = {}
         pairs = zip(self.matrices(buffer), self.norms(buffer), strict=True)
         for l, ((W, b), norms) in enumerate(pairs):
@@ -87,17 +99,17 @@ class Parameters:
         return named
 
     def state(self):
-        """The numbers without what lies between them, and a version: what a file needs.
+        """Return the parameters without padding, and the format version, for serialization.
 
         Returns
         -------
         dict
-            'version' and a copy of each of `arrays`.
+            'version', and a copy of each array of `arrays`.
         """
         return {"version": VERSION} | {name: view.copy() for name, view in self.arrays().items()}
 
     def load(self, state):
-        """Take in what `state` has returned, for the same layers in whatever arithmetic."""
+        """Load a return value of `state`. The layers must be the same; the dtype may differ."""
         views = self.arrays()
         if state.get("version") != VERSION or state.keys() - {"version"} != views.keys():
             raise ValueError(
@@ -113,7 +125,7 @@ class Parameters:
             view[...] = state[name]
 
     def copy(self):
-        """The same numbers in a buffer of their own, and the same tables."""
+        """Copy the parameters into a new buffer. The tables are shared."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         twin.flat = aligned_zeros(self.flat.shape, self.dtype)
@@ -121,12 +133,12 @@ class Parameters:
         return twin
 
     def remove_missing(self):
-        """Set the weights to 0 where no connection is."""
+        """Set the weights of missing connections to 0."""
         if len(self.mask):
             self.flat *= self.mask
 
     def shorten(self, max_norm):
-        """Shorten the weight vectors of units that are longer than this."""
+        """Scale down each unit's weight vector whose norm exceeds ``max_norm``."""
         for W, _ in self.matrices():
             norms = np.linalg.norm(W.astype(float), axis=0)
             longer = norms > max_norm

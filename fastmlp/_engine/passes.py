@@ -25,8 +25,8 @@ ROWS_IN_PASS = 4096
 FLOPS_IN_PASS = 1e10
 
 # In training, each node also costs time outside the matrix products: reading a row, activations,
-# the loss. That takes about as long as the products for this many weights. It is most of the work
-# of 200-1-1-10 in bench/grid.py, which takes 25% longer without a second thread.
+# the loss. That takes about as long as the products for this many weights. Counting it gives small
+# layers a second thread where that pays (bench/figures.md: node-work).
 WEIGHTS_FOR_A_NODE = 6
 
 # For a prediction on a single block of rows. Reading the weights takes as long as the arithmetic of

@@ -1,4 +1,4 @@
-"""Rows as the core takes them: dense or sparse, with their targets and weights."""
+"""Input rows in the form that the core expects: dense or sparse, with targets and weights."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,10 @@ NOTHING = np.zeros(0, dtype=np.intp)
 
 
 def with_valid_indices(X):
-    """X, once its indices and addresses are such that compiled code can take them as they are."""
+    """Return X after making sure that compiled code can read it safely.
+
+    A dense array is aligned. The indices of a sparse matrix are validated.
+    """
     if not scipy.sparse.issparse(X):
         return np.require(X, requirements="A")
     X.check_format(full_check=True)
@@ -17,7 +20,7 @@ def with_valid_indices(X):
 
 
 class Features(NamedTuple):
-    """Rows of inputs. Dense: ``values`` is X. Sparse: the parts of a CSR matrix."""
+    """Input rows. If dense, ``values`` is X; if sparse, the fields are those of a CSR matrix."""
 
     values: np.ndarray  # (n, m_0), or (n_nonzero, 1) if sparse
     indices: np.ndarray = NOTHING  # (n_nonzero,) if sparse
@@ -25,12 +28,14 @@ class Features(NamedTuple):
 
     @classmethod
     def of(cls, X):
-        """From a C-ordered array, or a CSR matrix with valid indices, in any order, even with
-        duplicates."""
+        """Create from a C-contiguous array or a CSR matrix.
+
+        The indices of the matrix must be valid. They may be unsorted and may have duplicates.
+        """
         if not scipy.sparse.issparse(X):
             return cls(X)
         values, indices = X.data, X.indices
-        if len(values) == 0:  # the core wants an address
+        if len(values) == 0:  # the core needs a valid address
             values, indices = np.zeros(1, dtype=X.dtype), np.zeros(1, dtype=np.intp)
         return cls(
             np.require(values[:, np.newaxis], requirements=["C", "A"]),
@@ -47,21 +52,21 @@ class Features(NamedTuple):
         return len(self.indptr) - 1 if self.is_sparse else len(self.values)
 
     def of_rows(self, rows):
-        """Some of the rows, copied."""
+        """Return a copy of some of the rows."""
         if not self.is_sparse:
             return self._replace(values=self.values[rows])
         parts = (self.values.ravel(), self.indices, self.indptr)
         return Features.of(scipy.sparse.csr_matrix(parts)[rows])
 
     def part(self, rows):
-        """The rows of a slice, as views."""
+        """Return the rows of a slice as views."""
         if self.is_sparse:
             return self._replace(indptr=self.indptr[rows.start : rows.stop + 1])
         return self._replace(values=self.values[rows])
 
 
 class Data(NamedTuple):
-    """Everything about some rows, C-ordered, aligned and of the network's dtype."""
+    """Input rows with targets and weights: C-contiguous, aligned and in the network's dtype."""
 
     features: Features
     y: np.ndarray  # (n, n_targets)
@@ -77,5 +82,5 @@ class Data(NamedTuple):
 
     @property
     def arrays(self):
-        """In the order of the core's arguments."""
+        """The arrays in the order of the core's arguments."""
         return *self.features, self.y, self.sample_weight

@@ -1,4 +1,4 @@
-"""How many threads the core gets: what pays, what there is, and who else is in the core."""
+"""Number of threads for the core: by the amount of work, the CPUs, and concurrent fits."""
 
 import math
 import os
@@ -10,27 +10,28 @@ from threadpoolctl import LibController, ThreadpoolController, register
 from fastmlp import _core
 from fastmlp._guard import Guard
 
-# Of a pass over rows: below this much arithmetic for each thread, waking it, and waiting for what
-# the other has in its cache, costs more than it saves.
+# For a pass over rows. With less work per thread than this, waking the threads and moving data
+# between their caches costs more time than it saves.
 MIN_FLOPS_PER_THREAD = 4e6
 
-# Of a step of training, which comes again and again: with less arithmetic than the first for each
-# thread, others never pay; with more than the second they always do, also beside programs that keep
-# all CPUs busy (bench/busy.py); and between them it is tried out, for so long, and again soon and
-# then more and more rarely. `small` in bench/ has 1.4e6, `default` 9e7.
+# For a training step, which is repeated many times. With less work per thread than the first limit,
+# more threads never pay off. With more than the second, they always do, even if other programs
+# keep all CPUs busy (bench/busy.py). In between, the numbers of threads are timed in trials of
+# SECONDS_PER_TRIAL. The trials are repeated at intervals that grow from the first to the second of
+# SECONDS_BETWEEN_TRIALS (bench/figures.md: step-flops).
 MIN_FLOPS_FOR_TRIAL, FLOPS_FOR_ALL_THREADS = 3e5, 2e7
 SECONDS_PER_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, (0.02, 0.3)
 
-# As programs with OpenMP do, to which this name belongs.
+# This OpenMP setting also applies to this package's threads: passive threads do not spin.
 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive":
     _core.set_spin_time(0)
 
-# More threads than this, unless there are more CPUs, are never started.
+# Never start more threads than this, unless there are more CPUs.
 MOST_THREADS = 64
 
 
 def check_n_threads(n_threads):
-    """Raise unless ``n_threads`` is None or a whole number from 1."""
+    """Raise unless ``n_threads`` is None or an integer >= 1."""
     if n_threads is None:
         return
     if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
@@ -52,16 +53,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def available_threads():
-    """How many threads may run: CPUs by affinity and a cgroup's limit, or OMP_NUM_THREADS.
+    """Return the maximum number of threads used by default.
 
-    threadpoolctl may lower it. A forked child has one, unless somebody asks for more: its siblings
-    want some, too.
+    It is the number of CPUs that the process may use, limited by OMP_NUM_THREADS and
+    threadpoolctl. In a forked child process it is 1, because its siblings need CPUs as well.
     """
     return 1 if _was_forked else min(_unlimited(), _most_threads)
 
 
 def _unlimited():
-    """The same without threadpoolctl's limit."""
+    """Return the number of available threads without threadpoolctl's limit."""
     return min(_allowed_by_environment() or math.inf, _cpus())
 
 
@@ -69,9 +70,9 @@ _most_threads = math.inf
 
 
 class _Team(LibController):
-    """The core's threads, for threadpoolctl: ``threadpool_limits(1)`` means them, too."""
+    """Registers the core's threads with threadpoolctl, so that its limits apply to them."""
 
-    user_api = "openmp"  # which they stand in for
+    user_api = "openmp"  # limits for OpenMP apply
     internal_api = "fastmlp"
     filename_prefixes = ("_core",)
     check_symbols = ("fastmlp_run",)
@@ -80,7 +81,8 @@ class _Team(LibController):
         return available_threads()
 
     def set_num_threads(self, num_threads):
-        # What it was before is no limit: there may be more CPUs later.
+        # threadpoolctl restores the previous number after a limit. This must not become a limit
+        # itself, because more CPUs may become available later.
         global _most_threads
         _most_threads = num_threads if num_threads < _unlimited() else math.inf
 
@@ -95,7 +97,7 @@ register(_Team)
 
 
 def _cpus():
-    """How many CPUs the process may use now: by affinity, and where Linux limits their time."""
+    """Return the number of CPUs that the process may use, by its affinity and cgroup limits."""
     if hasattr(os, "sched_getaffinity"):
         return _cpus_of_joblib(len(os.sched_getaffinity(0)))
     return _cpus_of_joblib(None)
@@ -103,21 +105,24 @@ def _cpus():
 
 @cache
 def _cpus_of_joblib(n_by_affinity):
-    """joblib's count, which reads files: asked again only when the affinity has changed."""
+    """Return joblib's number of CPUs.
+
+    joblib reads files, so its answer is cached until the affinity changes.
+    """
     return joblib.cpu_count()
 
 
 def _allowed_by_environment():
-    """What OMP_NUM_THREADS says, as for programs with OpenMP; None if it says nothing."""
+    """Return the value of OMP_NUM_THREADS, or None if it is not set."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return max(1, int(first)) if first.isdecimal() else None
 
 
 def threads_for(flops, n_blocks, n_threads=None):
-    """How many threads share out ``n_blocks`` blocks of ``flops`` operations in all.
+    """Return the number of threads for ``n_blocks`` blocks with ``flops`` operations in total.
 
-    A number that the user asked for is taken as it is, save for threads that would find no block.
-    Otherwise fits that run at the same time, in threads of Python, share out the CPUs.
+    A number set by the user is respected, but there are never more threads than blocks. Otherwise,
+    fits that run concurrently in Python threads share the CPUs.
     """
     if n_threads is None:
         n_threads = min(_share_of_threads(), int(flops / MIN_FLOPS_PER_THREAD))
@@ -125,21 +130,21 @@ def threads_for(flops, n_blocks, n_threads=None):
 
 
 def _share_of_threads():
-    """Of the threads that may run, beside other fits of this process."""
+    """Return this fit's share of the available threads, given concurrent fits in the process."""
     return available_threads() // max(1, core_in_use.n_users)
 
 
 def candidates_for(flops, n_blocks, n_threads=None):
-    """Numbers of threads that may be the best for a step of training, the largest first.
+    """Return the candidate numbers of threads for a training step, in descending order.
 
     Parameters
     ----------
     flops : float
-        Of the step.
+        Number of operations of the step.
     n_blocks : int
-        What there is to share out.
+        Number of blocks of work.
     n_threads : int or None
-        What the user asked for.
+        The number set by the user, if any.
     """
     if n_threads is not None:
         return (threads_for(flops, n_blocks, n_threads),)
@@ -153,28 +158,32 @@ def candidates_for(flops, n_blocks, n_threads=None):
 
 
 class ThreadTuner:
-    """Which of some numbers of threads makes steps of training fastest, by the clock.
+    """Finds the number of threads with the fastest training steps, by timing them.
 
-    What a second thread costs depends on how far its CPU is from the first and on who else uses it,
-    and that changes: `small` in bench/ takes 16 us a step on one thread, and on two 11 or 27.
+    The cost of a second thread depends on the distance between the two CPUs and on other programs,
+    and it changes over time (bench/figures.md: thread-tuner).
 
     Parameters
     ----------
     candidates : sequence of int
+        The numbers of threads to choose from.
     guess : float
-        How many seconds a step may take, until that is known.
+        Estimated seconds per step, used until a number of threads has been timed.
     """
 
     def __init__(self, candidates, guess):
         self.candidates = candidates
         self._seconds = dict.fromkeys(candidates, guess)
-        # twice, for the first time wakes the threads
+        # Try each number twice, because the first trial includes waking the threads.
         self._to_try = [*candidates, *candidates] if len(candidates) > 1 else []
         self._rest, self._longest_rest = SECONDS_BETWEEN_TRIALS
         self._rests_until = 0.0
 
     def next(self, seconds):
-        """The number of threads for the steps that come, and how many steps take these seconds."""
+        """Return the number of threads for the next steps, and the number of steps to run.
+
+        The steps take about ``seconds``, or less during a trial.
+        """
         best = min(self._seconds, key=self._seconds.get)
         n_threads = self._to_try[0] if self._to_try else best
         if self._to_try:
@@ -182,7 +191,7 @@ class ThreadTuner:
         return n_threads, max(1, int(seconds / self._seconds[n_threads]))
 
     def saw(self, n_threads, seconds, now):
-        """Take in how many seconds a step has taken, and the time."""
+        """Record the seconds per step with a number of threads. ``now`` is the current time."""
         self._seconds[n_threads] = seconds
         if self._to_try:
             del self._to_try[0]
@@ -194,16 +203,18 @@ class ThreadTuner:
 
 @cache
 def blas_libraries():
-    """threadpoolctl's controllers of the BLAS libraries in this process."""
-    # Finding them takes milliseconds, setting their threads a microsecond.
+    """Return threadpoolctl's controllers of the BLAS libraries in this process."""
+    # Cached because finding the libraries takes milliseconds, but setting their threads only a
+    # microsecond.
     controllers = ThreadpoolController().lib_controllers
     return [library for library in controllers if library.user_api == "blas"]
 
 
 def _set_threads(library, n_threads):
-    """Set what a BLAS library takes, whichever thread has set it before.
+    """Set the number of threads of a BLAS library, even if another thread has set it before.
 
-    Of OpenBLAS threadpoolctl lets one thread of Python do that, from 3.7 on, and ignores others.
+    Since version 3.7, threadpoolctl lets only one Python thread do this for OpenBLAS and ignores
+    calls from others.
     """
     release = getattr(library, "clear_controlling_thread", lambda force: None)
     release(force=True)
@@ -212,7 +223,7 @@ def _set_threads(library, n_threads):
 
 
 class _BlasInOneThread:
-    """Holds the BLAS libraries of the process to one thread; a call may be repeated."""
+    """Limits the BLAS libraries of the process to one thread. Calls may be repeated."""
 
     def __init__(self):
         self._before = None
@@ -232,5 +243,5 @@ class _BlasInOneThread:
 _blas = _BlasInOneThread()
 blas_in_one_thread = Guard(_blas.begin, _blas.end)
 
-# For work in the core, which holds BLAS to one thread where that makes products.
+# Guards work in the core. If the core uses BLAS for matrix products, BLAS is limited to one thread.
 core_in_use = Guard(beneath=blas_in_one_thread, needs_beneath=_core.uses_blas)

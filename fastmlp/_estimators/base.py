@@ -1,4 +1,4 @@
-"""What classifier and regressor share: validate, delegate to the training, present the result."""
+"""Base class of the estimators: validation, training and the fitted attributes."""
 
 import copy
 import time
@@ -45,12 +45,13 @@ from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
 
-# Schedules that are meant to be over at max_iter: no sign that there was no convergence.
+# Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
 SCHEDULES_WITH_END = ("cosine", "one_cycle")
 
 LARGEST_AUTO_BATCH = 200
 
-# What a fit sets: what predictions need, and every new network brings; and what is of training.
+# Attributes set by fit. Those in the first group are needed for predictions and are set with every
+# new network. Those in the second group describe the training.
 NETWORK_ATTRIBUTES = (
     "_network", "_target_kind", "_sparse_format", "classes_", "n_layers_", "n_outputs_",
     "out_activation_",
@@ -67,7 +68,7 @@ FITTED_ATTRIBUTES = NETWORK_ATTRIBUTES + TRAINING_ATTRIBUTES
 
 
 def _is_equal(a, b):
-    """Whether two values of a parameter are equal, which arrays are not taken to be."""
+    """Whether two values of a parameter are equal. Arrays always count as different."""
     try:
         return bool(a == b)
     except ValueError:
@@ -75,18 +76,18 @@ def _is_equal(a, b):
 
 
 def _seed_for(settings, seed, random_state):
-    """The seed of dropout and noise so far, or one that is drawn where none is but needed."""
+    """Return the seed of dropout and noise; draw one if it is needed and ``seed`` is 0."""
     if seed == 0 and (settings["input_noise"] > 0 or any(settings["dropout"])):
         return int(random_state.randint(1, 2**62, dtype=np.int64))
     return seed
 
 
 class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator, metaclass=ABCMeta):
-    """All that classifier and regressor share."""
+    """Base class of MLPClassifier and MLPRegressor."""
 
     _parameter_constraints: dict = CONSTRAINTS
 
-    # What a fit sets; `coefs_`, `intercepts_` and `norms_` are properties.
+    # Attributes set by fit. `coefs_`, `intercepts_` and `norms_` are properties.
     loss_: float
     loss_curve_: list[float]
     best_loss_: float | None
@@ -103,7 +104,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
     n_features_in_: int
     feature_names_in_: Array
 
-    # What a subclass knows about its targets -----------------------------------------------------
+    # Targets, implemented by subclasses ----------------------------------------------------------
 
     @abstractmethod
     def _encode_targets(self, y, *, classes_are_known):
@@ -111,18 +112,18 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
 
     @abstractmethod
     def _encode_validation_targets(self, y):
-        """The same for y_val, which teaches nothing."""
+        """Return y_val as numbers for the network, without setting any attribute."""
 
     @abstractmethod
     def _network_loss(self):
-        """The name of the network's loss, once the targets have been encoded."""
+        """Return the network's loss. The targets must have been encoded before."""
 
     @abstractmethod
     def _score_output(self, y, output, sample_weight):
-        """How good the network's output is for encoded targets, for early stopping."""
+        """Score the network's output for encoded targets, for early stopping."""
 
     def _class_weight_of_rows(self, y):
-        """What a row counts by its class, if that is asked for."""
+        """Return the class weight of each row, or None without class weights."""
         return None
 
     # Training ------------------------------------------------------------------------------------
@@ -143,35 +144,38 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            The inputs, a row for each sample; tables of pandas, polars and pyarrow, too.
+            The inputs, one row per sample. Data frames of pandas, polars and pyarrow are accepted.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels or an indicator matrix of several labels, which may be sparse; for
-            regression numbers.
+            Class labels, or an indicator matrix for multilabel classification, which may be
+            sparse. For regression, real numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss; not negative.
+            Sample weights, which must not be negative.
         X_val, y_val : like X and y, default=None
-            Validation rows of your own. Their loss and score stand in ``history_``; with
-            ``early_stopping`` they take the place of a part of X. X_val may be a list of pairs
-            (X, y), without y_val: all are recorded, the last decides. In a pipeline
-            ``Pipeline(steps, transform_input=["X_val"])`` sends X_val through the steps before,
-            under scikit-learn's metadata routing and with ``set_fit_request(X_val=True,
+            Validation set. Its loss and score are recorded in ``history_``. With
+            ``early_stopping``, it is used instead of setting aside a part of X. To use several
+            validation sets, pass a list of pairs (X, y) as X_val, without y_val. All of them are
+            recorded, and the last one is used for early stopping. In a pipeline,
+            ``Pipeline(steps, transform_input=["X_val"])`` transforms X_val by the preceding steps.
+            This requires scikit-learn's metadata routing and ``set_fit_request(X_val=True,
             y_val=True)``.
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
-            Weights of the validation rows; for a list of pairs a list of them or None.
+            Sample weights of the validation set. For a list of pairs, a list of such arrays or
+            None.
 
         Returns
         -------
         self
+            Fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For what X, y, sample_weight or a parameter must not be, and when training diverges.
-            The estimator is then as it was before.
+            If X, y, sample_weight or a parameter is invalid, or if training diverges. The estimator
+            is then left unchanged.
 
         Examples
         --------
-        Stop early by validation rows of your own, and look at what they said:
+        Use a validation set for early stopping and look at its scores:
 
         >>> from sklearn.datasets import load_digits
         >>> from fastmlp import MLPClassifier
@@ -189,7 +193,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
     def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
         continues = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
         self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
-        if is_partial:  # scikit-learn leaves it out for a fitted estimator
+        if is_partial:  # scikit-learn skips the validation if the estimator is fitted
             self._validate_params()
         random_state = check_random_state(self.random_state)
         data, targets = self._prepare(X, y, sample_weight, random_state, continues, is_partial)
@@ -222,7 +226,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return self
 
     def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
-        """Check everything and make the network: the rows as its data, and the targets as given."""
+        """Validate the inputs and create or copy the network.
+
+        Return the network's `Data`, and the validated targets before encoding.
+        """
         check_callbacks(self.callbacks)
         check_combinations(self)
         hidden_layer_sizes = self._check_hidden_layer_sizes()
@@ -236,7 +243,8 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if continues:
             self._check_structure(layer_sizes, dtype)
-            self._network = self._network.copy()  # other threads still predict with that one
+            # Other threads may still predict with the original network.
+            self._network = self._network.copy()
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
@@ -246,7 +254,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return data, targets
 
     def _hooks(self, callbacks, display, random_state):
-        """What the training calls at the beginning and end of every epoch."""
+        """Return the functions that are called at the beginning and end of every epoch."""
         parameters = self._current_parameters()
 
         def end_epoch(epoch):
@@ -263,13 +271,13 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return TrainingHooks(callbacks.begin_epoch, end_epoch, display.say, deadline=deadline)
 
     def _arithmetic(self, continues=False):
-        """The dtype that is asked for, and if none is, that of the network to go on with."""
+        """Return the name of the dtype: that of the parameter, the existing network or default."""
         if self.dtype is None and continues:
             return self._network.dtype.name
         return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
 
     def _build(self, layer_sizes, dtype, random_state):
-        """A new network with its first weights, and nothing learned."""
+        """Create an initialized network and reset the training state."""
         loss = self._network_loss()
         loss_options(loss, self.loss_params, shown=self.loss)
         self._network = Network(
@@ -290,7 +298,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         self.out_activation_ = self._network.passes.loss.row.output_activation
 
     def _fitted_attributes(self):
-        """What a copy of the estimator needs in order to predict as it would now."""
+        """Return the attributes with which a copy of the estimator can predict.
+
+        They are for callbacks of scikit-learn.
+        """
         return {"_network": copy.deepcopy(self._network)}
 
     def _fit_lbfgs(self, data, hooks):
@@ -356,7 +367,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return {name: vars(self)[name] for name in self._parameter_constraints}
 
     def _apply_changed_parameters(self, parameters, random_state):
-        """Let what a callback has changed since ``parameters`` count from now on, or raise."""
+        """Apply the parameters that a callback has changed, or raise if they must not change.
+
+        ``parameters`` holds the values before the change and is updated.
+        """
         now = vars(self)
         others = [name for name, before in parameters.items() if now[name] is not before]
         changed = [name for name in others if not _is_equal(now[name], parameters[name])]
@@ -384,7 +398,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         self._descent.change(settings, _seed_for(settings, self._descent.seed, random_state))
 
     def _publish(self, history):
-        """Show the history in scikit-learn's attributes and in ``history_``."""
+        """Set scikit-learn's attributes and ``history_`` from the history."""
         self.history_ = history.columns
         self.n_iter_ = history.n_epochs
         self.best_iter_ = history.best_epoch
@@ -399,7 +413,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         self.best_validation_score_ = history.best_validation_score if by_score else None
 
     def _forget(self, names):
-        """Remove what an earlier fit has left behind."""
+        """Remove attributes of an earlier fit."""
         for name in names:
             vars(self).pop(name, None)
 
@@ -412,7 +426,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         )
 
     def _check_structure(self, layer_sizes, dtype):
-        """Raise if the parameters ask for another network than the one to go on with."""
+        """Raise if the parameters do not match the structure of the existing network."""
         loss = self._network_loss()
         given = {
             "layer_sizes": layer_sizes,
@@ -455,7 +469,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return min(int(self.batch_size), n_rows)
 
     def __float64_network__(self, X, y, sample_weight):
-        """The network, fitted or as it would begin, in float64, and the rows as its data."""
+        """Return the network in float64, and the rows as its `Data`.
+
+        If the estimator is not fitted, the network has its initial weights.
+        """
         twin = clone(self).set_params(dtype="float64")
         if self.__sklearn_is_fitted__():
             vars(twin).update(
@@ -475,7 +492,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return twin._network, twin._network_data(rows, encoded, weight, names)
 
     def _initialize(self, n_features):
-        """Build the network that ``fit`` would begin with, once the targets are known."""
+        """Create the initial network of ``fit``. Attributes of the targets must be set before."""
         self._validate_params()
         if not isinstance(n_features, Integral) or n_features < 1:
             raise ValueError(f"n_features must be a whole number >= 1, got {n_features!r}")

@@ -1,4 +1,4 @@
-"""Callbacks after every epoch: plain functions, and scikit-learn's interface where it is there."""
+"""Callbacks after every epoch: plain functions, and scikit-learn's callbacks if available."""
 
 from contextlib import contextmanager
 
@@ -7,7 +7,7 @@ try:  # scikit-learn 1.9
 except ImportError:
 
     class CallbackSupportMixin:
-        """Stands in for what an older scikit-learn does not have."""
+        """Placeholder for older versions of scikit-learn."""
 
     FitCallback = None
 
@@ -17,7 +17,7 @@ def is_of_scikit_learn(callback):
 
 
 def check_callbacks(callbacks):
-    """The callbacks as a list, or an error that says what they may be."""
+    """Return the callbacks as a list; raise if one of them is invalid."""
     if callbacks is None:
         return []
     given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
@@ -31,7 +31,7 @@ def check_callbacks(callbacks):
 
 
 class Callbacks:
-    """The callbacks of one fit: told of every epoch, they answer whether to stop."""
+    """The callbacks of a fit. They are called in every epoch and may end the training."""
 
     def __init__(self, estimator, X, y, sample_weight, fitted_attributes):
         self._estimator = estimator
@@ -51,7 +51,7 @@ class Callbacks:
 
     @contextmanager
     def of_fit(self, max_iter):
-        """Scikit-learn's hooks around a whole fit."""
+        """Call scikit-learn's hooks at the beginning and end of a fit."""
         if not getattr(self._estimator, "_skl_callbacks", None):
             yield
             return
@@ -74,7 +74,10 @@ class Callbacks:
 
 @contextmanager
 def with_scikit_learn_callbacks(estimator):
-    """Scikit-learn's callbacks among ``estimator.callbacks`` set on it, as by set_callbacks."""
+    """Temporarily register scikit-learn's callbacks among ``estimator.callbacks``.
+
+    They are registered with set_callbacks, in addition to those already there.
+    """
     theirs = [c for c in check_callbacks(estimator.callbacks) if is_of_scikit_learn(c)]
     if not theirs:
         yield

@@ -1,4 +1,4 @@
-"""MLPClassifier: labels to numbers and back."""
+"""MLPClassifier, and the encoding of class labels."""
 
 from typing import Any, Self
 
@@ -35,26 +35,29 @@ from fastmlp._estimators.types import (
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    __doc__ = f"""A multilayer perceptron for classification.
+    __doc__ = f"""Multilayer perceptron classifier.
 
-    Binary, multiclass and multilabel (y an indicator matrix). Parameters, attributes and results
-    are those of scikit-learn's class of this name.
+    It supports binary, multiclass and multilabel classification (with y as an indicator matrix).
+    Parameters, attributes and results are compatible with scikit-learn's class of the same name.
 
     Parameters
     ----------
     {PARAMETERS}
     class_weight : dict, 'balanced', list of dict or None, default=None
-        What a row counts in the loss by its class, times its sample weight. 'balanced' is
-        ``n_samples / (n_classes * n_samples_of_the_class)``; a list has a dict for each label of an
-        indicator matrix. Rows of ``X_val`` are not weighted by it.
+        Weights of the classes in the loss, which are multiplied by the sample weights. 'balanced'
+        gives each class the weight ``n_samples / (n_classes * n_samples_of_the_class)``. For an
+        indicator matrix, pass a list with a dict for each label. Class weights do not apply to
+        ``X_val``.
     loss : {{'log_loss', 'squared_error'}}, default='log_loss'
-        The cross-entropy, whose ``label_smoothing`` (0) in ``loss_params`` gives that share of the
-        target to all classes alike; or half the squared error of the probabilities, a poor choice
-        for classes that is here for comparison.
+        Loss function. 'log_loss' is the cross-entropy; its option ``label_smoothing`` (default 0)
+        in ``loss_params`` is the fraction of the target that is spread evenly over all classes.
+        'squared_error' is half the squared error of the probabilities. It is a poor choice for
+        classification and is provided for comparison.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Class labels.
     {ATTRIBUTES}
 
     Examples
@@ -219,7 +222,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if n_classes == 0:
             raise ValueError("classes must have at least one label, got none")
         self._sparse_format = sparse_format
-        # A single class is one output under softmax: 1 for every row.
+        # With a single class, softmax has one output, which is 1 for every row.
         if is_multilabel:
             self._target_kind = "multilabel"
         else:
@@ -227,7 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_outputs_ = 1 if self._target_kind == "binary" else n_classes
 
     def _check_labels(self, y, is_multilabel, *, all_of_them):
-        """Raise unless y fits the classes that are known."""
+        """Raise unless the labels in y match the known classes."""
         if is_multilabel != (self._target_kind == "multilabel"):
             raise ValueError("y must be of the same kind as before: labels, or an indicator matrix")
         labels = unique_labels(y)
@@ -243,7 +246,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _decide(self, output):
-        """The encoded class of every row, or an indicator matrix."""
+        """Return the encoded class of every row, or an indicator matrix."""
         if self._target_kind == "multiclass":
             return output.argmax(axis=1)
         decision = (output > 0.5).astype(int)
@@ -272,30 +275,34 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
     ) -> Self:
-        """Go once over the rows, from the weights and the solver's state that are there.
+        """Update the model with a single pass over the data.
+
+        Training continues from the current weights and solver state.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels or an indicator matrix; not every class must be among them.
+            Class labels or an indicator matrix. Not every class needs to be present.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss; not negative.
+            Sample weights, which must not be negative.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will come; needed in the first call. For an indicator matrix the
-            numbers of its columns.
-        X_val, y_val, sample_weight_val : as of `fit`, default=None
-            Validation rows and their weights, which are recorded in ``history_``.
+            All classes that can occur in any call. Required in the first call. For an indicator
+            matrix, the indices of its columns.
+        X_val, y_val, sample_weight_val : as in `fit`, default=None
+            Validation set and its sample weights. Its loss and score are recorded in ``history_``.
 
         Returns
         -------
         self
+            Fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            As `fit`. The method is not there for ``solver='lbfgs'`` and with ``early_stopping``.
+            As in `fit`. The method is not available for ``solver='lbfgs'`` or with
+            ``early_stopping``.
 
         Examples
         --------
@@ -322,27 +329,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features: int, classes: ArrayLike, *, multilabel: bool = False) -> Self:
-        """Build the network without fitting, so that its weights can be seen and set.
+        """Initialize the network without fitting it, so that its weights can be read and set.
 
-        ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
+        ``partial_fit``, and ``fit`` with ``warm_start=True``, continue from these weights.
 
         Parameters
         ----------
         n_features : int
-            Columns of X, at least 1.
+            Number of columns of X, at least 1.
         classes : array-like of shape (n_classes,)
-            The labels; with ``multilabel`` the numbers of an indicator matrix's columns.
+            Class labels. With ``multilabel``, the indices of the columns of the indicator matrix.
         multilabel : bool, default=False
-            Whether a row may have several labels, or none.
+            Whether a sample may have any number of labels.
 
         Returns
         -------
         self
+            Initialized estimator.
 
         Raises
         ------
         ValueError
-            For fewer than one feature or class.
+            If there are no features or no classes.
 
         Examples
         --------
@@ -363,7 +371,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @on_published_state
     def predict(self, X: MatrixLike) -> Any:
-        """The most probable class of every row; for several labels an indicator matrix.
+        """Predict the most probable class of each sample, or an indicator matrix for multilabel.
 
         Parameters
         ----------
@@ -373,7 +381,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray or sparse matrix of shape (n_samples,) or (n_samples, n_labels)
-            Sparse (CSR) where the first y was.
+            The predicted classes. An indicator matrix is sparse (CSR) if the y of the first fit
+            was sparse.
 
         Examples
         --------
@@ -393,7 +402,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @on_published_state
     def predict_proba(self, X: MatrixLike) -> Array:
-        """The probability of every class; for several labels that of each of them.
+        """Predict the probability of each class, or of each label for multilabel classification.
 
         Parameters
         ----------
@@ -403,7 +412,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
+            Probabilities, with columns in the order of ``classes_``.
 
         Examples
         --------
@@ -423,7 +432,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return probabilities
 
     def predict_log_proba(self, X: MatrixLike) -> Array:
-        """The logarithm of ``predict_proba``.
+        """Predict the logarithm of the probabilities of ``predict_proba``.
 
         Parameters
         ----------
@@ -433,7 +442,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``; -inf where a probability is 0.
+            Log-probabilities, with columns in the order of ``classes_``. They are -inf where a
+            probability is 0.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""One thread fits an estimator while others predict by what it was."""
+"""Thread safety: an estimator can predict in other threads while one thread fits it."""
 
 import functools
 import threading
@@ -12,14 +12,17 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class InTraining(NamedTuple):
-    """On an estimator while it is fitted: the thread that does so, and what all others see."""
+    """The state of an estimator being fitted.
+
+    ``thread`` is the thread that fits it. Other threads see the attributes in ``published``.
+    """
 
     thread: int
     published: dict
 
 
 def on_published_state(method: Method) -> Method:
-    """A method that reads the estimator whole, though another thread fit it meanwhile."""
+    """Decorate a method to see a consistent estimator even if another thread is fitting it."""
 
     @functools.wraps(method)
     def on_published_state(self, *args, **kwargs):
@@ -29,11 +32,14 @@ def on_published_state(method: Method) -> Method:
 
 
 class FittedAside:
-    """An estimator whose fit works on a dictionary of its own, and publishes it in the end."""
+    """An estimator that is fitted in a separate attribute dictionary, published at the end."""
 
     @contextmanager
     def _aside(self):
-        """Work on the estimator while other threads see it as it was; an error takes all back."""
+        """Change the estimator while other threads see its previous state.
+
+        If an error occurs, the previous state is restored.
+        """
         before = vars(self)
         if "_in_training" in before:
             raise RuntimeError(
@@ -46,9 +52,9 @@ class FittedAside:
         try:
             self.__dict__ = before | {"_in_training": InTraining(threading.get_ident(), before)}
             yield
-            del self._in_training  # from here on everybody sees what is new
+            del self._in_training  # from here on, all threads see the new state
         except BaseException:
-            # scikit-learn ends its callbacks by these, after us
+            # scikit-learn needs these attributes afterwards to tear down its callbacks.
             for name in ("_callback_fit_ctx", "_skl_callbacks_to_teardown"):
                 if name in vars(self):
                     before[name] = vars(self)[name]
@@ -58,9 +64,10 @@ class FittedAside:
             raise
 
     def _as_published(self):
-        """The estimator of this moment, whole, whatever another thread makes of it meanwhile.
+        """Return a consistent view of the estimator, unaffected by a fit in another thread.
 
-        In the thread that fits it, and so in callbacks, it is the one in training.
+        In the thread that fits the estimator, and so in callbacks, it shows the current training
+        state.
         """
         attributes = self.__dict__
         if "_in_training" in attributes:

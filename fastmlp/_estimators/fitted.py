@@ -1,4 +1,4 @@
-"""What there is after a fit: the network, its weights, what every layer makes of some rows."""
+"""Outputs, activations and weights of a fitted estimator."""
 
 from collections.abc import Iterable
 from numbers import Integral
@@ -14,23 +14,24 @@ from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 
 
 class FittedNetwork(FittedAside):
-    """An estimator with a network, once it is fitted."""
+    """An estimator that has a network once it is fitted."""
 
     def __sklearn_is_fitted__(self):
         return "_network" in vars(self._as_published())
 
     def _output(self, X):
-        """The network's output for X, of shape (n_samples, n_outputs_)."""
+        """Return the network's output for X, of shape (n_samples, n_outputs_)."""
         network = self._network_for_rows()
         if "feature_names_in_" not in vars(self):
-            # costs a twentieth of scikit-learn's checks, which follow if it does not take X
+            # Much faster than scikit-learn's checks (a twentieth of their time). They are used only
+            # if the core cannot take X as it is.
             output = network.passes.output_of_array(X)
             if output is not None:
                 return output
         return network.output(self._validate((np.float64, np.float32), X, reset=False))
 
     def _network_for_rows(self):
-        """The fitted network, with the number of threads that is asked for now."""
+        """Return the fitted network, with the current value of ``n_threads``."""
         network = self._fitted_network()
         passes = network.passes
         if passes.n_threads is not self.n_threads:
@@ -44,19 +45,20 @@ class FittedNetwork(FittedAside):
 
     @on_published_state
     def activations(self, X: MatrixLike, layer: int | None = None) -> Any:
-        """What every layer makes of X.
+        """Compute the activations of the layers for X.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs.
         layer : int or None, default=None
-            0 for the first hidden layer, -1 for the output; None for all.
+            Index of the layer: 0 for the first hidden layer, -1 for the output layer. None
+            returns all layers.
 
         Returns
         -------
         ndarray of shape (n_samples, n_nodes), or a list of them
-            The activations a^l, in the order of ``coefs_``.
+            The activations of the layer, or of all layers in the order of ``coefs_``.
 
         Examples
         --------

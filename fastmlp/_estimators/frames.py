@@ -1,6 +1,6 @@
-"""Data frames: what scikit-learn's checks leave undone or do not explain.
+"""Data frames: conversions and error messages beyond scikit-learn's checks.
 
-pandas, polars and pyarrow are taken as they come, and never imported.
+pandas, polars and pyarrow are supported without being imported.
 """
 
 import reprlib
@@ -11,10 +11,10 @@ MOST_SHOWN = 10
 
 
 def sparse_as(dtype, X):
-    """A pandas frame of sparse columns of any kind as one of ``dtype`` that fills with 0.
+    """Convert a pandas data frame of sparse columns to ``dtype``, with 0 as fill value.
 
-    scikit-learn's checks leave sparse booleans as they are, and refuse sparse columns of different
-    types. All else is returned as it is.
+    This is needed because scikit-learn's checks do not convert sparse booleans, and reject sparse
+    columns of different types. Anything else is returned unchanged.
     """
     if not hasattr(X, "sparse") or not len(getattr(X, "dtypes", ())):
         return X
@@ -23,8 +23,8 @@ def sparse_as(dtype, X):
 
 
 def naming_columns(error, X):
-    """The error of a conversion to numbers, with the columns of X that it comes from, if any."""
-    if "contains NaN" in str(error):  # the conversion has succeeded
+    """Add the names of the columns of X that are not numeric to an error of their conversion."""
+    if "contains NaN" in str(error):  # the conversion itself has succeeded
         return error
     if "too large for dtype('float32')" in str(error):
         return ValueError(f"{error} (dtype='float64' holds larger ones)")
@@ -44,10 +44,10 @@ def naming_columns(error, X):
 
 
 def _columns_without_numbers(X):
-    """(name or number, first value that is no number) of each such column."""
+    """Return (name or index, first non-numeric value) of each non-numeric column."""
     try:
         rows = np.asarray(X)
-    except Exception:  # whatever a foreign type raises: there are no columns to be named
+    except Exception:  # a foreign type may raise anything; then no columns can be named
         return []
     if rows.ndim != 2 or rows.dtype.kind not in "OUS":
         return []
@@ -57,7 +57,7 @@ def _columns_without_numbers(X):
 
 
 def _first_without_number(column):
-    """A list of the first value that does not convert to a number, or an empty one."""
+    """Return a list with the first value that is not numeric, or an empty list."""
     try:
         column.astype(np.float64)
     except (TypeError, ValueError):
@@ -66,7 +66,7 @@ def _first_without_number(column):
 
 
 def _is_number(value):
-    """Whether it converts to a number, as None does in an array."""
+    """Whether the value converts to a number. NumPy converts None to NaN."""
     try:
         float(np.nan if value is None else value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a user hands in, checked: X, y, weights and validation rows, as the network takes them."""
+"""Validation of X, y, sample weights and validation sets, and conversion for the network."""
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -18,7 +18,7 @@ from fastmlp._estimators.validation import (
 
 
 class CheckedInputs:
-    """The part of an estimator that checks rows."""
+    """Mixin that validates the data passed to an estimator."""
 
     def _validate_rows(self, X, y, dtype, *, reset):
         is_regressor = isinstance(self, RegressorMixin)
@@ -29,10 +29,10 @@ class CheckedInputs:
         return X, y
 
     def _validate(self, dtype, X, *y, **options):
-        """scikit-learn's checks of X, or of X and y."""
+        """Validate X, or X and y, with scikit-learn's checks."""
         try:
             rows = sparse_as(dtype[0] if isinstance(dtype, tuple) else dtype, X)
-            with np.errstate(over="ignore", invalid="ignore"):  # what is then infinite is an error
+            with np.errstate(over="ignore", invalid="ignore"):  # the checks reject infinite values
                 return validate_data(
                     self, rows, *y, accept_sparse="csr", dtype=dtype, order="C", **options
                 )
@@ -42,11 +42,11 @@ class CheckedInputs:
     def _validate_weight(self, sample_weight, X):
         if sample_weight is None:
             return None
-        with np.errstate(over="ignore"):  # what is then infinite is an error
+        with np.errstate(over="ignore"):  # infinite weights raise an error
             return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
 
     def _whole_weight(self, sample_weight, X, y):
-        """What every row counts: its own weight times that of its class."""
+        """Return the weight of each row: its sample weight times its class weight."""
         weight = self._validate_weight(sample_weight, X)
         class_weight = self._class_weight_of_rows(y)
         if class_weight is None:
@@ -55,7 +55,7 @@ class CheckedInputs:
             return class_weight if weight is None else weight * class_weight
 
     def _names_of_weight(self, sample_weight):
-        """What an error calls the whole weight."""
+        """Return the name of the combined weight for error messages."""
         given = {"sample_weight": sample_weight, "class_weight": vars(self).get("class_weight")}
         names = [name for name, value in given.items() if value is not None]
         return " times ".join(names) or "sample_weight"
@@ -69,7 +69,11 @@ class CheckedInputs:
         )
 
     def _set_rows_aside(self, X, y, data, validation, random_state):
-        """The rows to train on; and a function for what is measured of the others, if any."""
+        """Set aside validation rows.
+
+        Return the rows to train on, and a function that measures loss and scores on the validation
+        rows, or None without any.
+        """
         everything = np.arange(data.n_rows)
         X_val, y_val, weight_val = validation
         if X_val is not None or y_val is not None:

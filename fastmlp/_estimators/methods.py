@@ -1,4 +1,4 @@
-"""Decorators of methods: scikit-learn checks the parameters; only some solvers have the method."""
+"""Method decorators: parameter validation, and methods that only some solvers have."""
 
 import functools
 from collections.abc import Callable
@@ -10,17 +10,20 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def checks_parameters(method: Method) -> Method:
-    """A method that fits: scikit-learn checks the parameters before it."""
+    """Decorate a fit method so that scikit-learn validates the parameters first."""
     decorated: Method = _fit_context(prefer_skip_nested_validation=True)(method)
     return decorated
 
 
 class NoPartialFit(AttributeError, ValueError):
-    """There is no partial_fit with early stopping: so says hasattr, and so does its call."""
+    """Raised for partial_fit with early stopping.
+
+    As an AttributeError, it makes hasattr return False.
+    """
 
 
 class _MiniBatchOnly:
-    """A method that is there only for an estimator that learns from one mini-batch by itself."""
+    """A method available only if the estimator can learn from a single mini-batch."""
 
     def __init__(self, method):
         self._method = method
@@ -41,7 +44,7 @@ class _MiniBatchOnly:
         return self._method.__get__(estimator, owner)
 
 
-if TYPE_CHECKING:  # to whom the method is there
+if TYPE_CHECKING:  # type checkers see an ordinary method
 
     def mini_batch_only(method: Method) -> Method:
         return method

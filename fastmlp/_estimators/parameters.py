@@ -1,5 +1,7 @@
-"""The parameters that classifier and regressor share: their text, what they may be, alone and
-together, and what they come to for a solver."""
+"""Parameters common to the classifier and the regressor.
+
+This module has their documentation, their constraints, and their conversion to solver settings.
+"""
 
 from numbers import Integral, Real
 
@@ -12,184 +14,205 @@ from fastmlp._estimators.sklearn_private import HasMethods, Interval, Options, S
 from fastmlp._training.schedules import SCHEDULE_PARAMS, SGD_SCHEDULES
 
 PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
-        Nodes of each hidden layer; ``()`` makes a linear model.
+        Number of units in each hidden layer. ``()`` gives a linear model.
     activation : str or list of str, default='relu'
-        f of the hidden layers, or of each of them: 'identity', 'logistic', 'tanh', 'relu',
-        'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus',
-        'softsign', 'hard_swish'.
+        Activation function of the hidden layers, or a list with one for each hidden layer:
+        'identity', 'logistic', 'tanh', 'relu', 'leaky_relu' (slope 0.01), 'elu', 'selu', 'gelu',
+        'silu', 'mish', 'softplus', 'softsign' or 'hard_swish'.
     solver : str, default='adam'
-        'sgd', 'adam' (Kingma and Ba, ICLR 2015), 'adamw', 'nadam', 'rmsprop', 'adagrad' and
-        'adadelta' move by mini-batches, 'rprop' by all rows at a time; 'lbfgs' is SciPy's L-BFGS-B
-        on all rows.
+        Solver for the weights. 'sgd', 'adam' (Kingma and Ba, ICLR 2015), 'adamw', 'nadam',
+        'rmsprop', 'adagrad' and 'adadelta' use mini-batches. 'rprop' uses all rows in each step.
+        'lbfgs' is SciPy's L-BFGS-B and also uses all rows.
     alpha : float, default=1e-4
-        L2: ``0.5 * alpha * sum(W**2)`` over the mini-batch's rows (or sum of sample weights) is
-        added to the loss. Biases are not penalised.
+        Strength of the L2 penalty: ``0.5 * alpha * sum(W**2)``, divided by the number of rows in
+        the mini-batch (or by the sum of their sample weights), is added to the loss. Biases are not
+        penalized.
     batch_size : int or 'auto', default='auto'
-        Rows of a mini-batch; 'auto' is ``min(200, n_rows)``. A larger one than there are rows is
-        clipped, with a warning.
+        Number of rows in a mini-batch. 'auto' is ``min(200, n_rows)``. A value larger than the
+        number of rows is clipped, with a warning.
     learning_rate : str, default='constant'
-        The schedule. Of every mini-batch solver: 'step', 'exponential', 'cosine',
-        'cosine_restarts', 'one_cycle' and 'plateau', with the options of ``schedule_params``. Of
-        'sgd' only, and for the others 'constant': 'invscaling',
-        ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch; 'adaptive', a fifth of the
-        rate at every plateau.
+        Learning rate schedule. 'constant' keeps the rate. 'step', 'exponential', 'cosine',
+        'cosine_restarts', 'one_cycle' and 'plateau' work with all mini-batch solvers except
+        'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive' apply to
+        'sgd' only, and other solvers then use a constant rate. 'invscaling' sets the rate to
+        ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive' divides the rate
+        by 5 at every plateau.
     learning_rate_init : float, default=1e-3
-        The rate that the schedule changes. 'adadelta' was meant for 1 with ``epsilon=1e-6``,
-        'rprop' (where it is the first step's size) and 'adagrad' for 0.01.
+        Initial learning rate, which the schedule then changes. 'adadelta' was designed for a rate
+        of 1 with ``epsilon=1e-6``. For 'adagrad' and 'rprop' (where it is the initial step size),
+        0.01 is customary.
     power_t : float, default=0.5
-        The exponent of 'invscaling'.
+        Exponent of the schedule 'invscaling'.
     max_iter : int, default=200
-        Epochs; for 'lbfgs' iterations.
+        Maximum number of epochs, or of iterations for 'lbfgs'.
     shuffle : bool, default=True
-        Whether the rows are put into a new order before every epoch.
+        Whether to shuffle the rows before every epoch.
     random_state : int, RandomState or None, default=None
-        Source of the first weights, the validation split and the shuffling.
+        Random number generator for the initial weights, the validation split, shuffling, dropout
+        and noise.
     tol : float, default=1e-4
-        By how much the loss (or validation score) must get better for an epoch to count as
-        progress; for 'lbfgs' the largest slope at a minimum.
+        Tolerance. An epoch counts as progress only if the loss (or the validation score) improves
+        by at least ``tol``. For 'lbfgs', the largest component of the gradient at a minimum.
     verbose : bool or int, default=False
-        1 or True shows one live line with epoch, loss, score, rate and the time left (by rich
-        where it is installed); from 2 on a line is printed for every epoch.
+        1 or True shows a single live line with the epoch, loss, score, learning rate and remaining
+        time, using rich if it is installed. 2 or more prints a line for every epoch.
     warm_start : bool, default=False
-        Whether ``fit`` goes on from the weights that are there.
+        Whether ``fit`` continues from the existing weights instead of initializing new ones.
     momentum : float in [0, 1], default=0.9
-        Of 'sgd'.
+        Momentum of 'sgd'.
     nesterovs_momentum : bool, default=True
-        Of 'sgd'.
+        Whether 'sgd' uses Nesterov's momentum.
     early_stopping : bool, default=False
-        Whether a part of the rows is set aside, its score ends the training, and the weights that
-        scored best are kept. 'lbfgs' takes no notice of it.
+        Whether to set aside a part of the rows as a validation set, stop training when its score
+        no longer improves, and keep the weights with the best score. Ignored by 'lbfgs'.
     validation_fraction : float in [0, 1), default=0.1
-        That part.
+        Fraction of the rows to set aside for early stopping.
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
         Decay of the moving averages of the gradient and of its square in 'adam', 'adamw' and
         'nadam'.
     epsilon : float, default=1e-8
-        Keeps the adaptive solvers from dividing by 0.
+        Term for numerical stability: it keeps the adaptive solvers from dividing by 0.
     n_iter_no_change : int or inf, default=10
-        Training ends after more epochs than this without progress.
+        Training stops after more than this number of epochs in a row without progress.
     max_fun : int, default=15000
-        Evaluations of the loss in 'lbfgs'.
+        Maximum number of loss evaluations in 'lbfgs'.
     n_threads : int or None, default=None
-        None takes as many as pay off for this network and batch. The result is the same, bit for
-        bit, for any number.
+        Number of threads. None chooses the number by the size of the network and the mini-batch.
+        The results are bit-for-bit identical for any number of threads.
     dtype : {'float32', 'float64'} or None, default=None
-        The arithmetic; None is 'float64' for 'lbfgs' and 'float32' for the others, and where
-        ``warm_start`` or ``partial_fit`` goes on, that of the network.
+        Data type of the parameters and computations. None is 'float64' for 'lbfgs' and 'float32'
+        for the other solvers; ``warm_start`` and ``partial_fit`` keep that of the existing network.
     scoring : str, callable, list of them or None, default=None
-        The score of the validation rows: a name of a scorer of scikit-learn or a function
-        f(estimator, X, y); None is what ``score`` gives. Larger is better. Of a list all are
-        recorded, and the first decides.
+        Score for the validation set: the name of a scikit-learn scorer, or a function
+        f(estimator, X, y). Larger values are better. None uses ``score``. If it is a list, all
+        scores are recorded, and the first one is used for early stopping.
     callbacks : list or callable, default=None
-        Functions f(estimator, state), called after every epoch with an `Epoch` (epoch, loss,
-        val_loss, val_score, learning_rate, seconds); one that returns True ends the training.
-        What a function changes by ``estimator.set_params`` counts from the next epoch (the rate,
-        penalties, dropout and the like; 'lbfgs' takes ``n_threads`` only) or is refused.
-        Callbacks of scikit-learn (from its version 1.9) may be among them, or be set by
-        ``set_callbacks``.
+        Function f(estimator, state), or a list of such functions, called after every epoch with an
+        `Epoch` as ``state`` (epoch, max_iter, loss, val_loss, val_score, learning_rate, seconds).
+        Training stops if a function returns True. A function may change parameters such as the
+        learning rate, penalties or dropout with ``estimator.set_params``; they take effect in the
+        next epoch. Other changes raise an error ('lbfgs' allows only ``n_threads`` to change). The
+        list may include callbacks of scikit-learn (version 1.9 or later), which can also be set
+        with ``set_callbacks``.
     max_seconds : float or None, default=None
-        A budget of time: ``fit`` ends at the first mini-batch after it, with a warning, and the
-        model is that of this moment. A schedule still counts ``max_iter`` epochs.
+        Time limit in seconds. ``fit`` stops after the first mini-batch past the limit, with a
+        warning, and keeps the weights of that moment. Schedules still assume ``max_iter`` epochs.
     loss_params : dict or None, default=None
-        Options of the loss: see `loss`.
+        Options of the loss; see `loss`.
     solver_params : dict or None, default=None
-        Options of the solver: ``amsgrad`` of 'adam' and 'adamw' (False), ``momentum_decay`` of
-        'nadam' (0.004), ``rho`` of 'rmsprop' (0.99) and 'adadelta' (0.9), ``eta_minus``,
-        ``eta_plus``, ``smallest_step`` and ``largest_step`` of 'rprop' (0.5, 1.2, 1e-6, 50).
+        Options of the solver (with their defaults): ``amsgrad`` of 'adam' and 'adamw' (False),
+        ``momentum_decay`` of 'nadam' (0.004), ``rho`` of 'rmsprop' (0.99) and 'adadelta' (0.9),
+        ``eta_minus``, ``eta_plus``, ``smallest_step`` and ``largest_step`` of 'rprop' (0.5, 1.2,
+        1e-6, 50).
     schedule_params : dict or None, default=None
-        Options of the schedule: ``step_size`` and ``gamma`` of 'step' (30 epochs, 0.1), ``gamma``
-        of 'exponential' (0.95 an epoch), ``final`` of 'cosine' (0, a share of the rate),
-        ``period``, ``multiplier`` and ``final`` of 'cosine_restarts' (10 epochs, 2, 0),
-        ``peak_at``, ``start`` and ``final`` of 'one_cycle' (0.3 of ``max_iter``, 0.04, 1e-4),
-        ``factor`` and ``patience`` of 'plateau' (0.1, 5 epochs; fewer than ``n_iter_no_change``,
-        which are counted anew when the rate has fallen, down to 1e-6); and of each of them
-        ``warmup``, epochs in which the rate rises from 0 in a straight line (0).
+        Options of the schedule (with their defaults): ``step_size`` (30 epochs) and ``gamma`` (0.1)
+        of 'step'; ``gamma`` (0.95 per epoch) of 'exponential'; ``final`` (0, as a fraction of the
+        initial rate) of 'cosine'; ``period`` (10 epochs), ``multiplier`` (2) and ``final`` (0) of
+        'cosine_restarts'; ``peak_at`` (0.3, as a fraction of ``max_iter``), ``start`` (0.04) and
+        ``final`` (1e-4) of 'one_cycle'; ``factor`` (0.1) and ``patience`` (5 epochs) of 'plateau'.
+        ``patience`` must be less than ``n_iter_no_change``; both counts restart when 'plateau'
+        reduces the rate, which it does down to 1e-6. All schedules have ``warmup`` (0), the number
+        of epochs during which the rate rises linearly from 0.
     weight_decay : float or None, default=None
-        ``learning_rate * weight_decay * W`` is taken off the weights in every step, apart from
-        the gradient. None is 0.01 for 'adamw' and 0 for the others.
+        Decoupled weight decay: in every step, ``learning_rate * weight_decay * W`` is subtracted
+        from the weights, separately from the gradient. None is 0.01 for 'adamw' and 0 for the other
+        solvers.
     l1 : float, default=0.0
-        ``l1 * sum(abs(W))`` is added to the loss, over the mini-batch's rows as alpha.
+        Strength of the L1 penalty: ``l1 * sum(abs(W))``, divided as for ``alpha``, is added to the
+        loss.
     dropout : float or list of float, default=0.0
-        The share of a hidden layer's activations that is set to 0 in every step, or one for each
-        hidden layer; below 1. The others are scaled up to make up for it. Only in training.
+        Dropout rate of the hidden layers, or a list with a rate for each of them; less than 1. It
+        is the fraction of activations set to 0 in every training step. The others are scaled up to
+        compensate. Predictions do not use dropout.
     input_dropout : float, default=0.0
-        The same of the inputs; of dense rows.
+        Dropout rate of the inputs, which must be dense.
     input_noise : float, default=0.0
-        Standard deviation of normal noise on the inputs in training; of dense rows.
+        Standard deviation of the Gaussian noise added to the inputs in training. The inputs must be
+        dense.
     max_norm : float or None, default=None
-        The largest norm of a unit's incoming weights; longer ones are shortened after each step.
+        Maximum norm of each unit's incoming weights. Larger weight vectors are scaled down after
+        each step.
     clip_norm : float or None, default=None
-        The largest norm of the whole gradient; a longer one is shortened.
+        Maximum norm of the whole gradient. A larger gradient is scaled down.
     clip_value : float or None, default=None
-        The largest size of each number of the gradient, before ``clip_norm``.
+        Maximum absolute value of each component of the gradient. It is applied before
+        ``clip_norm``.
     averaging : float or None, default=None
-        Decay of an exponential moving average of the weights after every step, as 0.999; in the
-        beginning it is (1 + t) / (10 + t) if that is less. Predictions, validation and ``coefs_``
-        are of the average.
+        Decay of an exponential moving average of the weights, such as 0.999, updated after every
+        step t. At the start, (1 + t) / (10 + t) is used if it is smaller. Predictions, validation
+        and ``coefs_`` use the averaged weights.
     layer_norm : bool, default=False
-        Whether every hidden layer's weighted inputs are normalised over its units, with a gain and
-        a shift that are learned (``norms_``).
+        Whether to apply layer normalization to the weighted inputs of every hidden layer, with a
+        learned gain and shift (``norms_``).
     residual : bool, default=False
-        Whether a hidden layer's input is added to its output where both are equally wide; not in
-        the first one, whose input is X.
+        Whether to add a hidden layer's input to its output if both have the same width. The first
+        hidden layer has no such connection, because its input is X.
     init : None, str, callable or list, default=None
-        The first weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
+        Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
-        f(shape, random_state); or a list of these or of arrays, one for each layer of weights.
-        Biases are then 0. None is scikit-learn's.
+        f(shape, random_state); or a list with one of these or an array for each layer of weights.
+        Biases are then initialized to 0. None initializes as scikit-learn does.
     connections : list or None, default=None
-        A boolean matrix like ``coefs_[l]``, or None, for each layer of weights. Where it is False
-        there is no weight: it is 0 and stays so.
+        For each layer of weights, None or a boolean matrix of the shape of ``coefs_[l]``. Where it
+        is False, there is no connection, and the weight stays 0.
     diagnostics : bool, default=False
-        Whether ``history_`` shows norms of gradients, updates and weights, and dead and saturated
-        units, for `diagnose` and the displays. They are measured on up to 1,000 training rows
-        after every epoch."""
+        Whether to record the norms of gradients, updates and weights, and the fractions of dead and
+        saturated units, in ``history_``, for `diagnose` and the displays. They are measured on up
+        to 1,000 training rows after every epoch."""
 
 ATTRIBUTES = """coefs_ : list of ndarray
-        ``coefs_[l]`` of shape (n_in, n_out): the weights of layer l, views onto the network.
+        Weights of each layer, ``coefs_[l]`` of shape (n_in, n_out), as views of the network.
     intercepts_ : list of ndarray
-        ``intercepts_[l]`` of shape (n_out,): the biases, views likewise.
+        Biases of each layer, ``intercepts_[l]`` of shape (n_out,), as views of the network.
     norms_ : list
-        With ``layer_norm`` a pair (gain, shift), views of shape (n_out,), for each layer, or None.
+        Pair (gain, shift) of views of shape (n_out,) for each normalized layer, None for others.
+        Only available with ``layer_norm``.
     loss_ : float
-        The loss of the last epoch.
+        Training loss of the last epoch.
     loss_curve_ : list of float
-        The loss of every epoch, measured on each mini-batch before its step (not for 'lbfgs').
+        Training loss of every epoch, measured on each mini-batch before its step. Not available for
+        'lbfgs'.
     best_loss_ : float or None
-        The smallest of them; None with early stopping (not for 'lbfgs').
+        Smallest value in ``loss_curve_``; None with early stopping. Not available for 'lbfgs'.
     validation_scores_ : list of float or None
-        The score on the rows set aside after every epoch, with early stopping (not for 'lbfgs').
+        Validation score after every epoch; None without early stopping. Not available for 'lbfgs'.
     best_validation_score_ : float or None
-        The largest of them.
+        Largest value in ``validation_scores_``; None without early stopping. Not available for
+        'lbfgs'.
     history_ : dict of list of float
-        A number for every epoch under 'loss', 'learning_rate' (that of its last step; not for
-        'lbfgs') and 'seconds', and with validation rows under 'val_loss' (without penalty) and
-        'val_score'. With a list of scorers each is also under its name, as 'val_roc_auc' (a second
-        one of the name as 'val_roc_auc(2)'); with a list of pairs X_val, every pair is also under
-        'val_loss_0', 'val_score_0', 'val_loss_1' and so on.
-        With ``diagnostics`` a tuple with a number for each layer of weights under 'gradient_norm',
-        'update_norm' (of what the epoch has changed) and 'weight_norm', and for each hidden layer
-        under 'dead_units' (the share that answers 0 to every row) and 'saturated_units'
-        (the share of 'tanh' and 'logistic' activations within 0.01 of an end of their range).
+        Lists with a value for every epoch. The keys are 'loss', 'learning_rate' (of the epoch's
+        last step; not for 'lbfgs') and 'seconds', and with a validation set 'val_loss' (without
+        penalties) and 'val_score'. With a list of scorers, each score is also recorded by name,
+        such as 'val_roc_auc'; a second scorer with the same name is called 'val_roc_auc(2)'. If
+        X_val is a list of pairs, the results of each pair are also recorded as 'val_loss_0',
+        'val_score_0', 'val_loss_1' and so on.
+        With ``diagnostics``, there are also lists of tuples. 'gradient_norm', 'update_norm' (of the
+        change during the epoch) and 'weight_norm' have a value for each layer of weights.
+        'dead_units' and 'saturated_units' have a value for each hidden layer: the fraction of units
+        whose output is 0 for every row, and the fraction of 'tanh', 'logistic' and 'softsign'
+        activations within 0.01 of an end of their range.
     n_iter_ : int
-        Epochs, or iterations of 'lbfgs', of the last fit.
+        Number of epochs, or of iterations for 'lbfgs', in the last fit.
     best_iter_ : int
-        The epoch or iteration, from 1 in the last fit, of the best validation score if there are
-        validation rows, or else of the smallest loss; 0 if none has been finished.
+        Epoch or iteration of the last fit, counted from 1, with the best validation score, or with
+        the smallest loss if there is no validation set. 0 if no epoch was completed.
     stop_reason_ : str
-        Why the last fit ended: 'converged', 'max_iter' (also ``max_fun``, and the one pass of
-        ``partial_fit``), 'max_seconds', 'callback', 'interrupted' (by Ctrl-C); or 'failed' if it
-        could not go on: the loss was no longer finite, and early stopping has kept better weights,
-        or the line search of 'lbfgs' found nothing.
+        Why the last fit ended: 'converged'; 'max_iter' (also for ``max_fun``, and after the single
+        pass of ``partial_fit``); 'max_seconds'; 'callback'; 'interrupted' (by Ctrl-C); or 'failed'.
+        The last one means that the loss was no longer finite and early stopping kept better
+        weights, or that the line search of 'lbfgs' failed.
     t_ : int
-        Training rows that mini-batch solvers have seen so far.
+        Number of training rows processed so far by mini-batch solvers.
     n_layers_ : int
-        Layers of nodes: inputs, hidden, outputs.
+        Number of layers, including the inputs and the outputs.
     n_outputs_ : int
+        Number of outputs.
     out_activation_ : str
+        Activation function of the output layer.
     n_features_in_ : int
+        Number of features.
     feature_names_in_ : ndarray of str
-        Only where X has names."""
+        Names of the features. Only available if X has feature names."""
 
 CONSTRAINTS = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -242,13 +265,13 @@ CONSTRAINTS = {
     "diagnostics": ["boolean"],
 }
 
-# What only mini-batch solvers do, where it is neither 0 nor None.
+# Parameters that require a mini-batch solver unless they are 0 or None.
 MINI_BATCH_PARAMETERS = (
     "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
     "input_noise", "max_norm", "clip_norm", "clip_value", "averaging",
 )  # fmt: skip
 
-# What a callback may change in the middle of a fit by mini-batches.
+# Parameters that a callback may change during a fit with a mini-batch solver.
 CHANGEABLE_IN_TRAINING = (
     "n_threads", "learning_rate", "learning_rate_init", "schedule_params", "power_t", "momentum",
     "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "solver_params", "alpha", "l1",
@@ -259,7 +282,7 @@ WEIGHT_DECAY_OF_ADAMW = 0.01
 
 
 def check_combinations(estimator):
-    """Raise where parameters make no sense together."""
+    """Raise if parameters are incompatible with each other."""
     solver, schedule, max_iter = estimator.solver, estimator.learning_rate, estimator.max_iter
     options = _schedule_params(estimator)
     if options.get("patience", 0) >= estimator.n_iter_no_change:
@@ -289,7 +312,7 @@ def check_combinations(estimator):
 
 
 def _check_scoring(scoring):
-    """Of a list; scikit-learn checks a single one."""
+    """Check a list of scorers. scikit-learn checks a single one."""
     if not isinstance(scoring, list | tuple):
         return
     bad = [s for s in scoring if not callable(s) and s not in get_scorer_names()]
@@ -308,7 +331,7 @@ def _check_size(name, value):
 
 
 def _check_rprop(estimator, options):
-    """It makes steps of its own size, which no schedule changes."""
+    """Raise if 'rprop' is used with a schedule: it adapts its step sizes itself."""
     if estimator.learning_rate not in ("constant", *SGD_SCHEDULES) or estimator.schedule_params:
         raise ValueError(
             "solver='rprop' takes no schedule: learning_rate must be 'constant' and "
@@ -323,7 +346,7 @@ def _check_rprop(estimator, options):
 
 
 def settings_of_descent(estimator, n_hidden):
-    """What `Descent` has to know, for a network with so many hidden layers."""
+    """Return the settings of `Descent` for a network with ``n_hidden`` hidden layers."""
     schedule, weight_decay = estimator.learning_rate, estimator.weight_decay
     if schedule in SGD_SCHEDULES and estimator.solver != "sgd":
         schedule = "constant"

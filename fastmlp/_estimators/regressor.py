@@ -1,4 +1,4 @@
-"""MLPRegressor: one number or several for a row."""
+"""MLPRegressor."""
 
 from numbers import Integral
 from typing import Self
@@ -30,27 +30,37 @@ from fastmlp._estimators.types import (
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    __doc__ = f"""A multilayer perceptron for regression.
+    __doc__ = f"""Multilayer perceptron regressor.
 
-    One output or several. Parameters, attributes and results are those of scikit-learn's class of
-    this name, but for the loss of several outputs under 'squared_error': it is the sum over the
-    outputs, to which the gradient belongs; scikit-learn shows the mean.
+    It supports one or several outputs. Parameters, attributes and results are compatible with
+    scikit-learn's class of the same name, with one exception: with several outputs, the reported
+    'squared_error' loss is the sum over the outputs, which is the quantity that is minimized.
+    scikit-learn reports the mean.
 
     Parameters
     ----------
     loss : str or callable, default='squared_error'
-        Half the squared error; 'absolute_error'; 'log_cosh', the logarithm of the error's
-        hyperbolic cosine; 'huber' (``delta`` in ``loss_params``, 1: from
-        where it goes straight); 'quantile' (``quantiles``, 0.5, or an ascending list of them for
-        one y: ``predict`` then gives a column for each, and they do not cross); or half the
-        deviance of 'poisson' and 'tweedie' (``power`` between 1 and 2, 1.5; y >= 0) and 'gamma'
-        (y > 0) with exp as the output's activation. ``score`` is R^2, for quantiles, 'gamma' and
-        'tweedie' D^2, scikit-learn's `d2_pinball_score` and `d2_tweedie_score`. 'gamma' and
-        'tweedie' begin at the mean of y: the last biases are its logarithm.
-        A function f(y, z) is a loss of your own: it gets the targets and the network's outputs of
-        some rows, two arrays of shape (n_rows, n_outputs), and returns the loss of each row, of
-        shape (n_rows,), and its derivatives by z, of shape (n_rows, n_outputs). `check_gradients`
-        tells whether they fit. It is slower than the others, as one thread at a time runs Python.
+        Loss function. Its options, given here with their defaults, are set in ``loss_params``.
+
+        - 'squared_error': half the squared error.
+        - 'absolute_error': the absolute error.
+        - 'log_cosh': the logarithm of the hyperbolic cosine of the error.
+        - 'huber': quadratic for errors up to ``delta`` (1), linear beyond.
+        - 'quantile': the pinball loss of ``quantiles`` (0.5). It is a number, or an ascending list
+          if y has a single column; ``predict`` then returns a column for each quantile, and the
+          quantiles do not cross.
+        - 'poisson', 'tweedie', 'gamma': half the deviance, with exp as the output activation. The
+          ``power`` (1.5) of 'tweedie' is between 1 and 2. y must be positive for 'gamma' and must
+          not be negative for the other two. 'gamma' and 'tweedie' initialize the last biases to
+          the logarithm of the mean of y.
+        - A function f(y, z): a custom loss. It is called with the targets and the network's
+          outputs for some rows, two arrays of shape (n_rows, n_outputs). It returns the loss of
+          each row, of shape (n_rows,), and the derivatives with respect to z, of shape
+          (n_rows, n_outputs). Use `check_gradients` to test them. A custom loss is slower, because
+          only one thread at a time can run Python code.
+
+        ``score`` is D^2 for 'quantile' (`d2_pinball_score` of scikit-learn), 'gamma' and 'tweedie'
+        (`d2_tweedie_score`), and R^2 for the other losses.
     {PARAMETERS}
 
     Attributes
@@ -178,7 +188,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return y
 
     def _outputs_for(self, n_columns):
-        """How many outputs the network has for so many columns of y."""
+        """Return the number of outputs of the network if y has ``n_columns`` columns."""
         n_quantiles = len(self._quantiles())
         if n_quantiles > 1 and n_columns > 1:
             raise ValueError(
@@ -188,7 +198,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return max(n_columns, n_quantiles)
 
     def _quantiles(self):
-        """Those to predict; none for other losses."""
+        """Return the quantiles to predict; empty for other losses."""
         options = loss_options(self.loss, self.loss_params)
         return options.get("quantiles", ())
 
@@ -199,7 +209,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if not np.isfinite(output).all():
             return np.nan
         options = self._network.loss_params
-        with np.errstate(over="ignore", invalid="ignore"):  # just before it diverges
+        with np.errstate(over="ignore", invalid="ignore"):  # before training diverges
             power_of = self._network.passes.loss.row.power
             if power_of:
                 power = power_of(options)
@@ -218,22 +228,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @on_published_state
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """R^2 of the predictions; for 'quantile', 'gamma' and 'tweedie' D^2, the mean if several.
+        """Score the predictions: R^2, or D^2 for the losses 'quantile', 'gamma' and 'tweedie'.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The true numbers.
+            True targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Sample weights.
 
         Returns
         -------
         float
-            1 is perfect, 0 is as good as the mean, or as the quantile, of y. D^2 is the share
-            that the predictions explain of the pinball loss, or of the deviance.
+            The best score is 1. A constant prediction of the mean of y (for 'quantile', of the
+            quantile of y) scores 0. D^2 is the fraction of the pinball loss, or of the deviance,
+            that the predictions explain. With several outputs or quantiles, the score is the mean.
 
         Examples
         --------
@@ -261,27 +272,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
     ) -> Self:
-        """Go once over the rows, from the weights and the solver's state that are there.
+        """Update the model with a single pass over the data.
+
+        Training continues from the current weights and solver state.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The numbers to predict.
+            The targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss; not negative.
-        X_val, y_val, sample_weight_val : as of `fit`, default=None
-            Validation rows and their weights, which are recorded in ``history_``.
+            Sample weights, which must not be negative.
+        X_val, y_val, sample_weight_val : as in `fit`, default=None
+            Validation set and its sample weights. Its loss and score are recorded in ``history_``.
 
         Returns
         -------
         self
+            Fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            As `fit`. The method is not there for ``solver='lbfgs'`` and with ``early_stopping``.
+            As in `fit`. The method is not available for ``solver='lbfgs'`` or with
+            ``early_stopping``.
 
         Examples
         --------
@@ -299,25 +314,26 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 
     def initialize(self, n_features: int, n_outputs: int = 1) -> Self:
-        """Build the network without fitting, so that its weights can be seen and set.
+        """Initialize the network without fitting it, so that its weights can be read and set.
 
-        ``partial_fit``, and ``fit`` with ``warm_start=True``, go on from there.
+        ``partial_fit``, and ``fit`` with ``warm_start=True``, continue from these weights.
 
         Parameters
         ----------
         n_features : int
-            Columns of X, at least 1.
+            Number of columns of X, at least 1.
         n_outputs : int, default=1
-            Columns of y, at least 1.
+            Number of columns of y, at least 1.
 
         Returns
         -------
         self
+            Initialized estimator.
 
         Raises
         ------
         ValueError
-            For fewer than one feature or output.
+            If there are no features or no outputs.
 
         Examples
         --------
@@ -337,7 +353,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @on_published_state
     def predict(self, X: MatrixLike) -> Array:
-        """The predicted numbers.
+        """Predict the targets of X.
 
         Parameters
         ----------
@@ -347,6 +363,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The predicted values.
 
         Examples
         --------

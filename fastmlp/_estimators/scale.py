@@ -1,18 +1,20 @@
-"""Warnings of numbers so large that training is likely to diverge or to stand still."""
+"""Warnings about values so large that training is likely to diverge or stall."""
 
 import numpy as np
 import scipy.sparse
 
 from fastmlp._engine.warnings import warn
 
-# A column whose mean or standard deviation is beyond this warns; so many rows are looked at.
+# Columns with a size above this lead to a warning. It is the root mean square for features, and the
+# mean or standard deviation for targets.
 LARGEST_SCALE = 1e3
 
+# About this many rows are examined.
 ROWS_TO_LOOK_AT = 1_000
 
 
 def warn_of_scale(X, names):
-    """Warn of large columns of X, called by these names or their numbers.
+    """Warn about columns of X with large values, by name, or by index if ``names`` is None.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def warn_of_scale(X, names):
 
 
 def warn_of_scale_of_targets(y, loss):
-    """Warn of large numbers that a regressor is to predict, where the loss minds.
+    """Warn about large targets of a regressor, if they do harm with this loss.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The names that scikit-learn does not promise to keep, in this one place."""
+"""Imports of private names of scikit-learn, which may change between its versions."""
 
 from sklearn.base import _fit_context as _fit_context
 from sklearn.utils import _safe_indexing as _safe_indexing

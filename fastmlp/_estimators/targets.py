@@ -1,4 +1,4 @@
-"""Targets: what labels may be, and how good predicted numbers are."""
+"""Targets: validation of labels, and a score of predicted values."""
 
 from numbers import Integral, Real
 
@@ -7,26 +7,28 @@ import scipy.sparse
 from sklearn.metrics import d2_tweedie_score
 from sklearn.utils import check_consistent_length
 
-# The kinds of labels, in the order in which one takes in the other.
+# The types of labels, ordered so that each can be converted to the next.
 KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
 
 MISSING = {"NoneType", "NAType"}
 
 
 def sparse_format(y):
-    """The name of the sparse class in which an indicator matrix like y is answered, or None."""
+    """Return the name of the sparse class for predictions like y, or None if y is dense."""
     if not scipy.sparse.issparse(y):
         return None
     return "csr_array" if isinstance(y, scipy.sparse.sparray) else "csr_matrix"
 
 
 def check_labels_are_plain(name, labels):
-    """Raise for an array of Python objects that are no strings: scikit-learn takes none as labels,
-    nor do its metrics."""
+    """Raise for an array of Python objects other than strings.
+
+    scikit-learn and its metrics do not accept them as labels.
+    """
     if getattr(labels, "dtype", None) != np.dtype(object):
         return
     kinds = set(map(_kind_of_label, np.ravel(labels)))
-    if kinds <= {"str"} or "bytes" in kinds:  # of which scikit-learn speaks
+    if kinds <= {"str"} or "bytes" in kinds:  # scikit-learn raises its own error for bytes
         return
     order = list(KINDS)
     plain = kinds - MISSING
@@ -45,7 +47,7 @@ def _kind_of_label(label):
 
 
 def d2_of_deviance(y, predicted, power, sample_weight):
-    """The share of Tweedie's deviance that is explained; 0 where y is constant, as R^2."""
+    """Return the fraction of the Tweedie deviance that is explained; 0 if y is constant."""
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     check_consistent_length(y, predicted, weight)
     y, predicted, weight = (

@@ -1,4 +1,4 @@
-"""The types of what users give and get, for type checkers."""
+"""Type aliases of the public interface."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -22,9 +22,9 @@ __all__ = [
 ]  # fmt: skip
 
 Array: TypeAlias = NDArray[Any]
-# Arrays and lists; sparse matrices and frames have no type in common.
+# Arrays, lists, sparse matrices and data frames have no common type.
 MatrixLike: TypeAlias = Any
-# Validation rows: X_val, or a list of (X, y).
+# Validation sets: X_val, or a list of (X, y)
 Pairs: TypeAlias = MatrixLike | Sequence[tuple[MatrixLike, ArrayLike]] | None
 Options: TypeAlias = Mapping[str, Any]
 # f(estimator, state), or a callback of scikit-learn
@@ -32,7 +32,7 @@ Callback: TypeAlias = Any
 # A name, or f(estimator, X, y)
 Scoring: TypeAlias = str | Callable[..., float]
 ClassWeight: TypeAlias = Mapping[Any, float]
-# f(y, z) -> the loss of each row, and its derivatives by z
+# f(y, z) -> the loss of each row, and its derivatives with respect to z
 CustomLoss: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
-# A name, or f(shape, random_state); None is scikit-learn's way
+# A name, or f(shape, random_state); None initializes as scikit-learn does
 Init: TypeAlias = str | Callable[[tuple[int, int], np.random.RandomState], ArrayLike] | None

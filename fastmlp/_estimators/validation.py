@@ -1,4 +1,4 @@
-"""Validation rows: a part set aside, or the user's own; their loss and scores after every epoch."""
+"""Validation sets, split off or passed by the user: loss and scores after every epoch."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ FEWEST_ROWS = 2
 
 
 class Part(NamedTuple):
-    """Rows to look at after every epoch: some of the network's data, and for scorers the user's."""
+    """A validation set: rows of the network's data, and the user's data for scorers."""
 
     data: Data
     rows: np.ndarray
@@ -28,16 +28,16 @@ def split_off_validation(estimator, X, y, data, random_state):
     Parameters
     ----------
     X, y
-        The rows in the user's terms, which are those of a scorer.
+        The data as passed by the user, for scorers.
     data : Data
-        The rows in the network's terms.
+        The same data for the network.
 
     Returns
     -------
     order : ndarray of intp
-        The rows to train on.
+        The training rows.
     part : Part
-        The others.
+        The validation rows.
     """
     if estimator.validation_fraction == 0:
         raise ValueError("validation_fraction must be > 0 with early_stopping=True, got 0")
@@ -64,15 +64,15 @@ def split_off_validation(estimator, X, y, data, random_state):
     if estimator.scoring is None:
         return order, Part(data, rows)
     weight = data.sample_weight[rows]
-    if (weight == 1).all():  # a scorer need not take weights where there are none
+    if (weight == 1).all():  # do not require scorers to support sample weights
         weight = None
     return order, Part(data, rows, _safe_indexing(X, rows), y[rows], weight)
 
 
 def pairs_of(X_val, y_val, weight_val):
-    """The user's validation rows as a list of (X, y, weight), and whether they are several.
+    """Return the user's validation sets as a list of (X, y, weight), and whether it was a list.
 
-    X_val is a list of pairs where there is no y_val.
+    X_val is a list of pairs (X, y) if y_val is None.
     """
     if not (y_val is None and isinstance(X_val, list | tuple) and all(map(_is_pair, X_val))):
         if X_val is None or y_val is None:
@@ -92,15 +92,16 @@ def pairs_of(X_val, y_val, weight_val):
 
 
 def _is_pair(given):
-    """Whether it is (X, y), and not a row of two numbers."""
+    """Whether the value is a pair (X, y) and not a row of two numbers."""
     return isinstance(given, list | tuple) and len(given) == 2 and not np.isscalar(given[0])
 
 
 def validation_of(estimator, parts, *, are_numbered=False):
-    """A function for what the history shows of some parts, of which the last decides.
+    """Return a function that measures the validation sets for the history.
 
-    It returns 'val_loss', 'val_score', which is the first score, and 'val_' + name for each score
-    of several, of the last part; with ``are_numbered`` the same of every part, with its number.
+    It returns a dict with 'val_loss' and 'val_score' of the last set. 'val_score' is the first
+    score. If there are several scorers, each score is also included as 'val_' + name. With
+    ``are_numbered``, the same values of every set are included with its number.
     """
     names, scorers = _scorers(estimator)
     weights = [
@@ -110,13 +111,13 @@ def validation_of(estimator, parts, *, are_numbered=False):
 
     def measure(part, weight):
         output, loss = estimator._network.passes.evaluate(part.data, part.rows)
-        if not np.isfinite(output).all():  # of which a scorer might make a class
+        if not np.isfinite(output).all():  # a scorer might still find a class for such rows
             scores = [np.nan] * max(1, len(scorers))
         elif scorers:
             scores = [scorer(estimator, part.X, part.y, **weight) for scorer in scorers]
         else:
             y, sample_weight = part.data.y[part.rows], part.data.sample_weight[part.rows]
-            # sums of large weights are finite in float64
+            # float64 keeps sums of large weights finite.
             scores = [estimator._score_output(y, output, sample_weight.astype(float))]
         of_scores = {f"val_{name}": score for name, score in zip(names, scores, strict=False)}
         return {"val_loss": loss, "val_score": scores[0]} | of_scores
@@ -134,7 +135,11 @@ def validation_of(estimator, parts, *, are_numbered=False):
 
 
 def _scorers(estimator):
-    """Names, if several are asked for, and scorers; none if it is the estimator's own score."""
+    """Return the names and the scorers.
+
+    Names are only needed for a list of scorers. Without ``scoring``, both lists are empty, and the
+    estimator's own score is used.
+    """
     scoring = estimator.scoring
     if scoring is None:
         return [], []
@@ -149,5 +154,5 @@ def _scorers(estimator):
 
 
 def _name_of(scorer):
-    function = getattr(scorer, "_score_func", scorer)  # of make_scorer
+    function = getattr(scorer, "_score_func", scorer)  # set by make_scorer
     return getattr(function, "__name__", type(function).__name__)

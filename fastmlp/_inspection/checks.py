@@ -1,4 +1,4 @@
-"""What an estimator must have in order to be inspected, whatever class it is of."""
+"""The interface that an estimator must have in order to be inspected."""
 
 from typing import Any, Protocol
 
@@ -10,14 +10,14 @@ Array = NDArray[Any]
 
 
 class HasHistory(Protocol):
-    """An estimator that records its fit, once it is fitted."""
+    """An estimator that records its training history."""
 
     solver: str
     history_: dict[str, list[Any]]
 
 
 class HasWeights(Protocol):
-    """An estimator with weights, once it is fitted."""
+    """An estimator that has weights once it is fitted."""
 
     @property
     def coefs_(self) -> list[Array]: ...
@@ -35,7 +35,7 @@ class HasGradient(Protocol):
 
 
 def check_has(estimator, *names):
-    """Raise unless the estimator has attributes of these names, or will have when it is fitted."""
+    """Raise unless the estimator or its class has attributes with these names."""
     has = [hasattr(estimator, name) or hasattr(type(estimator), name) for name in names]
     if isinstance(estimator, type) or not all(has):
         raise TypeError(
@@ -46,7 +46,7 @@ def check_has(estimator, *names):
 
 
 def check_trained(estimator):
-    """Raise unless an estimator has been trained for at least one epoch."""
+    """Raise unless the estimator has been trained for at least one epoch."""
     check_has(estimator, "fit", "solver", "diagnostics")
     check_is_fitted(estimator)
     check_has(estimator, "history_")

@@ -1,4 +1,4 @@
-"""What a fit looks like, in words."""
+"""Diagnosis of common problems of a fit."""
 
 from typing import NamedTuple
 
@@ -6,46 +6,46 @@ import numpy as np
 
 from fastmlp._inspection.checks import HasHistory, check_trained
 
-# From where `diagnose` speaks.
-LARGE_FEATURE = 1e2  # root mean square
+# Thresholds of `diagnose`.
+LARGE_FEATURE = 1e2  # root mean square of a column
 
-LARGE_RATIO = 1e2  # of the largest to the one in the middle
+LARGE_RATIO = 1e2  # of the largest column's root mean square to the median
 
 LARGE_TARGET = 1e2  # mean or standard deviation
 
-ORDERS_OF_MAGNITUDE = 1e2  # between the gradients of two layers, a weight each
+ORDERS_OF_MAGNITUDE = 1e2  # ratio of the gradients per weight of two layers
 
-LARGE_GRADIENT = 10.0  # of a layer over its weights, both norms
+LARGE_GRADIENT = 10.0  # norm of a layer's gradient over the norm of its weights
 
-DEAD, SATURATED = 0.4, 0.5  # shares of a layer
+DEAD, SATURATED = 0.4, 0.5  # fractions of a layer
 
 EPOCHS_TO_JUDGE = 5
 
-NOTABLE_RISE = 0.02  # of the loss from one epoch to the next, relatively
+NOTABLE_RISE = 0.02  # relative increase of the loss from one epoch to the next
 
-OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # shares of epochs
+OFTEN, ALMOST_ALWAYS = 0.3, 0.95  # fractions of the epochs
 
-OVERFITTED = 0.05  # rise of the validation loss above its smallest, relatively
+OVERFITTED = 0.05  # relative increase of the validation loss above its minimum
 
-# Whoever asks for a lower rate or for less training contradicts one who asks for more of it.
+# A finding that the learning rate is too low would contradict the remedies of these findings.
 TOO_LOW = "learning rate too low"
 
 AGAINST_MORE_TRAINING = {"exploding gradients", "dead units", "overfitting"}
 
 
 class Finding(NamedTuple):
-    """One thing that `diagnose` sees.
+    """A problem found by `diagnose`.
 
     Parameters
     ----------
     name : str
-        'unscaled features', 'unscaled targets', 'overfitting', 'vanishing gradients',
-        'exploding gradients', 'dead units', 'saturated units', 'learning rate too high',
-        'learning rate too low' or 'no gradients'.
+        Name of the problem: 'unscaled features', 'unscaled targets', 'overfitting',
+        'vanishing gradients', 'exploding gradients', 'dead units', 'saturated units',
+        'learning rate too high', 'learning rate too low' or 'no gradients'.
     what : str
-        What is seen, with the numbers.
+        Description of the problem, with the measured values.
     remedy : str
-        What usually helps.
+        Suggestions that usually help.
 
     Examples
     --------
@@ -61,12 +61,12 @@ class Finding(NamedTuple):
 
 
 class Diagnosis(list[Finding]):
-    """The findings of `diagnose`; printed, they are sentences.
+    """A list of findings of `diagnose`, which prints as text.
 
     Parameters
     ----------
     iterable : iterable of Finding
-        What is seen.
+        The findings.
 
     Examples
     --------
@@ -78,21 +78,21 @@ class Diagnosis(list[Finding]):
 
 
 def diagnose(estimator: HasHistory) -> Diagnosis:
-    """Say in words what a fit looks like, and what may help.
+    """Describe common problems of a fit and suggest remedies.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted; with ``diagnostics=True`` there is more to say.
+        Fitted estimator. Some problems can be found only with ``diagnostics=True``.
 
     Returns
     -------
     Diagnosis
-        A list of `Finding`; ``print`` shows it as text.
+        A list of `Finding`. ``print`` shows it as text.
 
     Examples
     --------
-    A deep logistic network, whose gradients vanish on the way to the input:
+    In a deep logistic network, the gradients vanish toward the input:
 
     >>> import fastmlp
     >>> from sklearn.datasets import load_digits
@@ -176,7 +176,7 @@ def _overfitting(estimator, history):
 
 
 def _slopes(estimator, history):
-    """The gradient's size for a weight of each layer, in the middle of all epochs."""
+    """Return the root mean square of each layer's gradient, as the median over all epochs."""
     sizes = [coefs.size for coefs in estimator.coefs_]
     return np.nanmedian(history["gradient_norm"], axis=0) / np.sqrt(sizes)
 
@@ -213,7 +213,7 @@ def _exploding(estimator, history):
 
 
 def _latest(shares):
-    """Those of the last epoch in which they were recorded."""
+    """Return the fractions in the last epoch for which they were recorded."""
     return shares[~np.isnan(shares).any(axis=1)][-1]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a fitted network, in scikit-learn's display convention: losses, layers, weights."""
+"""Plots of a fitted network, as scikit-learn displays: loss curves, gradients and weights."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._inspection.checks import HasHistory, HasWeights, check_has, check_trained
 
-# What may stand on the right of the losses, and how it is called there.
+# Curves for the right y axis of the loss plot, with their labels.
 RIGHT_AXES = {"val_score": "validation score", "learning_rate": "learning rate"}
 
 WEIGHT_QUANTITIES = {
@@ -23,15 +23,15 @@ WEIGHT_QUANTITIES = {
 UNIT_QUANTITIES = {"dead_units": "dead units", "saturated_units": "saturated units"}
 
 LEGEND_STYLE = {"frameon": False, "columnspacing": 1.0}
-LABELS = 10  # at most, in a legend of layers or along an axis of units
-GAP = 0.15  # between images, in the shorter of their sides
+LABELS = 10  # maximum number of labels in a legend of layers or on an axis of units
+GAP = 0.15  # between images, as a fraction of their shorter side
 
 
 class _Display:
-    """What the displays share: their axes, and matplotlib only where it is needed."""
+    """Base class of the displays. It imports matplotlib only when something is drawn."""
 
     def _take(self, ax):
-        """Set ``ax_`` and ``figure_``, to what is given or new ones; return matplotlib.pyplot."""
+        """Set ``ax_`` and ``figure_``, creating them if ``ax`` is None; return pyplot."""
         try:
             import matplotlib.pyplot as plt
         except ImportError as error:
@@ -47,13 +47,13 @@ class _Display:
 
 
 def _history(estimator):
-    """``history_``, and what its numbers are of: an epoch or an iteration."""
+    """Return ``history_`` and its unit, 'epoch' or 'iteration'."""
     check_trained(estimator)
     return estimator.history_, "iteration" if estimator.solver == "lbfgs" else "epoch"
 
 
 def _plot_by_epoch(ax, values, **style):
-    """A line over 1, 2, ..., which a single number makes a point."""
+    """Plot the values over 1, 2, ... as a line, or as a point if there is only one."""
     epochs = np.arange(1, len(values) + 1)
     return ax.plot(epochs, values, marker="o" if len(values) == 1 else "", **style)
 
@@ -65,31 +65,31 @@ def _name_axes(ax, unit, quantity):
 
 
 class LossCurveDisplay(_Display):
-    """The loss by epoch; with validation rows their loss and, on the right, their score.
+    """Loss curves of a fit, with the validation score or learning rate on a second axis.
 
     Parameters
     ----------
     loss : array-like of shape (n_epochs,)
-        Of the training rows, with penalty.
+        Training loss, including penalties.
     val_loss, val_score : array-like of shape (n_epochs,), default=None
-        Of the validation rows; the loss without penalty.
+        Loss, without penalties, and score on the validation set.
     learning_rate : array-like of shape (n_epochs,), default=None
-        That of each epoch's last step.
+        Learning rate of each epoch's last step.
     unit : str, default='epoch'
-        What is counted on the x axis.
+        Label of the x axis.
     name : str, default=None
-        What the legend calls the estimator, where several share the axes.
+        Name of the estimator in the legend, to distinguish several estimators on the same axes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the losses.
+        Axes with the losses.
     right_ax_ : matplotlib Axes or None
-        With the scores or rates; displays on the same axes share it.
+        Axes with the scores or learning rates. Displays on the same axes share it.
     figure_ : matplotlib Figure
-        Around them.
+        Figure containing the axes.
     lines_ : list of matplotlib Line2D
-        Training loss, validation loss, and the line of the right axis, as far as there are any.
+        The lines that are present, in this order: training loss, validation loss, right axis.
 
     Examples
     --------
@@ -129,17 +129,17 @@ class LossCurveDisplay(_Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
         right_axis : {'auto', 'val_score', 'learning_rate'} or None, default='auto'
-            What the right y axis shows. 'auto' is the validation score if there is one, or else
+            Curve on the right y axis. 'auto' chooses the validation score if there is one, or else
             the learning rate if it varies.
         log_scale : bool, default=False
-            Whether the losses' axis is logarithmic.
+            Whether the axis of the losses is logarithmic.
 
         Returns
         -------
         LossCurveDisplay
-            Itself.
+            The display itself.
 
         Examples
         --------
@@ -172,7 +172,7 @@ class LossCurveDisplay(_Display):
                 linewidth=1.5 if each is ax else 1,
             )
         lines = [line for each in axes for line in each.get_legend_handles_labels()[0]]
-        # above, where no curve can be
+        # Place the legend above the axes, where it cannot hide a curve.
         ax.legend(
             handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, **LEGEND_STYLE
         )
@@ -208,16 +208,16 @@ class LossCurveDisplay(_Display):
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted.
+            Fitted estimator.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
         name : str, default=None
-            What the legend calls the estimator, where several share the axes.
+            Name of the estimator in the legend, to distinguish several estimators on the same axes.
         right_axis : {'auto', 'val_score', 'learning_rate'} or None, default='auto'
-            What the right y axis shows. 'auto' is the validation score if there is one, or else
+            Curve on the right y axis. 'auto' chooses the validation score if there is one, or else
             the learning rate if it varies.
         log_scale : bool, default=False
-            Whether the losses' axis is logarithmic.
+            Whether the axis of the losses is logarithmic.
 
         Returns
         -------
@@ -245,7 +245,7 @@ def _with_twins(ax):
 
 
 def _twin(ax, label):
-    """The right y axis with this label: that of an earlier display, or a new one."""
+    """Return the right y axis with this label, from an earlier display or new."""
     axes = _with_twins(ax)
     for other in axes:
         if other.get_ylabel() == label:
@@ -257,27 +257,27 @@ def _twin(ax, label):
 
 
 class GradientFlowDisplay(_Display):
-    """How a number of every layer, as the norm of its gradient, goes by epoch.
+    """A quantity of each layer, such as the norm of its gradient, over the epochs.
 
     Parameters
     ----------
     values : array-like of shape (n_epochs, n_layers)
-        The numbers.
+        Values of the quantity.
     which : str, default='gradient_norm'
-        What they are; see `from_estimator`.
+        Name of the quantity; see `from_estimator`.
     layer_names : list of str, default=None
-        For the legend; None is 1, 2, ...
+        Names of the layers in the legend. None uses 1, 2, ...
     unit : str, default='epoch'
-        What is counted on the x axis.
+        Label of the x axis.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the lines.
+        Axes with the lines.
     figure_ : matplotlib Figure
-        Around it.
+        Figure containing the axes.
     lines_ : list of matplotlib Line2D
-        One for each layer, from dark at the input to light at the output.
+        A line for each layer, from dark at the input to light at the output.
 
     Examples
     --------
@@ -307,12 +307,12 @@ class GradientFlowDisplay(_Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
 
         Returns
         -------
         GradientFlowDisplay
-            Itself.
+            The display itself.
 
         Examples
         --------
@@ -349,18 +349,19 @@ class GradientFlowDisplay(_Display):
     def from_estimator(
         cls, estimator: HasHistory, *, ax: Any = None, which: str = "gradient_norm"
     ) -> Self:
-        """Draw what an estimator with ``diagnostics=True`` has recorded in its fit.
+        """Draw a quantity recorded by an estimator with ``diagnostics=True``.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted with ``diagnostics=True``.
+            Estimator fitted with ``diagnostics=True``.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
         which : str, default='gradient_norm'
-            Of every layer's weights 'gradient_norm', 'update_norm' (of what the epoch has changed),
-            'weight_norm' or 'update_ratio' (the update's norm over that of the weights); of every
-            hidden layer 'dead_units' or 'saturated_units', as shares.
+            The quantity. For each layer of weights: 'gradient_norm', 'update_norm' (of the change
+            during the epoch), 'weight_norm' or 'update_ratio' (the norm of the update divided by
+            that of the weights). For each hidden layer: the fractions 'dead_units' or
+            'saturated_units'.
 
         Returns
         -------
@@ -389,7 +390,7 @@ class GradientFlowDisplay(_Display):
         if not names:
             raise ValueError(f"which={which!r} is of hidden layers, and estimator has none")
 
-        def by_layer(column):  # NaN, and no tuple, for an epoch without diagnostics
+        def by_layer(column):  # an epoch without diagnostics has NaN instead of a tuple
             return np.array([np.broadcast_to(numbers, len(names)) for numbers in history[column]])
 
         if which == "update_ratio":
@@ -407,26 +408,26 @@ def _check_which(which):
 
 
 class WeightsDisplay(_Display):
-    """The weights into every unit of the first layer, as images.
+    """The incoming weights of each unit in the first layer, as images.
 
     Parameters
     ----------
     weights : array-like of shape (n_features, n_units)
-        A column for each unit.
+        The weights, with a column for each unit.
     image_shape : tuple of int, default=None
-        (height, width) with the product n_features, as (1, n_features) for stripes; None is the
-        square of n_features pixels.
+        Shape (height, width) of the images, whose product must be n_features. For example,
+        (1, n_features) draws stripes. None draws square images.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        With the images, row by row.
+        Axes with the images, row by row.
     figure_ : matplotlib Figure
-        Around it.
+        Figure containing the axes.
     images_ : list of matplotlib AxesImage
-        One for each unit, in colours common to all: red above 0, blue below.
+        An image for each unit, all on the same color scale: red above 0, blue below.
     colorbar_ : matplotlib Colorbar
-        Their scale.
+        The color scale.
 
     Examples
     --------
@@ -447,14 +448,14 @@ class WeightsDisplay(_Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
         max_units : int or None, default=25
-            Only so many units are drawn, the first ones; None is all of them.
+            Maximum number of units to draw, starting with the first. None draws all units.
 
         Returns
         -------
         WeightsDisplay
-            Itself.
+            The display itself.
 
         Examples
         --------
@@ -468,7 +469,7 @@ class WeightsDisplay(_Display):
         height, width = _check_image_shape(self.image_shape, len(weights))
         images = weights.T[:max_units].reshape(-1, height, width)
         n_shown, gap = len(images), GAP * min(height, width)
-        down, right = height + gap, width + gap  # from image to image
+        down, right = height + gap, width + gap  # distances between images
         n_columns = min(n_shown, max(1, round(math.sqrt(n_shown * down / right))))
         n_rows = -(-n_shown // n_columns)
         largest = abs(images).max() or 1
@@ -504,19 +505,19 @@ class WeightsDisplay(_Display):
         image_shape: tuple[int, int] | None = None,
         max_units: int = 25,
     ) -> Self:
-        """Draw the first weights of a fitted estimator.
+        """Draw the weights of the first layer of a fitted estimator.
 
         Parameters
         ----------
         estimator : MLPClassifier or MLPRegressor
-            Fitted, or initialized.
+            Fitted or initialized estimator.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a new figure.
         image_shape : tuple of int, default=None
-            (height, width) with the product n_features, as (1, n_features) for stripes; None is the
-            square of n_features pixels.
+            Shape (height, width) of the images, whose product must be n_features. For example,
+            (1, n_features) draws stripes. None draws square images.
         max_units : int or None, default=25
-            Only so many units are drawn, the first ones; None is all of them.
+            Maximum number of units to draw, starting with the first. None draws all units.
 
         Returns
         -------

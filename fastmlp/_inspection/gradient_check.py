@@ -1,4 +1,4 @@
-"""Whether the gradients are right: the core's beside finite differences."""
+"""Comparison of the core's gradients with finite differences."""
 
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -11,19 +11,20 @@ from fastmlp._inspection.checks import HasGradient, check_has
 
 
 class GradientCheck(NamedTuple):
-    """What `check_gradients` has found.
+    """The result of `check_gradients`.
 
     Parameters
     ----------
     error : float
-        The largest difference between a derivative and its finite difference, relative to the
-        larger of both, or to a thousandth of the largest derivative if they are smaller than that.
+        Largest relative error of a finite difference. It is relative to the larger of the
+        derivative and the finite difference, or to a thousandth of the largest derivative if both
+        are smaller than that.
     where : str
-        The parameter that it belongs to, as ``'coefs_[0][3, 1]'``.
+        The parameter with the largest error, such as ``'coefs_[0][3, 1]'``.
     derivative, difference : float
-        Both numbers there.
+        The derivative and the finite difference for this parameter.
     n_checked : int
-        How many parameters have been looked at.
+        Number of parameters checked.
 
     Examples
     --------
@@ -47,31 +48,33 @@ def check_gradients(
     step: float = 1e-6,
     random_state: int | np.random.RandomState | None = 0,
 ) -> GradientCheck:
-    """Compare the loss's derivatives with central finite differences, in float64.
+    """Compare the derivatives of the loss with central finite differences, in float64.
 
-    The loss is that of all rows with the penalties ``alpha`` and ``l1``, without dropout and noise.
+    The loss is computed over all rows. It includes the penalties ``alpha`` and ``l1``, but neither
+    dropout nor noise.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted, or else its first weights are taken; it stays as it is.
+        The estimator, which is not changed. If it is not fitted, its initial weights are used.
     X : array-like or sparse matrix of shape (n_samples, n_features)
         The inputs.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The targets.
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows.
+        Sample weights.
     n_parameters : int, default=200
-        How many parameters are looked at, drawn at random if there are more.
+        Maximum number of parameters to check. If the network has more, a random sample is checked.
     step : float, default=1e-6
-        By how much each is moved, up and down. Where a kink of the loss (of relu, say) lies
-        between, the difference is no derivative.
+        Step size of the finite differences, in both directions. If the loss has a kink within the
+        step, as with relu, the finite difference does not approximate the derivative.
     random_state : int, RandomState or None, default=0
-        Draws the parameters.
+        Random number generator for the sample of parameters.
 
     Returns
     -------
     GradientCheck
+        The parameter with the largest error.
 
     Examples
     --------
@@ -117,7 +120,7 @@ def check_gradients(
 
 
 def _places(parameters):
-    """(name, place in the flat buffer) of every parameter that is there."""
+    """Return (name, index in the flat buffer) of every parameter, except missing connections."""
     numbers = np.arange(parameters.flat.size)
     there = parameters.mask if len(parameters.mask) else np.ones(parameters.flat.size)
     places = []

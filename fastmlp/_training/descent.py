@@ -1,4 +1,4 @@
-"""A mini-batch solver at work: its state, its settings, its learning rate."""
+"""Training steps of the mini-batch solvers: solver state, settings and learning rate."""
 
 import time
 
@@ -10,7 +10,7 @@ from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros, ce
 from fastmlp._engine.threads import ThreadTuner
 from fastmlp._training.schedules import factors
 
-# The core returns this often, at a mini-batch's end, so that Ctrl-C works in a long epoch.
+# The core returns about this often, after a mini-batch, so that Ctrl-C works in a long epoch.
 SECONDS_IN_CORE = 0.05
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
@@ -27,22 +27,23 @@ SETTINGS = {
 
 
 class Descent:
-    """A mini-batch solver at work on a network, with the state that it carries along.
+    """A mini-batch solver that trains a network, with the solver's state.
 
-    With averaging the network holds the averaged weights, and the solver's own are here.
+    With averaging, the network holds the averaged weights, and this object holds the solver's
+    weights.
 
     Parameters
     ----------
     network : Network
-        Moved in place.
+        The network to train. It is updated in place.
     name : str
-        Of SOLVERS.
+        Name of the solver, a key of SOLVERS.
     settings : dict
-        Some of SETTINGS, which has the defaults: what the solver, the schedule, the regulariser
-        ('l1' to 'averaging', 0 for none) and the perturbation of layers ('dropout', a rate for the
-        inputs and for each hidden layer, and 'input_noise') need.
+        Settings of the solver, the schedule, the regularizer ('l1' to 'averaging', 0 for none) and
+        the perturbation of layers ('dropout', with a rate for the inputs and for each hidden layer,
+        and 'input_noise'). SETTINGS has the defaults.
     seed : int
-        Of dropout and noise.
+        Random seed of dropout and noise.
     """
 
     def __init__(self, network, name, settings, seed=0):
@@ -57,10 +58,11 @@ class Descent:
         n_states += settings["amsgrad"]
         self._state = aligned_zeros((n_states, network.parameters.flat.size), network.dtype)
         self._regularizer = np.zeros(1, dtype=REGULARIZER)
-        # How many steps the schedule has seen, and how many of them it takes for an epoch.
+        # The number of steps so far, and the number of steps that the schedule counts as an epoch.
         self._n_steps, self._steps_in_epoch = 0, 1
-        self._n_bad_epochs = 0  # since the rate was lowered
-        # With averaging: the solver's own weights, and the average that it has left behind.
+        self._n_bad_epochs = 0  # since the learning rate was last reduced
+        # With averaging: the solver's weights, and a copy of the last average, which shows whether
+        # other weights have been set in the meantime.
         n_own = network.parameters.flat.size * bool(settings["averaging"])
         self._own = aligned_zeros(n_own, network.dtype)
         self._left = np.zeros(n_own, network.dtype)
@@ -68,7 +70,11 @@ class Descent:
         self.change(settings, seed)
 
     def change(self, settings, seed=0):
-        """Take over what differs from the settings so far: a lowered rate stays where it is."""
+        """Apply changed settings.
+
+        The current learning rate, which a schedule may have reduced, is kept unless the setting
+        'learning_rate' itself has changed.
+        """
         settings = SETTINGS | settings
         self._regularizer["seed"] = seed
         for name, value in settings.items():
@@ -78,7 +84,7 @@ class Descent:
                 self._regularizer[name] = value
         if settings["learning_rate"] != self.settings.get("learning_rate"):
             self._rate = settings["learning_rate"]
-        # An epsilon that rounds to 0 would divide 0 by 0 where a gradient has always been 0.
+        # If epsilon were rounded to 0, a gradient that has always been 0 would give 0 / 0.
         smallest = float(np.finfo(self.network.dtype).tiny)
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
         in_memory = ("dropout", "input_noise", "clip_norm")
@@ -87,7 +93,7 @@ class Descent:
         self.settings = settings
 
     def is_compatible_with(self, name, settings):
-        """Whether this state is what a solver with these settings would have."""
+        """Whether the solver's state can be used with this solver and these settings."""
         settings = SETTINGS | settings
         kept = ("amsgrad", "averaging")
         return name == self.name and all(
@@ -108,9 +114,10 @@ class Descent:
         self._forget_memory()
 
     def copy_for(self, network):
-        """The same solver with a state of its own, at work on a copy of the network.
+        """Copy the solver and its state, to train a copy of the network.
 
-        The memory of an epoch goes along. (An epoch that goes wrong may leave NaN in it.)
+        The copy takes over the working memory of an epoch. This solver gives it up, because an
+        epoch that fails may leave NaN in it.
         """
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
@@ -133,12 +140,12 @@ class Descent:
 
     @property
     def seed(self):
-        """0 if it has needed none."""
+        """The random seed of dropout and noise; 0 if none has been needed."""
         return int(self._regularizer["seed"][0])
 
     @property
     def learning_rate(self):
-        """That of the last step."""
+        """The learning rate of the last step."""
         return float(self._solver["learning_rate"][0])
 
     @property
@@ -146,18 +153,18 @@ class Descent:
         return bool(np.isfinite(self._state).all() and np.isfinite(self._own).all())
 
     def epoch(self, data, order, batch_size, deadline=np.inf):
-        """One pass over the rows ``order``, or as far as the deadline lets it come.
+        """Make one pass over the rows ``order``, or stop early at the deadline.
 
         Returns
         -------
         loss : float
-            Measured before each step.
+            Mean loss, measured on each mini-batch before its step.
         n_rows : int
-            How many rows have been seen.
+            Number of rows processed.
         """
         passes = self.network.passes
         self.take_weights()
-        n_rows = min(batch_size, ROWS_IN_PART)  # what threads share out at a time
+        n_rows = min(batch_size, ROWS_IN_PART)  # the rows that threads share at a time
         trial = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
         most_threads = trial.candidates[0]
         work = self._workspace(n_rows, dense=data.is_dense)
@@ -187,23 +194,23 @@ class Descent:
         return loss, start
 
     def add_gradient(self, data, rows):
-        """The gradient of a mini-batch, which `apply_gradient` makes a step with.
+        """Compute the gradient of a mini-batch, to be passed to `apply_gradient`.
 
-        Call `take_weights` before the first step, and whenever somebody has set other weights.
+        Call `take_weights` before the first step and whenever the weights have been set.
 
         Parameters
         ----------
         data : Data
         rows : ndarray of intp
-            Those of the mini-batch.
+            The rows of the mini-batch.
 
         Returns
         -------
         numbers : ndarray of shape (1, n_params)
-            In the layout of the parameters, penalties included. Gradients of several mini-batches
-            may be added up, weighted by their rows, before the step.
+            The gradient, including penalties, in the layout of the parameters. Before the step,
+            gradients of several mini-batches may be added up, weighted by their numbers of rows.
         loss : float
-            Of the mini-batch.
+            The loss of the mini-batch.
         """
         passes = self.network.passes
         work = self._workspace(min(len(rows), ROWS_IN_PART), dense=data.is_dense)
@@ -221,9 +228,9 @@ class Descent:
         return numbers, gradient.loss
 
     def apply_gradient(self, numbers, learning_rate):
-        """Make a step with the gradient of a mini-batch, which is used up.
+        """Make a step with the gradient of a mini-batch. The array is overwritten.
 
-        After `add_gradient` it is the step that `epoch` makes, bit for bit.
+        With the result of `add_gradient`, the step is the same, bit for bit, as in `epoch`.
         """
         passes = self.network.passes
         step = self._step(passes.workspace(1), numbers)
@@ -233,7 +240,10 @@ class Descent:
 
     @property
     def _model(self):
-        """The network as the solver moves it: with averaging by the solver's own weights."""
+        """The core's network with the weights that the solver updates.
+
+        With averaging, these are the solver's weights and not the network's.
+        """
         passes = self.network.passes
         return passes.model_of(self._own) if len(self._own) else passes.model
 
@@ -245,12 +255,12 @@ class Descent:
         )
 
     def _end_of_steps(self):
-        """Remember the average, in order to see whether anybody sets other weights."""
+        """Copy the average, so that `take_weights` can tell whether other weights were set."""
         if len(self._own):
             self._left[...] = self.network.parameters.flat
 
     def take_weights(self):
-        """Begin with the network's weights, where anybody may have set some."""
+        """Prepare for training from the network's weights, which the user may have set."""
         network = self.network
         network.parameters.remove_missing()
         if self.settings["max_norm"]:
@@ -259,7 +269,7 @@ class Descent:
             self._own[...] = network.parameters.flat
 
     def learning_rates(self, n_steps, steps_in_epoch):
-        """The learning rates of the steps that come next.
+        """Return the learning rates of the next steps.
 
         Parameters
         ----------
@@ -268,7 +278,7 @@ class Descent:
             The number of steps that the schedule counts as an epoch. In a stream of unknown length
             it can be any number; the schedule then ends after that many times ``n_epochs`` steps.
         """
-        if steps_in_epoch != self._steps_in_epoch:  # the epochs so far remain what they were
+        if steps_in_epoch != self._steps_in_epoch:  # keep the number of epochs so far
             self._n_steps = round(self._n_steps * steps_in_epoch / self._steps_in_epoch)
             self._steps_in_epoch = steps_in_epoch
         settings = self.settings
@@ -282,13 +292,13 @@ class Descent:
         )
 
     def _tuner_of(self, candidates, flops):
-        """What is known about these numbers of threads, for steps of so many operations."""
+        """Return the tuner for these numbers of threads; an existing one keeps its timings."""
         if self._trial is None or self._trial.candidates != candidates:
-            self._trial = ThreadTuner(candidates, guess=flops / 1e9)  # slow, to begin with
+            self._trial = ThreadTuner(candidates, guess=flops / 1e9)  # a cautious first estimate
         return self._trial
 
     def _workspace(self, n_rows, *, dense):
-        """Room for a mini-batch or a part of it, kept for the next epoch."""
+        """Return a workspace for a mini-batch or a part of it, reused in the next epoch."""
         if self._work is None or self._work[0] != (n_rows, dense):
             perturbation = self.settings["dropout"], self.settings["input_noise"]
             passes = self.network.passes
@@ -297,7 +307,7 @@ class Descent:
         return self._work[1]
 
     def _memory_of_gradient(self, n_threads, *, is_whole):
-        """Room for the whole gradient, or for a block of it for each thread."""
+        """Return memory for the whole gradient, or for one block of it per thread."""
         parameters = self.network.parameters
         room = (1, parameters.flat.size) if is_whole else (n_threads, parameters.largest_block)
         if self._gradient is None or self._gradient.shape != room:
@@ -305,10 +315,13 @@ class Descent:
         return self._gradient
 
     def end_epoch(self, n_rows_seen, has_got_better):
-        """Let the schedules act that follow the training; return whether 'plateau' has."""
+        """Update the rate by the schedules 'invscaling' and 'plateau', after an epoch.
+
+        Return whether 'plateau' has reduced it.
+        """
         settings = self.settings
         if self.schedule == "invscaling":
-            with np.errstate(over="ignore"):  # to infinity, so that the rate becomes 0
+            with np.errstate(over="ignore"):  # infinity makes the rate 0
                 fall = np.float64(n_rows_seen + 1) ** settings["power_t"]
             self._rate = settings["learning_rate"] / fall
         if self.schedule != "plateau" or self._rate <= SMALLEST_ADAPTIVE_RATE:
@@ -321,7 +334,10 @@ class Descent:
         return True
 
     def lower_rate(self):
-        """What 'adaptive' does about a plateau: return the new rate, or None at the end."""
+        """Reduce the rate at a plateau, for the schedule 'adaptive'.
+
+        Return the new rate, or None if the training should end instead.
+        """
         if self.schedule != "adaptive" or self._rate <= SMALLEST_ADAPTIVE_RATE:
             return None
         self._rate /= 5

@@ -1,10 +1,10 @@
-"""What is raised when training has left the finite numbers."""
+"""The error raised when training diverges."""
 
 import numpy as np
 
 
 class Divergence(ValueError):
-    """The loss, the weights or the outputs have stopped being finite."""
+    """The loss, the weights or the outputs are no longer finite."""
 
     def __init__(self, when, dtype, remedy="A lower learning_rate_init"):
         range_of_float32 = ""

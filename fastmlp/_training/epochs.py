@@ -1,4 +1,4 @@
-"""Training by mini-batches, epoch after epoch: shuffling, stopping, who is told."""
+"""The training loop of the mini-batch solvers: shuffling, stopping and hooks."""
 
 import time
 from collections.abc import Callable
@@ -14,22 +14,23 @@ from fastmlp._training.history import Epoch
 
 
 class TrainingHooks(NamedTuple):
-    """Who is told of every epoch, and may end the training.
+    """Functions called in every epoch, some of which may end the training.
 
     Attributes
     ----------
     begin : callable
-        Called at the beginning of every epoch.
+        Called without arguments at the beginning of every epoch.
     end : callable
-        Gets every `Epoch`; returns whether to stop.
+        Called with the `Epoch` at the end of every epoch. Returns whether to stop.
     say : callable
-        Gets a line of text about what training decides.
+        Called with a line of text, such as a change of the learning rate, for verbose output.
     validate : callable or None
-        () -> a dict of what is measured on the validation rows, 'val_loss' and 'val_score' in it.
+        Called without arguments. Returns a dict of measurements on the validation set, including
+        'val_loss' and 'val_score'.
     measure : callable or None
-        () -> a dict of what else goes into the history.
+        Called without arguments. Returns a dict of further values for the history.
     deadline : float
-        When to stop, by time.perf_counter().
+        Time at which to stop, as given by time.perf_counter().
     """
 
     begin: Callable
@@ -40,12 +41,15 @@ class TrainingHooks(NamedTuple):
     deadline: float = np.inf
 
     def begin_epoch(self):
-        """Returns the time of it."""
+        """Call ``begin`` and return the current time."""
         self.begin()
         return time.perf_counter()
 
     def end_epoch(self, history, began, *, is_whole=True, **epoch):
-        """Complete the record of an epoch that began at a time; return why to stop, or None."""
+        """Record an epoch that started at the time ``began``.
+
+        Return the reason to stop the training, or None.
+        """
         measured = self.validate() if self.validate else {}
         val_loss, val_score = measured.pop("val_loss", None), measured.pop("val_score", None)
         now = time.perf_counter()
@@ -58,17 +62,17 @@ class TrainingHooks(NamedTuple):
 
 
 class Stopping(NamedTuple):
-    """When an epoch has not got better, and how many of those end the training."""
+    """When an epoch counts as an improvement, and how many without one end the training."""
 
     tol: float
     n_iter_no_change: float
-    by_score: bool = False  # of validation, or else by the training loss
+    by_score: bool = False  # whether to use the validation score instead of the training loss
 
 
 def train_epochs(
     descent, data, order, random_state, history, stopping, hooks, *, batch_size, max_iter,
 ):  # fmt: skip
-    """Train for up to ``max_iter`` epochs; return the reason of the end, as ``stop_reason_``.
+    """Train for up to ``max_iter`` epochs and return the ``stop_reason_``.
 
     Parameters
     ----------
@@ -77,12 +81,15 @@ def train_epochs(
     order : ndarray of intp
         The rows to train on.
     random_state : RandomState or None
-        Shuffles them in every epoch, each time what the last one left; None leaves them.
+        Used to shuffle the rows before every epoch, starting from the order of the previous epoch.
+        None disables shuffling.
     history : History
-        Continued in place.
+        Extended in place.
     stopping : Stopping
-        With ``by_score``, the best weights are restored in the end.
+        With ``by_score``, the best weights are restored at the end.
     hooks : TrainingHooks
+    batch_size : int
+    max_iter : int
     """
     history.begin()
     order = order.copy()
@@ -94,7 +101,7 @@ def train_epochs(
                 if random_state is not None:
                     _core.shuffle(order, random_state._bit_generator)
                 loss, n_seen = descent.epoch(data, order, batch_size, hooks.deadline)
-                # With early stopping there are good weights to go back to.
+                # With early stopping, the best weights so far are restored instead.
                 if not np.isfinite(loss) and history.best_params is None:
                     when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
                     raise Divergence(when, descent.network.dtype)
@@ -132,7 +139,11 @@ def train_epochs(
 
 
 def _judge_epoch(network, history, stopping):
-    """Compare with the best so far; the best itself is kept without regard to ``tol``."""
+    """Compare the last epoch with the best one so far.
+
+    ``tol`` decides whether it counts as an improvement. The best value and the best weights are
+    updated regardless of ``tol``.
+    """
     if not stopping.by_score:
         loss = history.columns["loss"][-1]
         history.judge(loss, history.best_loss, stopping.tol, larger_is_better=False)
@@ -146,7 +157,7 @@ def _judge_epoch(network, history, stopping):
 
 
 def _at_plateau(descent, history, stopping, say):
-    """Lower the rate if the schedule says so; otherwise return True: stop."""
+    """Reduce the learning rate if the schedule does so; return whether to stop instead."""
     what = "Validation score" if stopping.by_score else "Training loss"
     text = (
         f"{what} did not improve more than tol={stopping.tol:f} "

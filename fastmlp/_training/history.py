@@ -1,4 +1,4 @@
-"""What a fit has seen, epoch by epoch."""
+"""The training history, epoch by epoch."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,26 +7,26 @@ import numpy as np
 
 
 class Epoch(NamedTuple):
-    """What is known after an epoch (of 'lbfgs': an iteration); callbacks get it as `state`.
+    """The results of an epoch (for 'lbfgs', an iteration), passed to callbacks as `state`.
 
     Parameters
     ----------
     epoch : int
-        From 1, in this call of `fit`.
+        Number of the epoch in this call of `fit`, starting at 1.
     max_iter : int
-        The last one.
+        Maximum number of epochs.
     loss : float
-        Of the training rows, measured on each mini-batch before its step.
+        Training loss, measured on each mini-batch before its step.
     val_loss, val_score : float or None
-        Of the validation rows, if there are any; the loss without penalty.
+        Loss and score on the validation set, or None without one. The loss excludes penalties.
     learning_rate : float or None
-        Of this epoch; None for 'lbfgs'.
+        Learning rate of the epoch's last step; None for 'lbfgs'.
     seconds : float
-        That this epoch took, validation included.
+        Duration of the epoch in seconds, including validation.
 
     Examples
     --------
-    End the training at a loss that is small enough:
+    Stop training once the loss is small enough:
 
     >>> from sklearn.datasets import load_iris
     >>> from fastmlp import MLPClassifier
@@ -49,29 +49,31 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """What training has seen so far; a warm start goes on with it."""
+    """The record of the training so far. A warm start continues it."""
 
-    columns: dict = field(default_factory=dict)  # a list for each column, a number for each epoch
-    loss_curve: list = field(default_factory=list)  # of the mini-batch solvers' epochs only,
-    validation_scores: list = field(default_factory=list)  # and likewise their scores
+    columns: dict = field(default_factory=dict)  # name: list with a value for each epoch
+    # The next two have only the epochs of mini-batch solvers.
+    loss_curve: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
     best_loss: float = np.inf
     best_validation_score: float = -np.inf
     best_params: np.ndarray | None = None
     n_bad_epochs: int = 0
     n_rows_seen: int = 0
-    n_epochs: int = 0  # of the last call
-    best_epoch: int = 0  # of the last call, by the validation score or else by the loss
-    _best: float = np.inf  # its loss, or its score with the other sign
+    n_epochs: int = 0  # in the last call of fit
+    best_epoch: int = 0  # in the last call of fit, by the validation score or else by the loss
+    _best: float = np.inf  # its loss, or its negative score
 
     def begin(self):
-        """Begin to count the epochs of a call anew."""
+        """Start counting the epochs of a new call of fit."""
         self.n_epochs = self.best_epoch = 0
         self._best = np.inf
-        # The best weights so far belong to another split; if none are better, the last are kept.
+        # The best weights so far were chosen with another validation split. If this call finds no
+        # better ones, the weights of its last epoch are kept.
         self.best_params = None
 
     def add(self, epoch, measured):
-        """Take in an epoch, and what else has been measured."""
+        """Append an epoch and further measurements."""
         self.n_epochs = epoch.epoch
         value = epoch.loss if epoch.val_score is None else -epoch.val_score
         if value < self._best:
@@ -91,9 +93,9 @@ class History:
                 self.validation_scores.append(epoch.val_score)
 
     def judge(self, value, best, tol, *, larger_is_better):
-        """Count the epochs since ``value`` last got better than ``best`` by ``tol``.
+        """Count the epochs since ``value`` last improved on ``best`` by at least ``tol``.
 
-        NaN is never better.
+        NaN never counts as an improvement.
         """
         better = value >= best + tol if larger_is_better else value <= best - tol
         self.n_bad_epochs = 0 if better else self.n_bad_epochs + 1
@@ -115,5 +117,5 @@ class History:
 
 
 def _unknown(like):
-    """NaN, or a tuple of them where others are."""
+    """Return NaN, or a tuple of NaN if ``like`` is a tuple."""
     return (np.nan,) * len(like) if isinstance(like, tuple) else np.nan

@@ -1,4 +1,4 @@
-"""Training by SciPy's L-BFGS-B, on all rows at a time."""
+"""Full-batch training with SciPy's L-BFGS-B."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from fastmlp._training.divergence import Divergence, check_finite
 
 
 class Minimum(NamedTuple):
-    """What L-BFGS came to; ``failure`` is SciPy's message, or None."""
+    """The result of L-BFGS. ``failure`` is SciPy's message if it failed, or None."""
 
     loss: float
     n_iter: int
@@ -20,15 +20,15 @@ class Minimum(NamedTuple):
     failure: str | None = None
 
 
-# By SciPy's status; there are others for what it cannot do.
+# SciPy's status codes. All others mean failure.
 REASONS = {0: "converged", 1: "max_iter"}
 
 
 def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, tol):
-    """Move the network to a minimum of the loss over all rows by SciPy's L-BFGS-B.
+    """Minimize the loss over all rows with SciPy's L-BFGS-B.
 
-    The vector that SciPy sees is the network's flat buffer, padding included: its gradient is 0,
-    so that it stays 0.
+    SciPy optimizes the network's flat buffer, including the padding. The gradient of the padding
+    is 0, so it stays 0.
     """
     network.parameters.remove_missing()
     flat = network.parameters.flat
@@ -58,13 +58,13 @@ def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, t
                 learning_rate=None,
             )  # fmt: skip
             began = None if reason else hooks.begin_epoch()
-        except StopIteration as error:  # a callback's, which SciPy would take for a request to end
+        except StopIteration as error:  # from a callback; SciPy would take it for a request to end
             raised = error
         if reason or raised:
             raise StopIteration
 
     try:
-        with core_in_use, blas_in_one_thread:  # SciPy's own vectors are short
+        with core_in_use, blas_in_one_thread:  # SciPy's vectors are too short for threads
             result = scipy.optimize.minimize(
                 loss_and_gradient,
                 accepted,

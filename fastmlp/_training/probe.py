@@ -1,4 +1,4 @@
-"""What a fit with `diagnostics` records after every epoch."""
+"""The measurements that a fit with `diagnostics` records after every epoch."""
 
 import numpy as np
 
@@ -6,24 +6,24 @@ from fastmlp._engine.rows import Data
 
 ROWS_TO_PROBE = 1_000
 
-# An activation so near to an end of its range has next to no slope.
+# An activation this close to an end of its range counts as saturated: its slope is almost 0.
 MARGIN_OF_SATURATION = 0.01
 RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0)}
 
 
 class Probe:
-    """Called after an epoch: norms and dead units on some of the training rows, by layers.
+    """Measures norms, dead units and saturated units of each layer on some training rows.
 
     Parameters
     ----------
     penalties : object
-        Has ``alpha`` and ``l1``, which may change from epoch to epoch.
+        Has the attributes ``alpha`` and ``l1``, which may change between epochs.
     network : Network
     data : Data
     order : ndarray of intp
         The training rows.
     batch_size : int
-        By which the penalties are divided in training.
+        Batch size in training, by which the penalties are divided.
     """
 
     def __init__(self, penalties, network, data, order, batch_size):
@@ -33,7 +33,8 @@ class Probe:
         self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
         self._network = network
         self._penalties = penalties
-        # Here they are divided by the sum of weights.
+        # `gradient_and_workspace` divides the penalties by the sum of the sample weights, but
+        # training divides them by the batch size.
         self._times = float(weight.sum(dtype=np.float64)) / batch_size
         self._before = network.snapshot()
 
@@ -64,6 +65,6 @@ class Probe:
 
 
 def _norms(network, flat):
-    """The norm of every layer's weights in a buffer of the parameters' layout."""
+    """Return the norm of each layer's weights, in a buffer with the layout of the parameters."""
     matrices = network.parameters.matrices(flat)
     return tuple(float(np.linalg.norm(W.astype(float))) for W, _ in matrices)

@@ -1,15 +1,16 @@
-"""What `verbose` shows: nothing, one live line, or a line for every epoch."""
+"""Progress output for `verbose`: none, a single live line, or a line per epoch."""
 
 import sys
 import time
 
-PLAIN_LINE_EVERY = 1.0  # seconds, where the output is not a terminal
+PLAIN_LINE_EVERY = 1.0  # seconds, if the output is not a terminal
 
 
 def progress(verbose):
-    """The display for a value of ``verbose``: 0 nothing, 1 a live line, from 2 on a log.
+    """Return the display for ``verbose``: none for 0, a live line for 1, a log for 2 or more.
 
-    A display is called with every `Epoch`, told of decisions by ``say`` and ended by ``close``.
+    A display is called with each `Epoch`. Its method ``say`` shows a message, and ``close`` ends
+    the display.
     """
     if not verbose:
         return Silence()
@@ -22,7 +23,7 @@ def progress(verbose):
 
 
 def describe(epoch):
-    """Loss, score and rate in a few words."""
+    """Format the loss, score and learning rate of an epoch."""
     parts = [f"loss {epoch.loss:.5g}"]
     if epoch.val_loss is not None:
         parts += [f"val_loss {epoch.val_loss:.5g}", f"val_score {epoch.val_score:.5g}"]
@@ -43,7 +44,7 @@ class Silence:
 
 
 class Log(Silence):
-    """scikit-learn's lines."""
+    """A line per epoch, in scikit-learn's format."""
 
     def __call__(self, epoch):
         print(f"Iteration {epoch.epoch}, loss = {epoch.loss:.8f}")
@@ -55,15 +56,14 @@ class Log(Silence):
 
 
 class RichBar(Silence):
-    """A bar of rich, with the time left."""
+    """A progress bar of rich, with the remaining time."""
 
     def __init__(self):
         from rich import get_console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        if (
-            get_console().is_jupyter
-        ):  # where rich shows nothing without it, but a warning in every fit
+        # In Jupyter, rich needs ipywidgets: without it, rich shows only a warning in every fit.
+        if get_console().is_jupyter:
             import ipywidgets  # noqa: F401
 
         self._bar = Progress(
@@ -85,7 +85,7 @@ class RichBar(Silence):
 
 
 class PlainLine(Silence):
-    """One line, written over on a terminal and repeated once a second in a file."""
+    """A single line, updated in place on a terminal and printed once per second elsewhere."""
 
     def __init__(self):
         self._began = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: a factor for every step, by how many epochs lie before it.
+"""Learning-rate schedules: a factor for each step, as a function of the epochs before it.
 
-A schedule is a function here and a row in `SCHEDULES`. What 'invscaling', 'adaptive' and 'plateau'
-do follows the training, and is found in `Descent`.
+Each schedule is a function with an entry in `SCHEDULES`. 'invscaling', 'adaptive' and 'plateau'
+depend on the course of the training and are implemented in `Descent`.
 """
 
 import numpy as np
@@ -16,37 +16,38 @@ def constant(epochs, n_epochs):
 
 
 def step(epochs, n_epochs, step_size, gamma):
-    """Times gamma every step_size epochs."""
+    """Multiply by gamma every step_size epochs."""
     return gamma ** np.floor(epochs / step_size)
 
 
 def exponential(epochs, n_epochs, gamma):
-    """Times gamma every epoch."""
+    """Multiply by gamma every epoch."""
     return gamma ** np.floor(epochs)
 
 
 def cosine(epochs, n_epochs, final):
-    """Half a cosine from 1 to `final`: Loshchilov and Hutter, ICLR 2017, without restarts."""
+    """Half a cosine wave from 1 to `final`: Loshchilov and Hutter, ICLR 2017, without restarts."""
     return final + (1 - final) * (1 + np.cos(np.pi * np.minimum(epochs / n_epochs, 1))) / 2
 
 
 def cosine_restarts(epochs, n_epochs, period, multiplier, final):
-    """From 1 to `final` again and again, each period `multiplier` times as long as the one before.
+    """Repeated cosine periods from 1 to `final`, each `multiplier` times as long as the last.
 
     Loshchilov and Hutter, SGDR, ICLR 2017.
     """
     if multiplier == 1:
         return cosine(epochs % period, period, final)
-    # a small number more: at a restart rounding must not leave the period before
+    # 1e-9 keeps a step at a restart from being rounded down into the previous period.
     n_before = np.floor(np.log1p(epochs / period * (multiplier - 1)) / np.log(multiplier) + 1e-9)
     began = period * (multiplier**n_before - 1) / (multiplier - 1)
     return cosine(np.maximum(epochs - began, 0), period * multiplier**n_before, final)
 
 
 def one_cycle(epochs, n_epochs, peak_at, start, final):
-    """Up from `start` to 1 at the share `peak_at` of all epochs, then down to `final`, by cosines.
+    """Rise from `start` to 1 until a fraction `peak_at` of all epochs, then fall to `final`.
 
-    Smith and Topin, Super-convergence, 2018; the momentum stays as it is.
+    Both parts follow a cosine. Smith and Topin, Super-convergence, 2018, but without changing the
+    momentum.
     """
     done = np.minimum(epochs / n_epochs, 1)
     up = start + (1 - start) * (1 - np.cos(np.pi * np.minimum(done / peak_at, 1))) / 2
@@ -80,27 +81,29 @@ SCHEDULES = {
     "plateau": (constant, {"factor": Number(0.1, "(0, 1)"), "patience": Number(5, "[0, inf)")}),
 }
 
-# Of 'sgd' only, as in scikit-learn; with other solvers the rate is constant.
+# For 'sgd' only, as in scikit-learn. Other solvers then use a constant rate.
 SGD_SCHEDULES = ("invscaling", "adaptive")
 
 SCHEDULE_PARAMS = {name: options | WARMUP for name, (_, options) in SCHEDULES.items()}
 
 
 def factors(name, options, step, n_steps, steps_in_epoch, n_epochs):
-    """The factors by which the learning rate is multiplied in some steps.
+    """Return the factors that multiply the learning rate in a range of steps.
 
     Parameters
     ----------
     name : str
+        Name of the schedule.
     options : dict
-        All of SCHEDULE_PARAMS[name].
+        Values of all options in SCHEDULE_PARAMS[name].
     step : int
-        The number of steps before the first of these.
+        Number of steps before the range.
     n_steps : int
+        Number of steps in the range.
     steps_in_epoch : int
-        The number of steps that a schedule counts as an epoch.
+        Number of steps that the schedule counts as an epoch.
     n_epochs : int
-        The schedule ends after this number of epochs.
+        Number of epochs after which the schedule ends.
     """
     options = dict(options)
     warmup = options.pop("warmup")
@@ -109,7 +112,7 @@ def factors(name, options, step, n_steps, steps_in_epoch, n_epochs):
     if name == "plateau":
         options = {}
     function, _ = SCHEDULES[name]
-    with np.errstate(over="ignore"):  # a share of a tiny period is infinite
+    with np.errstate(over="ignore"):  # epochs / period is infinite if the period is tiny
         result = function(np.maximum(epochs - warmup, 0), n_epochs - warmup, **options)
         if warmup > 0:
             result = result * np.minimum((epochs + 1 / steps_in_epoch) / warmup, 1)
