@@ -19,7 +19,7 @@ from fastmlp._inspection.diagnostics import Finding as Finding
 from fastmlp._inspection.diagnostics import diagnose as diagnose
 from fastmlp._inspection.displays import GradientFlowDisplay as GradientFlowDisplay
 from fastmlp._inspection.displays import LossCurveDisplay as LossCurveDisplay
-from fastmlp._inspection.displays import WeightsDisplay as WeightsDisplay
 from fastmlp._inspection.gradient_check import GradientCheck as GradientCheck
 from fastmlp._inspection.gradient_check import check_gradients as check_gradients
+from fastmlp._inspection.weights_display import WeightsDisplay as WeightsDisplay
 from fastmlp._training.history import Epoch as Epoch

@@ -18,7 +18,7 @@ from fastmlp import _core
 from fastmlp.__main__ import main, take_turns, verdict
 
 PACKAGE = Path(fastmlp.__file__).parent
-MOST_LINES = 1000
+MOST_LINES = 520
 README = Path(__file__).parent.parent / "README.md"
 
 # The storeys of the house, from the top: a folder imports what stands below it, and its own.

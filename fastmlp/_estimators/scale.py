@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse
 
+from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.warnings import warn
 
 # Columns with a size above this lead to a warning. It is the root mean square for features, and the
@@ -21,7 +22,7 @@ def warn_of_scale(X, names):
     ndarray of shape (n_features,)
         The root mean square of each column.
     """
-    X = X[:: -(-X.shape[0] // ROWS_TO_LOOK_AT)].astype(np.float64)
+    X = X[:: ceil_div(X.shape[0], ROWS_TO_LOOK_AT)].astype(np.float64)
     if scipy.sparse.issparse(X):
         squares = np.asarray(X.multiply(X).sum(axis=0)).ravel()
     else:
@@ -47,7 +48,7 @@ def warn_of_scale_of_targets(y, loss):
     ndarray of shape (n_targets,)
         The size of each column: its mean or its standard deviation, whichever is larger.
     """
-    y = y[:: -(-len(y) // ROWS_TO_LOOK_AT)].astype(np.float64)
+    y = y[:: ceil_div(len(y), ROWS_TO_LOOK_AT)].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
     columns = np.flatnonzero(sizes > LARGEST_SCALE)

@@ -1,15 +1,13 @@
-"""Plots of a fitted network, as scikit-learn displays: loss curves, gradients and weights."""
+"""Curves of a fit by epoch, as scikit-learn displays: losses, and gradients by layers."""
 
-import math
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._inspection.checks import HasHistory, HasWeights, check_has, check_trained
+from fastmlp._inspection.axes import LABELS, Display, history_of, name_axes, plot_by_epoch
+from fastmlp._inspection.checks import HasHistory
 
 # Curves for the right y axis of the loss plot, with their labels.
 RIGHT_AXES = {"val_score": "validation score", "learning_rate": "learning rate"}
@@ -20,51 +18,13 @@ WEIGHT_QUANTITIES = {
     "weight_norm": "norm of the weights",
     "update_ratio": "norm of the update / norm of the weights",
 }
+
 UNIT_QUANTITIES = {"dead_units": "dead units", "saturated_units": "saturated units"}
 
 LEGEND_STYLE = {"frameon": False, "columnspacing": 1.0}
-LABELS = 10  # maximum number of labels in a legend of layers or on an axis of units
-GAP = 0.15  # between images, as a fraction of their shorter side
 
 
-class _Display:
-    """Base class of the displays. It imports matplotlib only when something is drawn."""
-
-    def _take(self, ax):
-        """Set ``ax_`` and ``figure_``, creating them if ``ax`` is None; return pyplot."""
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError as error:
-            raise ImportError(
-                f"{type(self).__name__} needs matplotlib: pip install 'fastmlp[plotting]'"
-            ) from error
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
-        elif not isinstance(ax, plt.Axes):
-            raise TypeError(f"ax must be an Axes of matplotlib or None, got {ax!r}")
-        self.ax_, self.figure_ = ax, ax.figure
-        return plt
-
-
-def _history(estimator):
-    """Return ``history_`` and its unit, 'epoch' or 'iteration'."""
-    check_trained(estimator)
-    return estimator.history_, "iteration" if estimator.solver == "lbfgs" else "epoch"
-
-
-def _plot_by_epoch(ax, values, **style):
-    """Plot the values over 1, 2, ... as a line, or as a point if there is only one."""
-    epochs = np.arange(1, len(values) + 1)
-    return ax.plot(epochs, values, marker="o" if len(values) == 1 else "", **style)
-
-
-def _name_axes(ax, unit, quantity):
-    ax.set_xlabel(unit)
-    ax.set_ylabel(quantity)
-    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
-
-
-class LossCurveDisplay(_Display):
+class LossCurveDisplay(Display):
     """Loss curves of a fit, with the validation score or learning rate on a second axis.
 
     Parameters
@@ -149,7 +109,7 @@ class LossCurveDisplay(_Display):
         right_axis = self._choose(right_axis)
         self._take(ax)
         ax = self.ax_
-        _name_axes(ax, self.unit, "loss")
+        name_axes(ax, self.unit, "loss")
         if log_scale:
             ax.set_yscale("log")
         self.right_ax_ = _twin(ax, RIGHT_AXES[right_axis]) if right_axis else None
@@ -163,7 +123,7 @@ class LossCurveDisplay(_Display):
         n_before = sum(len(each.lines) for each in axes)
         self.lines_ = []
         for i, (each, label, values, style) in enumerate(curves):
-            self.lines_ += _plot_by_epoch(
+            self.lines_ += plot_by_epoch(
                 each,
                 values,
                 label=f"{self.name}: {label}" if self.name else label,
@@ -232,7 +192,7 @@ class LossCurveDisplay(_Display):
         >>> classifier = MLPClassifier(early_stopping=True, random_state=0).fit(X, y)
         >>> display = LossCurveDisplay.from_estimator(classifier)
         """
-        history, unit = _history(estimator)
+        history, unit = history_of(estimator)
         curves = ("loss", "val_loss", "val_score", "learning_rate")
         given = {curve: np.array(history[curve]) for curve in curves if curve in history}
         return cls(**given, unit=unit, name=name).plot(
@@ -256,7 +216,7 @@ def _twin(ax, label):
     return twin
 
 
-class GradientFlowDisplay(_Display):
+class GradientFlowDisplay(Display):
     """A quantity of each layer, such as the norm of its gradient, over the epochs.
 
     Parameters
@@ -325,10 +285,10 @@ class GradientFlowDisplay(_Display):
         names = self.layer_names or range(1, n_layers + 1)
         colors = self._take(ax).get_cmap("viridis")(np.linspace(0, 0.9, n_layers))
         ax = self.ax_
-        _name_axes(ax, self.unit, (WEIGHT_QUANTITIES | UNIT_QUANTITIES)[self.which])
+        name_axes(ax, self.unit, (WEIGHT_QUANTITIES | UNIT_QUANTITIES)[self.which])
         self.lines_ = []
         for name, column, color in zip(names, values.T, colors, strict=True):
-            self.lines_ += _plot_by_epoch(ax, column, label=name, color=color)
+            self.lines_ += plot_by_epoch(ax, column, label=name, color=color)
         if self.which in UNIT_QUANTITIES:
             top = max(0.1, 1.05 * np.nanmax(values))
             ax.set_ylim(-0.03 * top, top)
@@ -377,7 +337,7 @@ class GradientFlowDisplay(_Display):
         >>> display = GradientFlowDisplay.from_estimator(classifier, which='dead_units')
         """
         _check_which(which)
-        history, unit = _history(estimator)
+        history, unit = history_of(estimator)
         if "gradient_norm" not in history:
             raise ValueError(
                 "estimator has been fitted without diagnostics: fit again with diagnostics=True"
@@ -405,150 +365,3 @@ def _check_which(which):
     allowed = [*WEIGHT_QUANTITIES, *UNIT_QUANTITIES]
     if which not in allowed:
         raise ValueError(f"which must be one of {allowed}, got {which!r}")
-
-
-class WeightsDisplay(_Display):
-    """The incoming weights of each unit in the first layer, as images.
-
-    Parameters
-    ----------
-    weights : array-like of shape (n_features, n_units)
-        The weights, with a column for each unit.
-    image_shape : tuple of int, default=None
-        Shape (height, width) of the images, whose product must be n_features. For example,
-        (1, n_features) draws stripes. None draws square images.
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-        Axes with the images, row by row.
-    figure_ : matplotlib Figure
-        Figure containing the axes.
-    images_ : list of matplotlib AxesImage
-        An image for each unit, all on the same color scale: red above 0, blue below.
-    colorbar_ : matplotlib Colorbar
-        The color scale.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from fastmlp import MLPClassifier, WeightsDisplay
-    >>> X, y = load_digits(return_X_y=True)
-    >>> classifier = MLPClassifier(alpha=1, tol=0.01, random_state=0).fit(X, y)
-    >>> display = WeightsDisplay.from_estimator(classifier)
-    """
-
-    def __init__(self, *, weights: ArrayLike, image_shape: tuple[int, int] | None = None) -> None:
-        self.weights = weights
-        self.image_shape = image_shape
-
-    def plot(self, ax: Any = None, *, max_units: int = 25) -> Self:
-        """Draw the images.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
-        max_units : int or None, default=25
-            Maximum number of units to draw, starting with the first. None draws all units.
-
-        Returns
-        -------
-        WeightsDisplay
-            The display itself.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from fastmlp import WeightsDisplay
-        >>> display = WeightsDisplay(weights=np.eye(6), image_shape=(2, 3)).plot(max_units=4)
-        """
-        if max_units is not None and (not isinstance(max_units, Integral) or max_units < 1):
-            raise ValueError(f"max_units must be None or a whole number >= 1, got {max_units!r}")
-        weights = np.asarray(self.weights)
-        height, width = _check_image_shape(self.image_shape, len(weights))
-        images = weights.T[:max_units].reshape(-1, height, width)
-        n_shown, gap = len(images), GAP * min(height, width)
-        down, right = height + gap, width + gap  # distances between images
-        n_columns = min(n_shown, max(1, round(math.sqrt(n_shown * down / right))))
-        n_rows = -(-n_shown // n_columns)
-        largest = abs(images).max() or 1
-        self._take(ax)
-        ax = self.ax_
-        self.images_ = []
-        for unit, image in enumerate(images):
-            row, column = divmod(unit, n_columns)
-            top, left = row * down, column * right
-            extent = (left, left + width, top + height, top)
-            style = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
-            self.images_.append(ax.imshow(image, extent=extent, **style))
-        ax.set_xlim(-gap, n_columns * right)
-        ax.set_ylim(n_rows * down, -gap)
-        ax.set_aspect("auto" if 1 in (height, width) else "equal")
-        ax.set_facecolor("0.8")
-        rows = np.arange(0, n_rows, -(-n_rows // LABELS))
-        columns = np.arange(0, n_columns, -(-n_columns // LABELS))
-        ax.set_yticks(rows * down + height / 2, rows * n_columns)
-        ax.set_xticks(columns * right + width / 2, [f"+{column}" for column in columns])
-        ax.tick_params(length=0)
-        ax.set_ylabel("unit")
-        ax.set_xlabel(f"{n_shown} of {weights.shape[1]} units")
-        self.colorbar_ = self.figure_.colorbar(self.images_[0], ax=ax, label="weight")
-        return self
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: HasWeights,
-        *,
-        ax: Any = None,
-        image_shape: tuple[int, int] | None = None,
-        max_units: int = 25,
-    ) -> Self:
-        """Draw the weights of the first layer of a fitted estimator.
-
-        Parameters
-        ----------
-        estimator : MLPClassifier or MLPRegressor
-            Fitted or initialized estimator.
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
-        image_shape : tuple of int, default=None
-            Shape (height, width) of the images, whose product must be n_features. For example,
-            (1, n_features) draws stripes. None draws square images.
-        max_units : int or None, default=25
-            Maximum number of units to draw, starting with the first. None draws all units.
-
-        Returns
-        -------
-        WeightsDisplay
-            The display.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from fastmlp import MLPClassifier, WeightsDisplay
-        >>> X, y = load_iris(return_X_y=True)
-        >>> classifier = MLPClassifier(max_iter=1000, random_state=0).fit(X, y)
-        >>> display = WeightsDisplay.from_estimator(classifier, image_shape=(1, 4))
-        """
-        check_has(estimator, "fit", "coefs_")
-        check_is_fitted(estimator)
-        weights = np.array(estimator.coefs_[0])
-        return cls(weights=weights, image_shape=image_shape).plot(ax, max_units=max_units)
-
-
-def _check_image_shape(image_shape, n_features):
-    side = math.isqrt(n_features)
-    shape = (side, side) if image_shape is None else image_shape
-    is_pair = isinstance(shape, tuple | list) and len(shape) == 2
-    if (
-        not is_pair
-        or not all(isinstance(n, Integral) and n > 0 for n in shape)
-        or math.prod(shape) != n_features
-    ):
-        raise ValueError(
-            f"image_shape must be (height, width) with the product {n_features}, the number of "
-            f"features, or None where that is a square, got {image_shape!r}"
-        )
-    return shape

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
 
 ROWS_TO_PROBE = 1_000
@@ -28,7 +29,7 @@ class Probe:
 
     def __init__(self, penalties, network, data, order, batch_size):
         order = np.sort(order[data.sample_weight[order] > 0])
-        rows = order[:: -(-len(order) // ROWS_TO_PROBE)]
+        rows = order[:: ceil_div(len(order), ROWS_TO_PROBE)]
         weight = data.sample_weight[rows]
         self._data = Data(data.features.of_rows(rows), data.y[rows], weight)
         self._network = network

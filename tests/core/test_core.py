@@ -17,8 +17,7 @@ def test_reference_covers_the_tables():
 
 
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize(("alpha", "weighted"), [(0.0, False), (0.3, True)])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_core_is_the_reference(activation, loss, alpha, weighted, dtype):
@@ -40,8 +39,7 @@ def test_core_is_the_reference(activation, loss, alpha, weighted, dtype):
     assert_all_close(got.db, db, RTOL[dtype])
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize(("alpha", "weighted"), [(0.0, False), (0.3, True)])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_is_the_slope_of_the_loss(activation, loss, alpha, weighted):

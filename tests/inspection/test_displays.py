@@ -13,14 +13,13 @@ from sklearn.neural_network import MLPClassifier as PeerClassifier
 from sklearn.pipeline import make_pipeline
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor
-from fastmlp._inspection import displays
+from fastmlp import MLPClassifier, MLPRegressor, WeightsDisplay
+from fastmlp._inspection import displays, weights_display
 from fastmlp._inspection.displays import (
     UNIT_QUANTITIES,
     WEIGHT_QUANTITIES,
     GradientFlowDisplay,
     LossCurveDisplay,
-    WeightsDisplay,
 )
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -318,4 +317,5 @@ def test_decision_boundaries_are_drawn_by_scikit_learn(classes):
 
 def test_docstring_examples():
     assert all(hasattr(fastmlp, display.__name__) for display in DISPLAYS)
-    assert doctest.testmod(displays).failed == 0
+    for module in (displays, weights_display):
+        assert doctest.testmod(module).failed == 0
