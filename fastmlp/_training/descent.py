@@ -83,7 +83,7 @@ class Descent:
             if name in REGULARIZER.names:
                 self._regularizer[name] = value
         if settings["learning_rate"] != self.settings.get("learning_rate"):
-            self._rate = settings["learning_rate"]
+            self.rate = settings["learning_rate"]
         # If epsilon were rounded to 0, a gradient that has always been 0 would give 0 / 0.
         smallest = float(np.finfo(self.network.dtype).tiny)
         self._solver["epsilon"] = max(settings["epsilon"], smallest)
@@ -282,7 +282,7 @@ class Descent:
             self._n_steps = round(self._n_steps * steps_in_epoch / self._steps_in_epoch)
             self._steps_in_epoch = steps_in_epoch
         settings = self.settings
-        return self._rate * factors(
+        return self.rate * factors(
             settings["schedule"],
             settings["schedule_params"],
             self._n_steps,
@@ -323,13 +323,13 @@ class Descent:
         if self.schedule == "invscaling":
             with np.errstate(over="ignore"):  # infinity makes the rate 0
                 fall = np.float64(n_rows_seen + 1) ** settings["power_t"]
-            self._rate = settings["learning_rate"] / fall
-        if self.schedule != "plateau" or self._rate <= SMALLEST_ADAPTIVE_RATE:
+            self.rate = settings["learning_rate"] / fall
+        if self.schedule != "plateau" or self.rate <= SMALLEST_ADAPTIVE_RATE:
             return False
         self._n_bad_epochs = 0 if has_got_better else self._n_bad_epochs + 1
         if self._n_bad_epochs <= settings["schedule_params"]["patience"]:
             return False
-        self._rate *= settings["schedule_params"]["factor"]
+        self.rate *= settings["schedule_params"]["factor"]
         self._n_bad_epochs = 0
         return True
 
@@ -338,7 +338,7 @@ class Descent:
 
         Return the new rate, or None if the training should end instead.
         """
-        if self.schedule != "adaptive" or self._rate <= SMALLEST_ADAPTIVE_RATE:
+        if self.schedule != "adaptive" or self.rate <= SMALLEST_ADAPTIVE_RATE:
             return None
-        self._rate /= 5
-        return self._rate
+        self.rate /= 5
+        return self.rate

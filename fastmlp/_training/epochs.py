@@ -122,7 +122,7 @@ def train_epochs(
                 _judge_epoch(descent.network, history, stopping)
                 if descent.end_epoch(history.n_rows_seen, history.n_bad_epochs == 0):
                     history.n_bad_epochs = 0
-                    hooks.say(f"No progress. Setting learning rate to {descent._rate:g}")
+                    hooks.say(f"No progress. Setting learning rate to {descent.rate:g}")
                 is_stuck = history.n_bad_epochs > stopping.n_iter_no_change
                 if is_stuck and _at_plateau(descent, history, stopping, hooks.say):
                     reason = reason or "converged"

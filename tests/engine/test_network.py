@@ -303,3 +303,35 @@ def test_out_of_a_network():
     for bad in bad_ones:
         with pytest.raises(ValueError, match="out must be"):
             network.output(X, bad)
+
+
+def test_state_of_parameters():
+    """It has every number once, no padding, and fits another arithmetic."""
+    settings = {"layer_norm": True, "residual": True, "random_state": 0}
+    network = Network([5, 7, 7, 2], **settings)
+    state = network.parameters.state()
+    sizes = {name: np.size(numbers) for name, numbers in state.items() if name != "version"}
+    assert sum(sizes.values()) == 5 * 7 + 7 + 7 * 7 + 7 + 7 * 2 + 2 + 4 * 7
+    other = Network([5, 7, 7, 2], **settings | {"random_state": 1, "dtype": "float64"})
+    other.parameters.load(state)
+    for ours, theirs in zip(other.params, network.params, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a == b).all()
+    state["gain0"][...] = 7
+    assert (network.norms[0][0] != 7).all()  # the state is a copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 99}, "version 1 .* got version 99"),
+        ({"W7": np.zeros(3)}, "W7"),
+        ({"b0": np.zeros(3)}, r"b0 must have shape \(7,\), got \(3,\)"),
+    ],
+)
+def test_state_that_does_not_fit(changes, message):
+    parameters = Network([5, 7, 2], random_state=0).parameters
+    before = parameters.flat.copy()
+    with pytest.raises(ValueError, match=message):
+        parameters.load(parameters.state() | changes)
+    assert (parameters.flat == before).all()

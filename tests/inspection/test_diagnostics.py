@@ -276,11 +276,12 @@ def test_check_gradients_sees_an_error(digits, monkeypatch):
     assert check.error > 0.01
 
 
-def test_check_gradients_looks_at_the_network_that_was_fitted():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_check_gradients_looks_at_the_network_that_was_fitted(dtype):
     """The derivative that it names is that of the network's own loss, by way of every gain."""
     rng = np.random.RandomState(0)
     X, y = rng.standard_normal((50, 4)), rng.randint(0, 3, 50)
-    options = {"layer_norm": True, "dtype": "float64", "random_state": 0, "max_iter": 3}
+    options = {"layer_norm": True, "dtype": dtype, "random_state": 0, "max_iter": 3}
     classifier = MLPClassifier((5,), activation="tanh", **options).fit(X, y)
     gradients = classifier._network.loss_and_gradients(X, y, alpha=classifier.alpha)
     for seed in range(5):
@@ -290,8 +291,10 @@ def test_check_gradients_looks_at_the_network_that_was_fitted():
             continue
         of_layer = {"coefs_": gradients.dW, "intercepts_": gradients.db}[name][int(l)]
         expected = of_layer[tuple(int(i) for i in place if i is not None)]
-        assert_allclose(check.derivative, expected, rtol=1e-6, atol=1e-12)
-        assert_allclose(check.difference, expected, rtol=1e-4, atol=1e-9)
+        of_float32 = dtype == "float32"
+        tolerance = {"rtol": 1e-4, "atol": 1e-7} if of_float32 else {"rtol": 1e-6, "atol": 1e-12}
+        assert_allclose(check.derivative, expected, **tolerance)
+        assert_allclose(check.difference, expected, rtol=1e-4, atol=1e-7 if of_float32 else 1e-9)
 
 
 def test_check_gradients_leaves_the_estimator_alone(digits):
