@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastmlp import _core
+from fastmlp._engine.checks import check_loss
 from fastmlp._engine.options import Number, Quantiles, with_defaults
 
 # The core receives class indices as float32, which represents integers exactly up to 2**24.
@@ -109,6 +110,7 @@ def loss_of_classifier(name, *, one_class_of_several):
 
 def row_of(loss):
     """Return the properties of a loss, given as a name or a function."""
+    check_loss(loss)
     return CUSTOM if callable(loss) else LOSSES[loss]
 
 
