@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "fastmlp"
 NEEDED = (PACKAGE, "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 COMPILED = (".pyx", ".pxd", ".c", ".h")
-SECONDS_FOR_TESTS = 600  # a mutation that hangs is killed, too
+SECONDS_FOR_TESTS = 300  # a mutation that hangs is killed, too
 SETTINGS = {"OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastmlp._engine.activations import ACTIVATIONS
 from fastmlp._engine.checks import check_parameter
 
 
@@ -95,8 +96,8 @@ def initialize(network, init, random_state):
         activations = (network.activation,) * network.n_layers
     for l, (W, b) in enumerate(network.params):
         if init[l] is None:
-            is_logistic = activations[l : l + 1] == ("logistic",)
-            bound = np.sqrt((2.0 if is_logistic else 6.0) / sum(W.shape))
+            name = activations[l] if activations else "identity"
+            bound = np.sqrt(ACTIVATIONS[name].init_scale / sum(W.shape))
             W[...] = random_state.uniform(-bound, bound, W.shape)
             b[...] = random_state.uniform(-bound, bound, b.shape)
             continue

@@ -63,21 +63,6 @@ class Quantiles:
         return tuple(several)
 
 
-SOLVER_PARAMS = {
-    "adam": {"amsgrad": Flag(False)},
-    "adamw": {"amsgrad": Flag(False)},
-    "nadam": {"momentum_decay": Number(0.004, "[0, inf)")},
-    "rmsprop": {"rho": Number(0.99, "[0, 1)")},
-    "adadelta": {"rho": Number(0.9, "[0, 1)")},
-    "rprop": {
-        "eta_minus": Number(0.5, "(0, 1)"),
-        "eta_plus": Number(1.2, "(1, inf)"),
-        "smallest_step": Number(1e-6, "(0, inf)"),
-        "largest_step": Number(50.0, "(0, inf)"),
-    },
-}
-
-
 def with_defaults(argument, choice, given, options):
     """Check the given options of a choice and add the defaults of the others.
 

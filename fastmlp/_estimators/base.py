@@ -44,6 +44,7 @@ from fastmlp._training.history import History
 from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
+from fastmlp._training.solvers import solver_row
 
 # Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
 SCHEDULES_WITH_END = ("cosine", "one_cycle")
@@ -450,13 +451,12 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
             )
 
     def _check_batch_size(self, n_rows):
-        if self.solver == "lbfgs":
-            return n_rows
-        if self.solver == "rprop":
-            if self.batch_size != "auto" and self.batch_size < n_rows:
+        if solver_row(self.solver).is_full_batch:
+            is_smaller = self.batch_size != "auto" and self.batch_size < n_rows
+            if is_smaller and self.solver != "lbfgs":  # which ignores it, as in scikit-learn
                 raise ValueError(
-                    "solver='rprop' takes all rows at a time: batch_size must be 'auto', got "
-                    f"{self.batch_size}"
+                    f"solver={self.solver!r} takes all rows at a time: batch_size must be 'auto', "
+                    f"got {self.batch_size}"
                 )
             return n_rows
         if self.batch_size == "auto":

@@ -8,10 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import get_scorer_names
 
-from fastmlp._core import ACTIVATIONS, SOLVERS
-from fastmlp._engine.options import SOLVER_PARAMS, Number, with_defaults
+from fastmlp._engine.activations import ACTIVATIONS
+from fastmlp._engine.options import Number, with_defaults
 from fastmlp._estimators.sklearn_private import HasMethods, Interval, Options, StrOptions
 from fastmlp._training.schedules import SCHEDULE_PARAMS, SGD_SCHEDULES
+from fastmlp._training.solvers import SOLVERS, solver_row
 
 PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Number of units in each hidden layer. ``()`` gives a linear model.
@@ -278,8 +279,6 @@ CHANGEABLE_IN_TRAINING = (
     "weight_decay", "dropout", "max_norm", "clip_norm", "clip_value", "averaging",
 )  # fmt: skip
 
-WEIGHT_DECAY_OF_ADAMW = 0.01
-
 
 def check_combinations(estimator):
     """Raise if parameters are incompatible with each other."""
@@ -351,7 +350,7 @@ def settings_of_descent(estimator, n_hidden):
     if schedule in SGD_SCHEDULES and estimator.solver != "sgd":
         schedule = "constant"
     if weight_decay is None:
-        weight_decay = WEIGHT_DECAY_OF_ADAMW if estimator.solver == "adamw" else 0.0
+        weight_decay = solver_row(estimator.solver).weight_decay
     return {
         "schedule": schedule,
         "schedule_params": _schedule_params(estimator),
@@ -378,7 +377,7 @@ def settings_of_descent(estimator, n_hidden):
 
 def _solver_params(estimator):
     solver, given = estimator.solver, estimator.solver_params
-    return with_defaults("solver_params", solver, given, SOLVER_PARAMS.get(solver, {}))
+    return with_defaults("solver_params", solver, given, solver_row(solver).options)
 
 
 def _schedule_params(estimator):

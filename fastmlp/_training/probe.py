@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastmlp._engine.activations import ACTIVATIONS
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
 
@@ -9,7 +10,6 @@ ROWS_TO_PROBE = 1_000
 
 # An activation this close to an end of its range counts as saturated: its slope is almost 0.
 MARGIN_OF_SATURATION = 0.01
-RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0)}
 
 
 class Probe:
@@ -50,8 +50,9 @@ class Probe:
         f = network.passes.in_workspace(work, "f", self._data.n_rows)
         for l, name in enumerate(network.activations_of_hidden):
             dead.append(float(np.mean(~f[l].any(axis=0))))
-            if name in RANGES:
-                low, high = RANGES[name]
+            limits = ACTIVATIONS[name].limits
+            if limits is not None:
+                low, high = limits
                 near = (f[l] < low + MARGIN_OF_SATURATION) | (f[l] > high - MARGIN_OF_SATURATION)
                 saturated.append(float(np.mean(near)))
             else:

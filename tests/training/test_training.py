@@ -14,9 +14,11 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLPClassifier, MLPRegressor, _core
-from fastmlp._core import SOLVERS
+from fastmlp._core import ACTIVATIONS, SOLVERS
+from fastmlp._engine import activations
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import blas_libraries
+from fastmlp._training import solvers
 from fastmlp._training.descent import Descent
 from fastmlp._training.history import History
 
@@ -377,3 +379,8 @@ def test_solver_is_that_of_pytorch_for_50_steps(solver, settings, theirs, their_
     for W, b, their_W, their_b in zip(network.W, network.b, weights, biases, strict=True):
         assert_allclose(W, their_W.detach().numpy(), rtol=1e-6, atol=1e-9)
         assert_allclose(b, their_b.detach().numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_tables_of_python_and_of_the_core_have_the_same_rows():
+    assert set(solvers.SOLVERS) == set(SOLVERS)
+    assert set(activations.ACTIVATIONS) == set(ACTIVATIONS)
