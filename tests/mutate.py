@@ -1,6 +1,6 @@
 """Whether the tests see a fault: plant one, run the tests that should fail, take the next.
 
-    python tests/mutate.py                  # all of them: half an hour or so
+    python tests/mutate.py                  # all: three quarters of an hour
     python tests/mutate.py race evaluate    # those with one of these words in their name or file
     python tests/mutate.py --list           # their names
 
