@@ -1,7 +1,8 @@
 """Every C compiler makes the same bits of the kernels, and so do AVX2 and AVX-512.
 
-`kernel_bits.c` prints a hash of what each kernel computes; each compiler on the path builds it with
-the kernels, with the flags of setup.py.
+`kernel_bits.c` prints a hash of what each kernel computes. The newest gcc and the newest clang on
+the path build it with the kernels and the flags of setup.py; with FASTMLP_ALL_COMPILERS=1 in the
+environment every gcc and clang does, which takes half a minute for each.
 """
 
 import ast
@@ -51,7 +52,18 @@ def compilers_on_path():
     return sorted(by_version.values())
 
 
+def newest_of_each_kind(compilers):
+    """By the number in the name; one without a number is taken if there is no other."""
+    by_kind = {}
+    for name in compilers:
+        kind, _, number = name.partition("-")
+        by_kind[kind] = max(by_kind.get(kind, (0, name)), (int(number or 0), name))
+    return sorted(name for _, name in by_kind.values())
+
+
 COMPILERS = compilers_on_path()
+if os.environ.get("FASTMLP_ALL_COMPILERS", "0") == "0":
+    COMPILERS = newest_of_each_kind(COMPILERS)
 
 
 def lines_by(compiler, folder):
