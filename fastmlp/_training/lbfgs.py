@@ -24,6 +24,45 @@ class Minimum(NamedTuple):
 REASONS = {0: "converged", 1: "max_iter"}
 
 
+class _Run:
+    """One run of L-BFGS: the functions that SciPy calls, and the last accepted parameters."""
+
+    def __init__(self, network, data, history, hooks, alpha, max_iter):
+        self._network, self._data, self._alpha = network, data, alpha
+        self._history, self._hooks, self._max_iter = history, hooks, max_iter
+        self._gradient = aligned_zeros(network.parameters.flat.shape, network.dtype)
+        self.accepted = network.parameters.flat.astype(np.float64)
+        self.best = Minimum(np.inf, 0, "interrupted")
+        self.reason = self.raised = None  # why a hook ended the run, or what it raised
+        history.begin()
+        self._began = hooks.begin_epoch()
+
+    def loss_and_gradient(self, params):
+        network = self._network
+        network.parameters.flat[...] = params
+        loss = network.passes.full_gradient(self._data, self._gradient, self._alpha)
+        if not np.isfinite(loss):
+            when = f"The loss was {loss} after iteration {self.best.n_iter}"
+            raise Divergence(when, network.dtype, "A larger alpha")
+        return loss, self._gradient.astype(np.float64)
+
+    def after_iteration(self, intermediate_result):
+        self.accepted = intermediate_result.x.copy()
+        n_iter = self.best.n_iter + 1
+        self.best = Minimum(float(intermediate_result.fun), n_iter, "interrupted")
+        self._network.parameters.flat[...] = self.accepted
+        try:
+            self.reason = self._hooks.end_epoch(
+                self._history, self._began, epoch=n_iter, max_iter=self._max_iter,
+                loss=self.best.loss, learning_rate=None,
+            )  # fmt: skip
+            self._began = None if self.reason else self._hooks.begin_epoch()
+        except StopIteration as error:  # from a callback; SciPy would take it for a request to end
+            self.raised = error
+        if self.reason or self.raised:
+            raise StopIteration
+
+
 def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, tol):
     """Minimize the loss over all rows with SciPy's L-BFGS-B.
 
@@ -31,56 +70,25 @@ def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, t
     is 0, so it stays 0.
     """
     network.parameters.remove_missing()
-    flat = network.parameters.flat
-    gradient = aligned_zeros(flat.shape, network.dtype)
-    accepted = flat.astype(np.float64)
-    best = Minimum(np.inf, 0, "interrupted")
-    reason = raised = None
-    history.begin()
-    began = hooks.begin_epoch()
-
-    def loss_and_gradient(params):
-        flat[...] = params
-        loss = network.passes.full_gradient(data, gradient, alpha)
-        if not np.isfinite(loss):
-            when = f"The loss was {loss} after iteration {best.n_iter}"
-            raise Divergence(when, network.dtype, "A larger alpha")
-        return loss, gradient.astype(np.float64)
-
-    def after_iteration(intermediate_result):
-        nonlocal accepted, best, began, reason, raised
-        accepted = intermediate_result.x.copy()
-        best = Minimum(float(intermediate_result.fun), best.n_iter + 1, "interrupted")
-        flat[...] = accepted
-        try:
-            reason = hooks.end_epoch(
-                history, began, epoch=best.n_iter, max_iter=max_iter, loss=best.loss,
-                learning_rate=None,
-            )  # fmt: skip
-            began = None if reason else hooks.begin_epoch()
-        except StopIteration as error:  # from a callback; SciPy would take it for a request to end
-            raised = error
-        if reason or raised:
-            raise StopIteration
-
+    run = _Run(network, data, history, hooks, alpha, max_iter)
     try:
         with core_in_use, blas_in_one_thread:  # SciPy's vectors are too short for threads
             result = scipy.optimize.minimize(
-                loss_and_gradient,
-                accepted,
+                run.loss_and_gradient,
+                run.accepted,
                 method="L-BFGS-B",
                 jac=True,
-                callback=after_iteration,
+                callback=run.after_iteration,
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )
-        if raised:
-            raise raised
-        accepted = result.x
-        failure = None if result.success or reason else str(result.message)
-        reason = reason or REASONS.get(result.status, "failed")
-        best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
+        if run.raised:
+            raise run.raised
+        run.accepted = result.x
+        failure = None if result.success or run.reason else str(result.message)
+        reason = run.reason or REASONS.get(result.status, "failed")
+        run.best = Minimum(float(result.fun), min(result.nit, max_iter), reason, failure)
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
-    flat[...] = accepted
+    network.parameters.flat[...] = run.accepted
     check_finite(network, data)
-    return best
+    return run.best
