@@ -5,7 +5,7 @@
     python tests/mutate.py --list           # their names
 
 Nothing is changed but a copy of the source in a temporary folder. What is built there is built
-without optimisation (FASTMLP_DEBUG), but for races, which slow code would hide. A mutation that
+without optimization (FASTMLP_DEBUG), but for races, which slow code would hide. A mutation that
 survives is a fault that somebody could bring in without noticing. To add one, give it a text that
 stands in its file exactly once, what is to stand there, and the tests that should kill it.
 """
@@ -33,7 +33,7 @@ class Mutation(NamedTuple):
 
     ``tests``, which are to kill it, are files of tests/ or tests in them, with spaces between.
 
-    ``is_race``: built with optimisation, and only to be seen with more than one CPU.
+    ``is_race``: built with optimization, and only to be seen with more than one CPU.
     """
 
     name: str
@@ -532,7 +532,7 @@ def outcomes_of(mutations, copy, *, optimised):
     """What becomes of each mutation, once the tests have passed without any."""
     if not mutations:
         return []
-    print(f"nothing planted, {'with' if optimised else 'no'} optimisation", end=" ... ", flush=True)
+    print(f"nothing planted, {'with' if optimised else 'no'} optimization", end=" ... ", flush=True)
     if not copy.build(optimised=optimised):
         sys.exit("the source does not build")
     tests = dict.fromkeys(test for mutation in mutations for test in mutation.tests.split())

@@ -21,8 +21,8 @@ PACKAGE = Path(fastmlp.__file__).parent
 MOST_LINES = 520
 README = Path(__file__).parent.parent / "README.md"
 
-# The storeys of the house, from the top: a folder imports what stands below it, and its own.
-STOREYS = [
+# The folders from top to bottom: a folder imports only from those below it, and from itself.
+LAYERS = [
     {"__main__"},
     {"__init__"},
     {"_inspection"},
@@ -31,17 +31,17 @@ STOREYS = [
     {"_engine"},
     {"_core", "_guard"},
 ]
-# Above these scikit-learn may be imported.
+# In the folders above these, scikit-learn may be imported.
 WITHOUT_SCIKIT_LEARN = ("_training", "_engine")
 
 
-def room_of(path):
+def folder_of(path):
     """The folder of a module, or its own name where it stands in none."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path):
-    """(rooms of fastmlp, names of other packages' modules) that a file imports."""
+    """(folders of fastmlp, names of other packages' modules) that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -57,18 +57,18 @@ MODULES = sorted(PACKAGE.glob("**/*.py"))
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_down(path):
-    room = room_of(path)
-    (storey,) = [i for i, rooms in enumerate(STOREYS) if room in rooms]
+    folder = folder_of(path)
+    (place,) = [i for i, folders in enumerate(LAYERS) if folder in folders]
     ours, others = imports(path)
-    below = set().union(*STOREYS[storey + 1 :])
-    assert ours <= below | {room}
-    if room in WITHOUT_SCIKIT_LEARN:
+    below = set().union(*LAYERS[place + 1 :])
+    assert ours <= below | {folder}
+    if folder in WITHOUT_SCIKIT_LEARN:
         assert not [name for name in others if name.split(".")[0] == "sklearn"]
 
 
-def test_every_room_is_on_a_storey():
+def test_every_folder_has_a_place():
     folders = {path.parent.name for path in PACKAGE.glob("_*/__init__.py")}
-    assert folders <= set().union(*STOREYS)
+    assert folders <= set().union(*LAYERS)
 
 
 def test_names_that_scikit_learn_does_not_promise_come_in_by_one_file():

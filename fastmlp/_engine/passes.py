@@ -1,7 +1,7 @@
 """`Passes`: computations over many rows, in workspaces of bounded size."""
 
 import math
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 
@@ -66,16 +66,21 @@ class Passes:
         self.n_outputs = parameters.layer_sizes[-1]
         self._n_weights = parameters.n_weights
         self.model = self.model_of(parameters.flat)
+        self._predictor = None
 
-    @cached_property
-    def _predictor(self):
-        """Made for the first prediction: a fit that goes over few rows does without its memory."""
-        return _core.Predictor(
-            self.model,
-            self.parameters.layers,
-            ROWS_IN_BLOCK,
-            partial(aligned_zeros, dtype=self.dtype),
-        )
+    def _predict(self, X, out, n_threads):
+        """Predict, with a predictor that is created for the first call.
+
+        Without a lock, which a forked child could inherit from another thread; functools'
+        cached_property has one in Python 3.11. Two threads may create a predictor each.
+        """
+        predictor = self._predictor
+        if predictor is None:
+            own = self.parameters
+            new_workspace = partial(aligned_zeros, dtype=self.dtype)
+            predictor = _core.Predictor(self.model, own.layers, ROWS_IN_BLOCK, new_workspace)
+            self._predictor = predictor
+        return predictor(X, out, n_threads)
 
     def model_of(self, flat):
         """Return the core's description of the network with its parameters in buffer ``flat``."""
@@ -164,14 +169,14 @@ class Passes:
         if not isinstance(X, np.ndarray) or X.ndim != 2:
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
-            return self._predictor(X, out, self._threads_for_block(len(X)))
+            return self._predict(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
         n_blocks = ceil_div(min(len(X), self._rows_in_pass()), ROWS_IN_BLOCK)
         with core_in_use:
             n_threads = threads_for(self.flops(len(X)) / 3, n_blocks, self.n_threads)
             for rows in self._parts(len(X)):
-                if self._predictor(X[rows], out[rows], n_threads) is None:
+                if self._predict(X[rows], out[rows], n_threads) is None:
                     return None
         return out
 

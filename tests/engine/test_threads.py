@@ -5,6 +5,7 @@ import importlib
 import io
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -331,20 +332,25 @@ def test_forked_child_is_in_no_guard_of_its_parent():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork_beside_a_predicting_thread_does_not_hang():
-    """A child must not inherit the guard of BLAS while another thread holds it."""
+    """A child must not inherit anything that another thread holds: a guard of BLAS, a lock."""
     regressor = MLPRegressor(max_iter=2).fit(X, X[:, 0])
+    state = pickle.dumps(regressor)
     done = threading.Event()
+
+    def predict_first():
+        pickle.loads(state).predict(X[:3])
 
     def predict_on():
         while not done.is_set():
             regressor.predict(X[:3])
+            predict_first()
 
     thread = threading.Thread(target=predict_on)
     thread.start()
     context = multiprocessing.get_context("fork")
     try:
         for _ in range(20):
-            child = context.Process(target=regressor.predict, args=(X,))
+            child = context.Process(target=predict_first)
             child.start()
             child.join(30)
             hangs = child.is_alive()
