@@ -12,7 +12,8 @@ layer, activations and solvers. They are in `_simd/` and are declared in `_kerne
 The notation and the numbered equations are those of docs/how-it-works.md. The members of a team of
 threads (`_team/team.h`) share out the blocks of a stage, and each block writes only its own part of
 the data. How the work is divided into blocks depends on the problem and never on the number of
-threads, and therefore neither does the result. The core allocates no memory that grows with the rows; NumPy owns it.
+threads, and therefore neither does the result. The core allocates no memory that grows with the
+rows; NumPy owns it.
 
 Another thread may change an array while the core reads it. Even then, a number read from one array
 must never lead outside of another. Tables are therefore checked once per call, and column numbers
