@@ -5,9 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Of float32 or float64, all arrays of a network alike.
-Numbers: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Rows: TypeAlias = NDArray[np.intp]
-Table: TypeAlias = NDArray[np.void]
+_Numbers: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Rows: TypeAlias = NDArray[np.intp]
+_Table: TypeAlias = NDArray[np.void]
 
 ACTIVATIONS: dict[str, tuple[int, bool]]
 LOSSES: dict[str, int]
@@ -21,12 +21,12 @@ REGULARIZER: np.dtype[np.void]
 class Model:
     def __init__(
         self,
-        layers: Table,
-        blocks: Table,
+        layers: _Table,
+        blocks: _Table,
         loss_kind: int,
         loss_params: NDArray[np.float64],
-        params: Numbers,
-        connections: Numbers,
+        params: _Numbers,
+        connections: _Numbers,
         function: Callable[..., Any] | None = None,
     ) -> None: ...
 
@@ -34,20 +34,20 @@ class CustomLoss:
     def __init__(self, function: Callable[..., Any]) -> None: ...
 
 class Workspace:
-    layers: Table
-    memory: Numbers
+    layers: _Table
+    memory: _Numbers
     capacity: int
     block_rows: int
-    def __init__(self, layers: Table, memory: Numbers, capacity: int, block_rows: int) -> None: ...
+    def __init__(self, layers: _Table, memory: _Numbers, capacity: int, block_rows: int) -> None: ...
 
 class Samples:
     def __init__(
         self,
-        X: Numbers,
-        indices: Rows,
-        indptr: Rows,
-        y: Numbers | None = None,
-        sample_weight: Numbers | None = None,
+        X: _Numbers,
+        indices: _Rows,
+        indptr: _Rows,
+        y: _Numbers | None = None,
+        sample_weight: _Numbers | None = None,
     ) -> None: ...
 
 class Step:
@@ -57,11 +57,11 @@ class Step:
         self,
         model: Model,
         work: Workspace,
-        solver: Table,
-        regularizer: Table,
-        state: Numbers,
-        average: Numbers,
-        gradient: Numbers,
+        solver: _Table,
+        regularizer: _Table,
+        state: _Numbers,
+        average: _Numbers,
+        gradient: _Numbers,
     ) -> None: ...
     @property
     def loss(self) -> float: ...
@@ -69,14 +69,14 @@ class Step:
     def key(self) -> int: ...
 
 class Gradient:
-    numbers: Numbers
+    numbers: _Numbers
     row_loss: NDArray[np.float64]
     penalty: NDArray[np.float64]
     def __init__(
         self,
         model: Model,
         work: Workspace,
-        numbers: Numbers,
+        numbers: _Numbers,
         scale: float,
         penalties: tuple[float, float] = (0, 0),
         key: int = 0,
@@ -88,21 +88,21 @@ class Predictor:
     def __init__(
         self,
         model: Model,
-        layers: Table,
+        layers: _Table,
         block_rows: int,
-        new_workspace: Callable[[int], Numbers],
+        new_workspace: Callable[[int], _Numbers],
     ) -> None: ...
     def __call__(
-        self, X: object, out: Numbers | None = None, n_threads: int = 1
-    ) -> Numbers | None: ...
+        self, X: object, out: _Numbers | None = None, n_threads: int = 1
+    ) -> _Numbers | None: ...
 
-def shuffle(order: Rows, bit_generator: Any) -> None: ...
-def scale_of_rows(model: Model, work: Workspace, samples: Samples, order: Rows) -> float: ...
+def shuffle(order: _Rows, bit_generator: Any) -> None: ...
+def scale_of_rows(model: Model, work: Workspace, samples: Samples, order: _Rows) -> float: ...
 def train(
     model: Model,
     work: Workspace,
     samples: Samples,
-    order: Rows,
+    order: _Rows,
     batch_size: int,
     learning_rates: NDArray[np.float64],
     step: Step,
@@ -113,7 +113,7 @@ def add_gradient(
     model: Model,
     work: Workspace,
     samples: Samples,
-    order: Rows,
+    order: _Rows,
     gradient: Gradient,
     with_penalties: bool,
     n_threads: int,
@@ -122,14 +122,14 @@ def evaluate(
     model: Model,
     work: Workspace,
     samples: Samples,
-    order: Rows,
+    order: _Rows,
     scale: float,
-    out: Numbers,
+    out: _Numbers,
     row_loss: NDArray[np.float64],
     n_threads: int,
 ) -> None: ...
 def forward(
-    model: Model, work: Workspace, samples: Samples, out: Numbers, n_threads: int
+    model: Model, work: Workspace, samples: Samples, out: _Numbers, n_threads: int
 ) -> None: ...
 def widen(model: Model, work: Workspace, out: NDArray[np.float64]) -> None: ...
 def seconds_of_product(
