@@ -38,7 +38,13 @@ class Workspace:
     memory: _Numbers
     capacity: int
     block_rows: int
-    def __init__(self, layers: _Table, memory: _Numbers, capacity: int, block_rows: int) -> None: ...
+    def __init__(
+        self,
+        layers: _Table,
+        memory: _Numbers,
+        capacity: int,
+        block_rows: int,
+    ) -> None: ...
 
 class Samples:
     def __init__(
