@@ -217,6 +217,7 @@ class Network:
 
     @n_threads.setter
     def n_threads(self, n_threads: int | None) -> None:
+        check_n_threads(n_threads)
         self.passes.n_threads = n_threads
 
     @property

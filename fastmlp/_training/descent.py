@@ -165,8 +165,8 @@ class Descent:
         passes = self.network.passes
         self.take_weights()
         n_rows = min(batch_size, ROWS_IN_PART)  # the rows that threads share at a time
-        trial = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
-        most_threads = trial.candidates[0]
+        tuner = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
+        most_threads = tuner.candidates[0]
         work = self._workspace(n_rows, dense=data.is_dense)
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
         step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
@@ -175,7 +175,7 @@ class Descent:
         samples = _core.Samples(*data.arrays)
         start = 0
         while start < len(order):
-            n_threads, n_steps = trial.next(SECONDS_IN_CORE)
+            n_threads, n_steps = tuner.next(SECONDS_IN_CORE)
             rows = order[start : start + n_steps * batch_size]
             first = start // batch_size
             began = time.perf_counter()
@@ -184,7 +184,7 @@ class Descent:
                 n_threads,
             )  # fmt: skip
             now = time.perf_counter()
-            trial.saw(n_threads, (now - began) / ceil_div(len(rows), batch_size), now)
+            tuner.saw(n_threads, (now - began) / ceil_div(len(rows), batch_size), now)
             start += len(rows)
             self._n_steps += ceil_div(len(rows), batch_size)
             loss = step.loss / start
@@ -207,14 +207,14 @@ class Descent:
         Returns
         -------
         numbers : ndarray of shape (1, n_params)
-            The gradient, including penalties, in the layout of the parameters. Before the step,
-            gradients of several mini-batches may be added up, weighted by their numbers of rows.
+            The gradient, including penalties, in the layout of the parameters: a new array.
         loss : float
             The loss of the mini-batch.
         """
         passes = self.network.passes
         work = self._workspace(min(len(rows), ROWS_IN_PART), dense=data.is_dense)
-        numbers = self._memory_of_gradient(1, is_whole=True)
+        flat = self.network.parameters.flat
+        numbers = aligned_zeros((1, flat.size), flat.dtype)
         step = self._step(work, numbers)
         samples = _core.Samples(*data.arrays)
         scale = _core.scale_of_rows(self._model, work, samples, rows)

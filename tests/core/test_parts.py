@@ -225,3 +225,14 @@ def test_gradient_and_step_apart_are_the_fused_step(settings, n_rows, solver):
             descent.apply_gradient(gradient, descent.settings["learning_rate"])
         networks.append(network.parameters.flat.tobytes())
     assert len(set(networks)) == 1
+
+
+def test_gradients_of_two_mini_batches_do_not_share_memory():
+    network, X, y, w = make_problem("squared_error", "gelu", "float32")
+    data = check_data(X, y, w, network)
+    descent = Descent(network, "sgd", {})
+    first, _ = descent.add_gradient(data, np.arange(10))
+    before = first.copy()
+    second, _ = descent.add_gradient(data, np.arange(10, 30))
+    assert (first == before).all()
+    assert not (first == second).all()

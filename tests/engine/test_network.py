@@ -335,3 +335,14 @@ def test_state_that_does_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         parameters.load(parameters.state() | changes)
     assert (parameters.flat == before).all()
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "error"),
+    [(0, ValueError), (-2, ValueError), ("two", TypeError), (1.5, TypeError)],
+)
+def test_number_of_threads_is_checked_when_it_is_set(n_threads, error):
+    network = Network([2, 1], n_threads=2)
+    with pytest.raises(error, match="n_threads must be None or"):
+        network.n_threads = n_threads
+    assert network.n_threads == 2
