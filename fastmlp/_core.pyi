@@ -37,14 +37,7 @@ class Workspace:
     layers: _Table
     memory: _Numbers
     capacity: int
-    block_rows: int
-    def __init__(
-        self,
-        layers: _Table,
-        memory: _Numbers,
-        capacity: int,
-        block_rows: int,
-    ) -> None: ...
+    def __init__(self, layers: _Table, memory: _Numbers, capacity: int) -> None: ...
 
 class Samples:
     def __init__(
@@ -95,7 +88,6 @@ class Predictor:
         self,
         model: Model,
         layers: _Table,
-        block_rows: int,
         new_workspace: Callable[[int], _Numbers],
     ) -> None: ...
     def __call__(
@@ -113,6 +105,16 @@ def train(
     learning_rates: NDArray[np.float64],
     step: Step,
     n_threads: int,
+) -> None: ...
+def rehearse(
+    model: Model,
+    work: Workspace,
+    samples: Samples,
+    order: _Rows,
+    batch_size: int,
+    learning_rates: NDArray[np.float64],
+    step: Step,
+    times: NDArray[np.float64],
 ) -> None: ...
 def apply_gradient(model: Model, step: Step, learning_rate: float, n_threads: int) -> None: ...
 def add_gradient(
@@ -141,6 +143,7 @@ def widen(model: Model, work: Workspace, out: NDArray[np.float64]) -> None: ...
 def seconds_of_product(
     equation: int, model: Model, work: Workspace, gradient: Gradient, n_times: int
 ) -> float: ...
+def seconds_of_barrier(n_threads: int, n_times: int) -> float: ...
 def set_spin_time(microseconds: float) -> None: ...
 def use_kernels(name: str | None = None, argument: str = "kernels") -> None: ...
 def kernel_names() -> list[str]: ...

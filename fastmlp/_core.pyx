@@ -10,9 +10,10 @@ The kernels are the inner loops in C, built for several instruction sets: the th
 layer, activations and solvers. They are in `_simd/` and are declared in `_kernels.pxd`.
 
 The notation and the numbered equations are those of docs/how-it-works.md. The members of a team of
-threads (`_team/team.h`) share out the blocks of a stage, and each block writes only its own part of
-the data. How the work is divided into blocks depends on the problem and never on the number of
-threads, and therefore neither does the result. The core allocates no memory that grows with the
+threads (`_team/team.h`) share out the pieces of a stage, and each piece writes only its own part of
+the data. With the kernels, every number is one chain of operations, however the work is cut into
+pieces; where that is not so, the cut does not depend on the number of threads (`is_cut_fixed`).
+Therefore the result does not depend on it either. The core allocates no memory that grows with the
 rows; NumPy owns it.
 
 Another thread may change an array while the core reads it. Even then, a number read from one array
@@ -90,6 +91,7 @@ from fastmlp._team cimport (
     Team,
     next_piece,
     piece_is_done,
+    rehearse_team,
     run_team,
     set_patience,
     start_teams,
@@ -104,7 +106,8 @@ cnp.import_array()
 # ================================================================================================
 
 # A block of parameters: rows first to last (exclusive) of the layer's matrix. That is [W; b], or
-# [W; b; gain; shift] if the layer is normalized, and its rows have `stride` numbers.
+# [W; b; gain; shift] if the layer is normalized, and its rows have `stride` numbers. Sums over
+# parameters are added up by block, so that they do not depend on the number of threads.
 cdef packed struct Block:
     Py_ssize_t layer
     Py_ssize_t first
@@ -135,6 +138,12 @@ cdef enum:
     COLUMNS_AT_ONCE = 32        # columns are shared out in whole vectors
     ROWS_AT_ONCE = 32           # rows that softmax takes at a time
     ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
+    ROWS_OF_BLOCK = 128         # rows that go through all layers while they are in the cache
+    PARAMETERS_OF_PIECE = 32768     # parameters that are moved while their gradient is in the cache
+    CACHE_LINE = 64             # bytes
+
+ROWS_IN_BLOCK = ROWS_OF_BLOCK
+PARAMETERS_IN_PIECE = PARAMETERS_OF_PIECE
 
 # The activations of hidden layers. The output activation belongs to the loss.
 # name: (its number, whether its derivative needs z; otherwise f(z) is enough)
@@ -167,8 +176,9 @@ SOLVERS = {
 }
 
 # Where the rows of a mini-batch come from. `order` gives their row numbers in the data; if it is
-# NULL they are taken in sequence. Sparse rows have an `indptr`; dense rows are `stride` numbers
-# apart. For outputs alone, there are no targets and no weights.
+# NULL they are taken in sequence. Sparse rows have an `indptr`, and the column numbers of each row
+# ascend; dense rows are `stride` numbers apart. For outputs alone, there are no targets and no
+# weights.
 cdef struct Source:
     const Py_ssize_t* order     # (batch,)
     const Py_ssize_t* indptr    # (any + 1,) where the numbers of each row begin
@@ -180,17 +190,21 @@ cdef struct Source:
     Py_ssize_t n_targets
     const void* sample_weight   # (any,)
 
-# A block of rows in a workspace with room for `capacity` rows. The table of layers says where its
-# matrices are. a^0, a copy of inputs that cannot be read in place, comes last.
+# Some rows of a mini-batch, or of a part of it, in a workspace with room for `capacity` rows. The
+# table of layers says where their matrices are. a^0, a copy of inputs that cannot be read in place,
+# comes last.
 cdef struct Rows:
     Py_ssize_t first
     Py_ssize_t n
     Py_ssize_t capacity
     Source source
     double scale                # 1 / the mini-batch's sum of sample weights
+    double* row_loss            # (capacity,) where ...
+    double loss_factor          # ... the weighted loss of each row is added, times this factor
     uint64_t key                # for the random numbers of this mini-batch
     Py_ssize_t before           # rows of the mini-batch in earlier parts of it
     bint are_shared             # whether other threads read the results of these rows
+    Py_ssize_t* places          # (capacity,) for (4) with sparse rows: see `find_places`
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
@@ -211,17 +225,19 @@ cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noex
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
     rows.scale, rows.key, rows.before, rows.are_shared = 1, 0, 0, False
+    rows.row_loss, rows.loss_factor, rows.places = NULL, 1, NULL
     return rows
 
 
-cdef inline Rows block_of_rows(Py_ssize_t i, Py_ssize_t block_rows, Rows rows) noexcept nogil:
-    """The i-th block.
+cdef inline Rows piece_of_rows(Py_ssize_t i, Py_ssize_t n_pieces, Rows rows) noexcept nogil:
+    """The i-th of n pieces of about equal size.
 
     It is returned by value, so that each thread has its own; within a stage it is passed by
     address.
     """
-    rows.first = i * block_rows
-    rows.n = min(block_rows, rows.n - rows.first)
+    cdef Py_ssize_t end = rows.first + (i + 1) * rows.n // n_pieces
+    rows.first += i * rows.n // n_pieces
+    rows.n = end - rows.first
     return rows
 
 
@@ -436,34 +452,36 @@ cdef inline void outputs_and_logs(
         output_activation(loss, z + k, a + k, last.n_out)
 
 
-cdef double output_deltas(
+cdef void output_deltas(
     const Loss* loss,
     const Layer* last,
     const real* z,          # (rows.n, stride)
     real* delta,            # (rows.n, stride)
     const Rows* rows,
 ) noexcept nogil:
-    """(2) delta^L = w dC/da^L f'(z^L) of some rows. Returns the sum of their weighted losses.
+    """(2) delta^L = w dC/da^L f'(z^L) of some rows. Adds their weighted losses to row_loss.
 
     a^L is only kept in the place of delta^L. Where it may round to 0 or 1, the loss is computed
     from z and not from log(a).
     """
     cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
     cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
+    cdef double* row_loss = rows.row_loss + rows.first                          # (rows.n,)
     cdef double[ROWS_AT_ONCE] logs
     cdef real[ROWS_AT_ONCE] w
-    cdef double total = 0
     cdef Py_ssize_t first = 0, n = 0, i, j, k
     if loss.kind == CUSTOM:
-        return custom_deltas(loss, last, z, delta, rows)
+        custom_deltas(loss, last, z, delta, rows)
+        return
     while first < rows.n:
         n = min(ROWS_AT_ONCE, rows.n - first)
         outputs_and_logs(loss, last, z, delta, logs, n)
         for i in range(n):
             j = in_data(rows, first + i)
             w[i] = <real> (rows.scale * sample_weight[j])
-            total += w[i] * loss_of_row(loss, last.n_out, z + i * last.stride, logs[i],
-                                        y + j * rows.source.n_targets, delta + i * last.stride)
+            row_loss[first + i] += rows.loss_factor * (w[i] * loss_of_row(
+                loss, last.n_out, z + i * last.stride, logs[i], y + j * rows.source.n_targets,
+                delta + i * last.stride))
         # A separate loop. loss_of_row writes single numbers, and a vector load from the same place
         # right afterwards would have to wait for them (bench/figures.md: delta-scaling).
         for i in range(n):
@@ -472,7 +490,6 @@ cdef double output_deltas(
         first += n
         z += n * last.stride
         delta += n * last.stride
-    return total
 
 
 cdef class CustomLoss:
@@ -506,14 +523,14 @@ cdef class CustomLoss:
         return 0
 
 
-cdef double custom_deltas(
+cdef void custom_deltas(
     const Loss* loss,
     const Layer* last,
     const real* z,          # (rows.n, stride)
     real* delta,            # (rows.n, stride)
     const Rows* rows,
 ) noexcept with gil:
-    """(2) by a Python function. After an error, which is kept, it returns NaN."""
+    """(2) by a Python function. After an error, which is kept, the loss is NaN."""
     cdef CustomLoss custom = <CustomLoss> loss.function
     cdef const real* y = <const real*> rows.source.y                            # (any, n_targets)
     cdef const real* sample_weight = <const real*> rows.source.sample_weight    # (any,)
@@ -521,11 +538,12 @@ cdef double custom_deltas(
     cdef real[:, ::1] targets, outputs
     cdef const real[:, ::1] slopes
     cdef const double[::1] losses
-    cdef double total = 0
+    cdef double* row_loss = rows.row_loss + rows.first                          # (rows.n,)
     cdef real w
     memset(delta, 0, rows.n * last.stride * sizeof(real))
     if custom.error is not None:
-        return np.nan
+        row_loss[0] = np.nan
+        return
     try:
         dtype = np.float32 if real is float else np.float64
         targets = np.empty((rows.n, n_targets), dtype)
@@ -537,13 +555,12 @@ cdef double custom_deltas(
         for i in range(rows.n):
             j = in_data(rows, i)
             w = <real> (rows.scale * sample_weight[j])
-            total += w * losses[i]
+            row_loss[i] += rows.loss_factor * (w * losses[i])
             for k in range(last.n_out):
                 delta[i * last.stride + k] = w * slopes[i, k]
-        return total
     except BaseException as error:
         custom.error = error
-        return np.nan
+        row_loss[0] = np.nan
 
 
 cdef inline Py_ssize_t class_of(real y, Py_ssize_t n) noexcept nogil:
@@ -723,15 +740,29 @@ cdef struct Net:
     Loss loss
     void* params                # (n_params,)
     const void* connections     # (n_params,) 1 for each connection, 0 for each missing one; or NULL
+    bint is_cut_fixed           # whether rows are cut into pieces regardless of the threads
+    Py_ssize_t* groups          # (2, n_layers + 1) groups of columns in (1) and (3); or NULL
+    Py_ssize_t n_planned        # number of threads for which `groups` was made
 
-# The penalty factors on the weights, divided by the batch's sum of sample weights.
+# The penalty on the weights. l1 and l2 are divided by the batch's sum of sample weights.
 cdef struct Penalty:
     double l1
     double l2
+    double* sums                # (n_blocks,) where each block's share is added, ...
+    double factor               # ... times this factor
+
+
+cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil:
+    """The offset of the block's parameters."""
+    return layers[block.layer].W + block.first * layers[block.layer].stride
+
+
+cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
+    return (block.last - block.first) * layers[block.layer].stride
 
 
 # ================================================================================================
-# C  Stage 1: rows. A block writes only its own rows, and only reads the parameters.
+# C  Stage 1: rows. A piece writes only its own rows and columns, and only reads the parameters.
 # ================================================================================================
 
 cdef void copy_inputs(
@@ -805,6 +836,32 @@ cdef void forward_product(
     activate(layer.activation, z, f, rows.n * layer.stride)
 
 
+cdef inline bint is_relu_fused(const Layer* layer) noexcept nogil:
+    """Whether f(z) can be computed with the product, because it is relu and takes the place of z."""
+    return layer.activation == RELU and not layer.is_normalized and layer.f == layer.z
+
+
+cdef void forward_columns(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    const Rows* rows,
+    Py_ssize_t first,           # some columns, up to `last`, which is not among them
+    Py_ssize_t last,
+) noexcept nogil:
+    """(1) some columns of s^l = a^{l-1} W^l + b^l, and of f(s^l) if that is a fused relu."""
+    cdef Layer part = layers[l]
+    cdef Matrix x = inputs(l, layers, work, rows)                       # (rows.n, n_in) a^{l-1}
+    cdef real* s = at(work, part.s, part.stride, rows) + first          # (rows.n, n) of stride
+    cdef real* delta = at(work, part.delta, part.stride, rows) + first  # (rows.n, n) of stride
+    part.n_out = last - first
+    if not is_relu_fused(&layers[l]):
+        part.activation = IDENTITY
+    forward_kernel(&part, rows.n, x, params + part.W + first, s, s,
+                   delta if rows.are_shared else NULL)
+
+
 cdef void forward_layer(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
@@ -842,6 +899,24 @@ cdef void activate_rows(
         normalize_rows(layer, params, work, rows)
     activate(layer.activation, at(work, layer.z, layer.stride, rows),
              at(work, layer.f, layer.stride, rows), rows.n * layer.stride)
+
+
+cdef inline bint is_finished_by_columns(const Layer* layer) noexcept nogil:
+    """Whether `forward_columns` computes a^l."""
+    return is_relu_fused(layer) and layer.dropout == 0 and not layer.is_residual
+
+
+cdef void finish_forward(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    const Rows* rows,
+) noexcept nogil:
+    """a^l, after `forward_columns` has computed all columns."""
+    if not is_relu_fused(&layers[l]):
+        activate_rows(l, layers, params, work, rows)
+    finish_rows(l, layers, work, rows)
 
 
 cdef void normalize_rows(
@@ -904,18 +979,13 @@ cdef void take_columns(
     const ByColumns* it, const real* any, Py_ssize_t l, Team* team, Py_ssize_t* counters,
 ) noexcept nogil:
     """(1) s^l = a^{l-1} W^l + b^l, one piece of the columns at a time."""
-    cdef Layer part = it.net.layers[l]
     cdef Py_ssize_t size = columns_in_piece(&it.net.layers[l], team.n)
-    cdef Py_ssize_t n_pieces = ceil_div(part.n_out, size), i = next_piece(&counters[0])
-    cdef Matrix x = inputs(l, it.net.layers, <real*> it.work, it.rows)              # (rows.n, n_in)
-    cdef real* s = at(<real*> it.work, part.s, part.stride, it.rows)            # (rows.n, stride)
-    part.activation = IDENTITY
-    while i < n_pieces:
-        part.n_out = min(size, it.net.layers[l].n_out - i * size)
-        forward_kernel(&part, it.rows.n, x, <const real*> it.net.params + part.W + i * size,
-                       s + i * size, s + i * size, <real*> NULL)
-        piece_is_done(team, &counters[1], n_pieces)
-        i = next_piece(&counters[0])
+    cdef Py_ssize_t n = it.net.layers[l].n_out, first = next_piece(&counters[0]) * size
+    while first < n:
+        forward_columns(l, it.net.layers, <const real*> it.net.params, <real*> it.work, it.rows,
+                        first, min(first + size, n))
+        piece_is_done(team, &counters[1], ceil_div(n, size))
+        first = next_piece(&counters[0]) * size
 
 
 cdef void take_rows(
@@ -925,9 +995,8 @@ cdef void take_rows(
     cdef Py_ssize_t n_pieces = ceil_div(it.rows.n, ROWS_TO_FINISH), i = next_piece(&counters[0])
     cdef Rows rows
     while i < n_pieces:
-        rows = block_of_rows(i, ROWS_TO_FINISH, it.rows[0])
-        activate_rows(l, it.net.layers, <const real*> it.net.params, <real*> it.work, &rows)
-        finish_rows(l, it.net.layers, <real*> it.work, &rows)
+        rows = piece_of_rows(i, n_pieces, it.rows[0])
+        finish_forward(l, it.net.layers, <const real*> it.net.params, <real*> it.work, &rows)
         piece_is_done(team, &counters[1], n_pieces)
         i = next_piece(&counters[0])
 
@@ -957,37 +1026,61 @@ cdef void forward_by_columns_f64(void* it, Team* team, int me) noexcept nogil:
     forward_by_columns(<ByColumns*> it, <double*> NULL, team, me)
 
 
-cdef void backward_layer(
+cdef inline bint is_gated(
+    Py_ssize_t l, const Layer* layers, const real* any,
+) noexcept nogil:
+    """Whether the kernel of (3) also applies f', which is that of relu, to delta^{l-1}."""
+    cdef const Layer* before = &layers[l - 1]
+    return (before.activation == RELU and has_kernels(&layers[l], any)
+            and not layers[l].is_residual and before.dropout == 0
+            and before.delta_z == before.delta_a)
+
+
+cdef void backward_columns(
+    Py_ssize_t l,
+    const Layer* layers,        # (n_layers + 1,)
+    const real* params,
+    real* work,
+    const Rows* rows,
+    Py_ssize_t first,           # some columns, up to `last`, which is not among them
+    Py_ssize_t last,
+) noexcept nogil:
+    """(3) some columns of delta^l (W^l)^T, and f' if the kernel applies it."""
+    cdef Layer part = layers[l]
+    cdef const Layer* before = &layers[l - 1]
+    cdef const real* delta = at(work, part.delta, part.stride, rows)            # (rows.n, stride)
+    cdef real* delta_a = at(work, before.delta_a, before.stride, rows) + first  # of layer l - 1
+    cdef const real* f = at(work, before.f, before.stride, rows) + first        # of layer l - 1
+    part.n_in = last - first
+    if has_kernels(&part, work):
+        backward_kernel(&part, rows.n, delta, params + part.W + first * part.stride, delta_a,
+                        before.stride, f if is_gated(l, layers, work) else NULL)
+    else:
+        # (3) delta_a (rows.n, n) = delta^l (rows.n, n_out) W^T (n_out, n)
+        gemm(False, True, rows.n, part.n_in, part.n_out, <real> 1, delta, part.stride,
+             params + part.W + first * part.stride, part.stride, <real> 0, delta_a, before.stride)
+
+
+cdef void finish_backward(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
     const real* params,
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), and what lies in between."""
+    """delta^{l-1}, after `backward_columns` has computed all columns."""
     cdef const Layer* layer = &layers[l]
     cdef const Layer* before = &layers[l - 1]
-    cdef const real* delta = at(work, layer.delta, layer.stride, rows)          # (rows.n, stride)
     cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # of layer l - 1
     cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # of layer l - 1
-    cdef const real* f = at(work, before.f, before.stride, rows)                # of layer l - 1
-    # The kernel also applies the derivative of relu if no other operation lies in between.
-    cdef bint is_gated = (before.activation == RELU and has_kernels(layer, work)
-                          and not layer.is_residual and before.dropout == 0 and delta_z == delta_a)
-    if has_kernels(layer, work):
-        backward_kernel(layer, rows.n, delta, params + layer.W, delta_a, before.stride,
-                        f if is_gated else NULL)
-    else:
-        # (3) delta_a (rows.n, n_in) = delta^l (rows.n, n_out) W^T (n_out, n_in)
-        gemm(False, True, rows.n, layer.n_in, layer.n_out, <real> 1, delta, layer.stride,
-             params + layer.W, layer.stride, <real> 0, delta_a, before.stride)
     if layer.is_residual:
         add_multiple(<real> 1, at(work, layer.delta_a, layer.stride, rows), delta_a,
                      rows.n * before.stride)
     if before.dropout > 0 or delta_z != delta_a:
         delta_behind_dropout(l - 1, before, delta_a, delta_z, rows)
-    if not is_gated:
-        times_derivative(before.activation, at(work, before.z, before.stride, rows), f, delta_z,
+    if not is_gated(l, layers, work):
+        times_derivative(before.activation, at(work, before.z, before.stride, rows),
+                         at(work, before.f, before.stride, rows), delta_z,
                          rows.n * before.stride)
     if before.is_normalized:
         normalize_rows_back(before, params, work, rows)
@@ -1025,28 +1118,215 @@ cdef void normalize_rows_back(
         normalize_back(s + k, params + layer.gain, spread[i], delta_z + k, delta + k, layer.n_out)
 
 
-cdef void forward_rows(const Net* net, real* work, Rows rows) noexcept nogil:
+cdef void forward_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
     """(1) up to z^L."""
     cdef Py_ssize_t l
     for l in range(1, net.n_layers + 1):
-        forward_layer(l, net.layers, <const real*> net.params, work, &rows)
+        forward_layer(l, net.layers, <const real*> net.params, work, rows)
 
 
-cdef void backward_rows(const Net* net, real* work, Rows rows) noexcept nogil:
+cdef void backward_layer(
+    Py_ssize_t l, const Net* net, real* work, const Rows* rows,
+) noexcept nogil:
+    """(3) delta^{l-1} = (delta^l (W^l)^T) * f'(z^{l-1}), and what lies in between."""
+    backward_columns(l, net.layers, <const real*> net.params, work, rows, 0, net.layers[l].n_in)
+    finish_backward(l, net.layers, <const real*> net.params, work, rows)
+
+
+cdef void backward_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
     """(3) for each hidden layer."""
     cdef Py_ssize_t l
     for l in range(net.n_layers, 1, -1):
-        backward_layer(l, net.layers, <const real*> net.params, work, &rows)
+        backward_layer(l, net, work, rows)
 
 
-cdef double loss_of_rows(const Net* net, real* work, Rows rows) noexcept nogil:
-    """(1), (2) for a block of rows. Returns the sum of their weighted losses."""
+cdef void deltas_of_outputs(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """(2), after `forward_rows`."""
     cdef const Layer* last = &net.layers[net.n_layers]
-    cdef real* z = at(work, last.z, last.stride, &rows)         # (rows.n, stride)
-    cdef real* delta = at(work, last.delta, last.stride, &rows)  # (rows.n, stride)
-    copy_inputs(net.layers, work, &rows)
+    output_deltas(&net.loss, last, at(work, last.z, last.stride, rows),
+                  at(work, last.delta, last.stride, rows), rows)
+
+
+cdef void loss_of_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """(1), (2) for some rows."""
+    copy_inputs(net.layers, work, rows)
     forward_rows(net, work, rows)
-    return output_deltas(&net.loss, last, z, delta, &rows)
+    deltas_of_outputs(net, work, rows)
+
+
+cdef inline Py_ssize_t n_row_pieces(
+    const Net* net, Py_ssize_t n_rows, int n_members,
+) noexcept nogil:
+    """The number of pieces of rows: as many for each member, unless the cut is fixed."""
+    if net.is_cut_fixed:
+        return ceil_div(n_rows, ROWS_OF_BLOCK)
+    return n_members * ceil_div(n_rows, n_members * ROWS_OF_BLOCK)
+
+
+cdef void rows_in_pieces(
+    const Net* net, real* work, const Rows* rows, Team* team, int me,
+) noexcept nogil:
+    """(1), (2), (3) of all layers for a member's share of the rows, piece by piece."""
+    cdef Py_ssize_t n_pieces = n_row_pieces(net, rows.n, team.n), i
+    cdef Rows piece
+    for i in range(me * n_pieces // team.n, (me + 1) * n_pieces // team.n):
+        piece = piece_of_rows(i, n_pieces, rows[0])
+        if piece.n > 0:
+            loss_of_rows(net, work, &piece)
+            backward_rows(net, work, &piece)
+
+
+# With many threads, or few rows, a member's share of the rows is too small to pay for reading all
+# of W. The products of wide layers are then cut into groups of columns as well, and the members meet
+# at a barrier between two layers. The bits are the same, because a number's chain of operations does
+# not depend on the cut.
+
+cdef enum:
+    # In the time of one multiply-add with a vector of a cache line's size: what it takes to fetch a
+    # cache line of W that another core has written, and a cache line of the rows, which other
+    # members read, too; and what it takes to wait at another barrier.
+    TIME_OF_FETCH = 8
+    TIME_OF_BARRIER = 5000
+
+
+cdef Py_ssize_t groups_of_columns(
+    Py_ssize_t n_rows, Py_ssize_t n_terms, Py_ssize_t n_columns, int n_members, Py_ssize_t in_line,
+) noexcept nogil:
+    """The number of groups of columns in a product for which the members take the least time.
+
+    Then the rows are cut into n_members / (number of groups) pieces. `in_line` is how many numbers
+    are in a cache line.
+    """
+    cdef Py_ssize_t best = 1, least = PY_SSIZE_T_MAX, n_groups, rows, lines, time
+    for n_groups in range(1, min(n_members, ceil_div(n_columns, in_line)) + 1):
+        rows = ceil_div(n_rows, n_members // n_groups)
+        lines = ceil_div(ceil_div(n_columns, in_line), n_groups)
+        time = n_terms * (rows * lines + TIME_OF_FETCH * lines) + (
+            TIME_OF_FETCH * rows * ceil_div(n_terms, in_line))
+        if n_groups > 1:
+            time += TIME_OF_BARRIER
+        if time < least:
+            best, least = n_groups, time
+    return best
+
+
+cdef void plan_columns(
+    Net* net, Py_ssize_t[:, ::1] groups, Py_ssize_t n_rows, int n_members, Py_ssize_t in_line,
+) noexcept nogil:
+    """Set net.groups if a product of these rows is to be cut by columns."""
+    cdef const Layer* layer
+    cdef Py_ssize_t l
+    net.groups, net.n_planned = NULL, n_members
+    if n_members == 1 or net.is_cut_fixed:
+        return
+    for l in range(1, net.n_layers + 1):
+        layer = &net.layers[l]
+        groups[0, l] = groups_of_columns(n_rows, layer.n_in, layer.n_out, n_members, in_line)
+        groups[1, l] = groups_of_columns(n_rows, layer.n_out, layer.n_in, n_members, in_line)
+        if groups[0, l] > 1 or (groups[1, l] > 1 and l > 1):
+            net.groups = &groups[0, 0]
+
+
+# A member's way through stage 1 with its phases. A phase by columns reads what all members have
+# written, and what it writes is read by all; a phase by rows reads and writes the member's own rows.
+cdef struct Phases:
+    const Net* net
+    void* work
+    Rows rows                   # of all members
+    Rows mine
+    Team* team
+    int me
+    bint is_by_columns          # whether the present phase is
+    bint all_is_written         # whether nothing was written since the last barrier
+
+
+cdef void begin_phase(Phases* it, bint is_by_columns) noexcept nogil:
+    if (is_by_columns or it.is_by_columns) and not it.all_is_written:
+        wait_for_all(it.team, it.me)
+    it.is_by_columns, it.all_is_written = is_by_columns, False
+
+
+cdef void columns_phase(
+    Phases* it, const real* any, Py_ssize_t l, bint is_forward, Py_ssize_t n_groups,
+) noexcept nogil:
+    """The member's pieces of a product: some rows and some columns."""
+    cdef const Net* net = it.net
+    cdef Py_ssize_t n = net.layers[l].n_out if is_forward else net.layers[l].n_in
+    cdef Py_ssize_t n_lines = ceil_div(n * sizeof(real), CACHE_LINE)
+    cdef Py_ssize_t in_line = CACHE_LINE // sizeof(real)
+    cdef Py_ssize_t n_cuts = net.n_planned // n_groups, i = it.me, first, last
+    cdef Rows rows
+    begin_phase(it, True)
+    while i < n_cuts * n_groups:
+        rows = piece_of_rows(i % n_cuts, n_cuts, it.rows)
+        first = (i // n_cuts) * n_lines // n_groups * in_line
+        last = min((i // n_cuts + 1) * n_lines // n_groups * in_line, n)
+        i += it.team.n
+        if rows.n == 0 or first >= last:
+            continue
+        if is_forward:
+            forward_columns(l, net.layers, <const real*> net.params, <real*> it.work, &rows,
+                            first, last)
+        else:
+            backward_columns(l, net.layers, <const real*> net.params, <real*> it.work, &rows,
+                             first, last)
+
+
+cdef void forward_phases(Phases* it, const real* any, Py_ssize_t l) noexcept nogil:
+    cdef const Net* net = it.net
+    cdef Py_ssize_t n_groups = net.groups[l]
+    if n_groups == 1 or (l == 1 and is_sparse(&it.rows)):
+        begin_phase(it, False)
+        forward_layer(l, net.layers, <const real*> net.params, <real*> it.work, &it.mine)
+        return
+    columns_phase(it, any, l, True, n_groups)
+    if not is_finished_by_columns(&net.layers[l]):
+        begin_phase(it, False)
+        finish_forward(l, net.layers, <const real*> net.params, <real*> it.work, &it.mine)
+
+
+cdef void backward_phases(Phases* it, const real* any, Py_ssize_t l) noexcept nogil:
+    cdef const Net* net = it.net
+    cdef const Layer* before = &net.layers[l - 1]
+    cdef Py_ssize_t n_groups = net.groups[net.n_layers + 1 + l]
+    if n_groups == 1:
+        begin_phase(it, False)
+        backward_layer(l, net, <real*> it.work, &it.mine)
+        return
+    columns_phase(it, any, l, False, n_groups)
+    if before.is_normalized or not is_gated(l, net.layers, any):
+        begin_phase(it, False)
+        finish_backward(l, net.layers, <const real*> net.params, <real*> it.work, &it.mine)
+
+
+cdef void rows_in_phases(
+    const Net* net, real* work, const Rows* rows, Team* team, int me,
+) noexcept nogil:
+    """(1), (2), (3) of one layer after the other, by all members together."""
+    cdef Phases it
+    cdef Py_ssize_t l
+    it.net, it.work, it.rows, it.team, it.me = net, work, rows[0], team, me
+    it.mine = piece_of_rows(me, team.n, rows[0])
+    it.is_by_columns, it.all_is_written = False, True
+    if is_copied(net.layers, work, rows):
+        begin_phase(&it, False)
+        copy_inputs(net.layers, work, &it.mine)
+    for l in range(1, net.n_layers + 1):
+        forward_phases(&it, work, l)
+    begin_phase(&it, False)
+    deltas_of_outputs(net, work, &it.mine)
+    for l in range(net.n_layers, 1, -1):
+        backward_phases(&it, work, l)
+
+
+cdef void stage_of_rows(
+    const Net* net, real* work, const Rows* rows, Team* team, int me,
+) noexcept nogil:
+    """Stage 1: a member's share of (1), (2), (3)."""
+    if net.groups == NULL:
+        rows_in_pieces(net, work, rows, team, me)
+    else:
+        rows_in_phases(net, work, rows, team, me)
 
 
 cdef void output_of_rows(
@@ -1078,6 +1358,28 @@ cdef void output_of_rows(
 # D  Stage 2: parameters. A block reads the whole mini-batch and writes only its own parameters.
 # ================================================================================================
 
+cdef void find_places(const Net* net, const Rows* rows, Py_ssize_t first) noexcept nogil:
+    """Prepare (4) for the blocks from `first` on: find each sparse row's first number in them.
+
+    A member takes its blocks in ascending order, so that it looks at each number only once
+    (bench/figures.md: sparse-places).
+    """
+    cdef const Py_ssize_t* indices = rows.source.indices
+    cdef Py_ssize_t i, j, p, n, half, column
+    if rows.places == NULL or first == net.n_blocks or net.blocks[first].layer > 1:
+        return
+    column = net.blocks[first].first
+    for i in range(rows.n):
+        j = in_data(rows, i)
+        p = begin_of_row(&rows.source, j)
+        n = begin_of_row(&rows.source, j + 1) - p
+        while n > 0:            # without a branch, which would be hard to predict
+            half = (n + 1) // 2
+            p += half * (indices[p + half - 1] < column)
+            n -= half
+        rows.places[i] = p
+
+
 cdef void add_sparse_gradient(
     Block block,
     const Layer* layer,         # the first layer with weights
@@ -1087,14 +1389,18 @@ cdef void add_sparse_gradient(
 ) noexcept nogil:
     """(4) dW += x^T delta for sparse x: adds a multiple of a row of delta for each nonzero."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, j, p, column
+    cdef Py_ssize_t i, p, end, column
     for i in range(rows.n):
-        j = in_data(rows, i)
-        for p in range(begin_of_row(&rows.source, j), begin_of_row(&rows.source, j + 1)):
+        p, end = rows.places[i], begin_of_row(&rows.source, in_data(rows, i) + 1)
+        while p < end:
             column = read_once(&rows.source.indices[p])
-            if block.first <= column < min(block.last, layer.n_in):
+            if column >= block.last:
+                break
+            if block.first <= column < layer.n_in:
                 add_multiple(values[p], delta, dW + (column - block.first) * layer.stride,
                              layer.stride)
+            p += 1
+        rows.places[i] = p
         delta += layer.stride
 
 
@@ -1147,43 +1453,51 @@ cdef void gradient_of_normalization(
             dW[k - i * layer.stride] += delta_z[k] * s[k] if is_gain else delta_z[k]
 
 
-cdef double gradient_of_block(
-    Block block,
+cdef void gradient_of_block(
+    Block block,                # one block, or several consecutive ones of a layer
     const Net* net,
     real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     const real* work,
-    const Rows* rows,           # the whole mini-batch
-    Penalty penalty,
-    bint adds_up,               # whether to add to the gradient of other rows
-    real* shared,               # params if other members have read them and the
-                                # solver moves them next; otherwise NULL
+    const Rows* rows,           # the whole mini-batch, or a part of it
 ) noexcept nogil:
-    """(4) dW^l = (a^{l-1})^T delta^l + l1 sign(W^l) + l2 W^l, db^l = sum of the rows of delta^l.
+    """(4) dW^l = (a^{l-1})^T delta^l, db^l = sum of the rows of delta^l, without penalties.
 
-    Returns the block's share of the penalty l1 sum(|W|) + 1/2 l2 sum(W^2).
+    If there was an earlier part of the mini-batch, its gradient is in dW, and this is added.
     """
     cdef const Layer* layer = &net.layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
-    cdef Py_ssize_t of_W = layer.W + block.first * layer.stride
-    cdef const real* W = <const real*> net.params + of_W                    # (last - first, stride)
-    cdef const real* connections = <const real*> net.connections
-    cdef Py_ssize_t n = max(0, min(block.last, layer.n_in) - block.first) * layer.stride, j, k
+    cdef real* W = <real*> net.params + start_of(block, net.layers)         # (last - first, stride)
     cdef Matrix x = inputs(block.layer, net.layers, work, rows)             # (rows.n, n_in)
-    cdef bint sparse = block.layer == 1 and is_sparse(rows)
-    cdef double total = 0
+    cdef bint sparse = block.layer == 1 and is_sparse(rows), adds_up = rows.before > 0
+    cdef Py_ssize_t j, k
     if block.first > layer.n_in:
         pass
     elif sparse or not has_kernels(layer, work):
         gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
     else:
         gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
-                        adds_up, shared + of_W if shared != NULL else NULL)
+                        adds_up, W if rows.are_shared else NULL)
     for j in range(max(block.first, layer.n_in + 1), block.last):
         gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
                                   rows)
     for j in range(block.last - block.first):   # dW may hold numbers of another layer
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
+
+
+cdef double add_penalty(
+    Block block, const Net* net, real* dW, const Penalty* penalty,
+) noexcept nogil:
+    """dW^l += l1 sign(W^l) + l2 W^l, and 0 where there is no connection.
+
+    Returns the block's share of the penalty l1 sum(|W|) + 1/2 l2 sum(W^2).
+    """
+    cdef const Layer* layer = &net.layers[block.layer]
+    cdef Py_ssize_t of_W = start_of(block, net.layers), j
+    cdef const real* W = <const real*> net.params + of_W                    # (last - first, stride)
+    cdef const real* connections = <const real*> net.connections
+    cdef Py_ssize_t n = max(0, min(block.last, layer.n_in) - block.first) * layer.stride
+    cdef double total = 0
     if penalty.l2 > 0:
         total = 0.5 * penalty.l2 * add_decay(<real> penalty.l2, W, dW, n)
     if penalty.l1 > 0:
@@ -1192,6 +1506,47 @@ cdef double gradient_of_block(
         for j in range(n):
             dW[j] *= connections[of_W + j]
     return total
+
+
+cdef Py_ssize_t end_of_piece(
+    const Net* net, Py_ssize_t first, Py_ssize_t last,
+) noexcept nogil:
+    """The end of a piece that begins with block `first`: the blocks that are processed together.
+
+    They belong to one layer. If the cut is fixed, a piece is one block.
+    """
+    cdef Py_ssize_t end = first + 1, size = size_of(net.blocks[first], net.layers)
+    while end < last and not net.is_cut_fixed and (
+        net.blocks[end].layer == net.blocks[first].layer
+        and size + size_of(net.blocks[end], net.layers) <= PARAMETERS_OF_PIECE
+    ):
+        size += size_of(net.blocks[end], net.layers)
+        end += 1
+    return end
+
+
+cdef inline Block joined(const Net* net, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """The blocks of a piece as one."""
+    cdef Block block = net.blocks[first]
+    block.last = net.blocks[end - 1].last
+    return block
+
+
+cdef void gradient_of_piece(
+    Py_ssize_t first,           # the first block of the piece
+    Py_ssize_t end,
+    const Net* net,
+    real* dW,                   # the piece's rows of [dW; db; ...]
+    const real* work,
+    const Rows* rows,           # the whole mini-batch, or a part of it
+    const Penalty* penalty,
+) noexcept nogil:
+    """(4) with penalties, whose shares are added to penalty.sums."""
+    cdef Py_ssize_t i
+    gradient_of_block(joined(net, first, end), net, dW, work, rows)
+    for i in range(first, end):
+        penalty.sums[i] += penalty.factor * add_penalty(net.blocks[i], net, dW, penalty)
+        dW += size_of(net.blocks[i], net.layers)
 
 
 cdef inline double add_signs(
@@ -1491,25 +1846,34 @@ cdef class Model:
         return self.net.layers[self.net.n_layers].n_out
 
 
+cdef bint has_kernels_throughout(Model model):
+    """Whether no layer uses BLAS, whose results may depend on the numbers of rows and columns."""
+    cdef Py_ssize_t l
+    for l in range(1, model.net.n_layers + 1):
+        if not (has_kernels(&model.net.layers[l], <float*> NULL)
+                and has_kernels(&model.net.layers[l], <double*> NULL)):
+            return False
+    return True
+
+
 cdef class Workspace:
-    """Memory for the matrices of a table of layers for some rows, which are processed in blocks."""
+    """Memory for the matrices of a table of layers, for some rows."""
     cdef const Layer[::1] table             # (n_layers + 1,) a copy of layers
     cdef readonly object layers
     cdef readonly object memory             # (>= capacity * numbers per row in the table,)
     cdef readonly Py_ssize_t capacity
-    cdef readonly Py_ssize_t block_rows
     cdef int type_number
     cdef void* numbers
     cdef bint takes_dense                   # whether there is room for a copy of dense rows
+    cdef Py_ssize_t[:, ::1] groups          # (2, n_layers + 1) of the present pass; see Net
+    cdef Py_ssize_t[:, ::1] places          # (n_members, capacity) for sparse rows, or None
 
-    def __init__(self, layers, memory, Py_ssize_t capacity, Py_ssize_t block_rows):
+    def __init__(self, layers, memory, Py_ssize_t capacity):
         self.layers, self.table, self.memory = layers, np.array(layers), memory
-        self.capacity, self.block_rows = capacity, block_rows
+        self.capacity, self.groups = capacity, np.ones((2, len(layers)), dtype=np.intp)
         self.type_number = type_of_floats("memory", memory)
         self.numbers = numbers_of("memory", memory, self.type_number, 1, True)
         check_places(self.table, cnp.PyArray_DIM(memory, 0), capacity)
-        if block_rows < 1:
-            raise ValueError("block_rows must be at least 1")
         self.takes_dense = (cnp.PyArray_DIM(memory, 0)
                             >= capacity * (self.table[0].a + self.table[0].stride))
 
@@ -1529,11 +1893,23 @@ cdef class Workspace:
                     or ours.is_residual != theirs.is_residual):
                 raise ValueError("the workspace is not one of this model")
         net.layers = &self.table[0]
+        net.is_cut_fixed = net.loss.kind == CUSTOM or not has_kernels_throughout(model)
         return net
 
-    cdef Py_ssize_t n_blocks(self):
-        """The largest number of blocks of rows."""
-        return ceil_div(self.capacity, self.block_rows)
+    cdef Net plan(self, Model model, Py_ssize_t n_rows, int n_threads) except *:
+        """The same, with a cut by columns if one is worthwhile for this many rows and threads."""
+        cdef Net net = self.net_of(model)
+        plan_columns(&net, self.groups, n_rows, n_threads,
+                     CACHE_LINE // (4 if self.type_number == cnp.NPY_FLOAT else 8))
+        return net
+
+    cdef Py_ssize_t* places_for(self, const Source* source, int n_threads) except? NULL:
+        """Memory for the `places` of sparse rows; NULL for dense rows."""
+        if source.indptr == NULL:
+            return NULL
+        if self.places is None or self.places.shape[0] < n_threads:
+            self.places = np.empty((max(1, n_threads), self.capacity), dtype=np.intp)
+        return &self.places[0, 0]
 
 
 cdef class Samples:
@@ -1638,8 +2014,8 @@ cdef int check_room(Py_ssize_t n_rows, Workspace work, Py_ssize_t n_places) exce
     """Raise unless work and row_loss have room for the rows."""
     if n_rows < 1 or n_rows > work.capacity:
         raise ValueError("work must have room for all rows, of which there must be one")
-    if n_places < ceil_div(n_rows, work.block_rows):
-        raise ValueError("row_loss must have room for the blocks of rows")
+    if n_places < n_rows:
+        raise ValueError("row_loss must have room for all rows")
     return 0
 
 
@@ -1652,18 +2028,9 @@ cdef void* check_out(Model model, out, Py_ssize_t n) except NULL:
     return numbers
 
 
-cdef inline Py_ssize_t start_of(Block block, const Layer* layers) noexcept nogil:
-    """The offset of the block's parameters."""
-    return layers[block.layer].W + block.first * layers[block.layer].stride
-
-
-cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
-    return (block.last - block.first) * layers[block.layer].stride
-
-
-cdef Py_ssize_t largest_block(const Net* net) noexcept nogil:
-    """The size of the largest block of parameters, in numbers."""
-    cdef Py_ssize_t i, most = 0
+cdef Py_ssize_t largest_piece(const Net* net) noexcept nogil:
+    """How many parameters a piece may have."""
+    cdef Py_ssize_t i, most = min(net.n_params, PARAMETERS_OF_PIECE)
     for i in range(net.n_blocks):
         most = max(most, size_of(net.blocks[i], net.layers))
     return most
@@ -1700,7 +2067,6 @@ cdef struct Training:
     Py_ssize_t n_rows
     Py_ssize_t batch_size
     Py_ssize_t capacity         # larger mini-batches are processed in parts of this size
-    Py_ssize_t block_rows
     const Regularizer* rules
     Solver* solver
     Source source
@@ -1711,9 +2077,10 @@ cdef struct Training:
     void* state                 # (n_states, n_params)
     void* work
     const double* learning_rates    # (n_steps,)
-    double* row_loss            # (>= capacity / block_rows,)
+    double* row_loss            # (>= capacity,)
     double* penalty             # (n_blocks,)
     double* squares             # (n_blocks,) sums of squares of the gradient, for clipping
+    Py_ssize_t* places          # (n_members, capacity) if the rows are sparse; see `find_places`
 
 # A member's share of the training, and the state of its current step. Its blocks of parameters are
 # the same in every step, so that they stay in its caches.
@@ -1725,11 +2092,10 @@ cdef struct Share:
     Solver solver
     Rows rows                   # of the current part of the mini-batch
     Py_ssize_t n                # number of rows of the whole mini-batch
-    bint is_first               # whether this is the first part
     bint is_last                # whether this is the last part
 
 
-cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept nogil:
+cdef Py_ssize_t first_block(int t, int n_members, const Net* net) noexcept nogil:
     """The first block of member t. Each member has the blocks in an equal share of all parameters.
 
     If the blocks were dealt out in turn, networks of few large and many small layers would give
@@ -1737,7 +2103,6 @@ cdef Py_ssize_t first_block(int t, int n_members, const Training* it) noexcept n
     (bench/figures.md: block-shares).
     """
     cdef Py_ssize_t i = 0
-    cdef const Net* net = &it.net
     while i < net.n_blocks and (
         (2 * start_of(net.blocks[i], net.layers) + size_of(net.blocks[i], net.layers)) * n_members
         < 2 * t * net.n_params
@@ -1755,49 +2120,40 @@ cdef inline real* gradient_place(
     return <real*> it.gradient + mine.me * it.gradient_stride
 
 
-cdef void train_rows(const Training* it, const Share* mine, const real* any) noexcept nogil:
-    """Stage 1: (1), (2), (3) for every n-th block of rows, for a team of n."""
-    cdef Py_ssize_t i = mine.me
-    cdef real* work = <real*> it.work
-    cdef Rows block
-    while i < ceil_div(mine.rows.n, it.block_rows):
-        block = block_of_rows(i, it.block_rows, mine.rows)
-        it.row_loss[i] += mine.n * loss_of_rows(&it.net, work, block)
-        backward_rows(&it.net, work, block)
-        i += mine.n_members
-
-
 cdef inline void clip_or_move(
-    const Training* it, const Share* mine, real* dW, Py_ssize_t i,
+    const Training* it, const Share* mine, real* dW, Py_ssize_t first, Py_ssize_t end,
 ) noexcept nogil:
-    """(5) for the i-th block, or only its sum of squares if the whole gradient is to be clipped."""
+    """(5) for some blocks, or only their sums of squares if the whole gradient is to be clipped."""
     cdef const Regularizer* rules = it.rules
+    cdef Block block = joined(&it.net, first, end)
+    cdef Py_ssize_t i
     if rules.clip_value > 0:
-        clip(<real> rules.clip_value, dW, size_of(it.net.blocks[i], it.net.layers))
-    if rules.clip_norm > 0:
-        it.squares[i] = sum_of_squares(dW, size_of(it.net.blocks[i], it.net.layers))
-    else:
-        move_block(&mine.solver, rules.weight_decay, it.net.blocks[i], it.net.layers,
+        clip(<real> rules.clip_value, dW, size_of(block, it.net.layers))
+    if rules.clip_norm == 0:
+        move_block(&mine.solver, rules.weight_decay, block, it.net.layers,
                    <real*> it.net.params, dW, <real*> it.state, it.net.n_params)
+        return
+    for i in range(first, end):
+        it.squares[i] = sum_of_squares(dW, size_of(it.net.blocks[i], it.net.layers))
+        dW += size_of(it.net.blocks[i], it.net.layers)
 
 
 cdef void train_parameters(const Training* it, const Share* mine, const real* any) noexcept nogil:
     """Stage 2: (4) for the member's blocks of parameters, and (5) if nothing comes between."""
-    cdef bint moves = mine.is_last and mine.n_members > 1
-    cdef real* shared = <real*> it.net.params if moves else NULL
     cdef double scale = mine.rows.scale if mine.is_last else 0      # penalties count once
     cdef Penalty penalty
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = mine.first, end
     cdef real* dW
     penalty.l1, penalty.l2 = it.rules.l1 * scale, it.rules.l2 * scale
-    for i in range(mine.first, mine.last):
+    penalty.sums, penalty.factor = it.penalty, mine.n
+    find_places(&it.net, &mine.rows, i)
+    while i < mine.last:
+        end = end_of_piece(&it.net, i, mine.last)
         dW = gradient_place(it, mine, any, i)
-        it.penalty[i] += mine.n * gradient_of_block(
-            it.net.blocks[i], &it.net, dW, <const real*> it.work, &mine.rows, penalty,
-            not mine.is_first, shared,
-        )
+        gradient_of_piece(i, end, &it.net, dW, <const real*> it.work, &mine.rows, &penalty)
         if mine.is_last:
-            clip_or_move(it, mine, dW, i)
+            clip_or_move(it, mine, dW, i, end)
+        i = end
 
 
 cdef void move_clipped(const Training* it, const Share* mine, const real* any) noexcept nogil:
@@ -1838,8 +2194,11 @@ cdef void begin_batch(
     mine.n = min(it.batch_size, it.n_rows - start)
     mine.rows = all_rows(0, it.capacity, it.source)
     mine.rows.source.order += start
+    mine.rows.row_loss, mine.rows.loss_factor = it.row_loss, mine.n
     mine.rows.scale = scale_of_batch(&mine.rows.source, any, mine.n)
     mine.rows.are_shared = mine.n_members > 1
+    if it.places != NULL:
+        mine.rows.places = it.places + mine.me * it.capacity
     mine.rows.key = random_bits(it.rules.seed, mine.solver.t)
 
 
@@ -1848,7 +2207,6 @@ cdef inline bint take_part(const Training* it, Share* mine) noexcept nogil:
     mine.rows.before += mine.rows.n
     mine.rows.source.order += mine.rows.n
     mine.rows.n = min(it.capacity, mine.n - mine.rows.before)
-    mine.is_first = mine.rows.before == 0
     mine.is_last = mine.rows.before + mine.rows.n == mine.n
     return mine.rows.n > 0
 
@@ -1857,7 +2215,8 @@ cdef Share share_of(const Training* it, Team* team, int me) noexcept nogil:
     cdef Share mine
     memset(&mine, 0, sizeof(Share))
     mine.me, mine.n_members, mine.solver = me, team.n, it.solver[0]
-    mine.first, mine.last = first_block(me, team.n, it), first_block(me + 1, team.n, it)
+    mine.first = first_block(me, team.n, &it.net)
+    mine.last = first_block(me + 1, team.n, &it.net)
     return mine
 
 
@@ -1889,7 +2248,7 @@ cdef void train_as_member(
         begin_step(&mine.solver, it.learning_rates[step])
         begin_batch(it, &mine, any, step)
         while take_part(it, &mine):
-            train_rows(it, &mine, any)
+            stage_of_rows(&it.net, <real*> it.work, &mine.rows, team, me)
             wait_for_all(team, me)
             train_parameters(it, &mine, any)
             wait_for_all(team, me)
@@ -1904,11 +2263,11 @@ cdef void apply_as_member(
 ) noexcept nogil:
     """A member's part of (5), with a gradient that is already complete."""
     cdef unsigned long long denormals = flush_denormals()
-    cdef Py_ssize_t i
     cdef Share mine = share_of(it, team, me)
+    cdef Py_ssize_t i
     begin_step(&mine.solver, it.learning_rates[0])
     for i in range(mine.first, mine.last):
-        clip_or_move(it, &mine, gradient_place(it, &mine, any, i), i)
+        clip_or_move(it, &mine, gradient_place(it, &mine, any, i), i, i + 1)
     wait_for_all(team, me)
     end_step(it, &mine, any, team, me)
     if me == 0:
@@ -1941,17 +2300,17 @@ cdef class Step:
     cdef const Regularizer[::1] regularizer     # (1,) l1 and l2 are not yet divided
     cdef object state                           # (n_states, n_params)
     cdef object average                         # (n_params,), or empty without averaging
-    # (n_threads, size of the largest block), or (1, n_params) for clipping by norm and for
+    # (n_threads, size of the largest piece), or (1, n_params) for clipping by norm and for
     # mini-batches in parts
     cdef object gradient
-    cdef readonly object row_loss               # (blocks of rows,) and
-    cdef readonly object penalty                # (n_blocks,): each block's share of the loss
+    cdef readonly object row_loss               # (capacity,) and
+    cdef readonly object penalty                # (n_blocks,): each row's and block's share
     cdef object squares                         # (n_blocks,)
 
     def __init__(self, Model model, Workspace work, solver, regularizer, state, average, gradient):
         self.solver, self.regularizer = solver, regularizer
         self.state, self.average, self.gradient = state, average, gradient
-        self.row_loss = np.zeros(work.n_blocks())
+        self.row_loss = np.zeros(work.capacity)
         self.penalty, self.squares = np.zeros(model.net.n_blocks), np.zeros(model.net.n_blocks)
 
     @property
@@ -1999,30 +2358,76 @@ def train(
     int n_threads,
 ):
     """Make one step for each mini-batch of ``order``."""
-    cdef Training it = step.training_of(work.net_of(model), model.type_number)
-    it.n_rows, it.batch_size, it.capacity = order.shape[0], batch_size, work.capacity
-    it.block_rows, it.work = work.block_rows, work.numbers
-    it.whole = it.rules.clip_norm > 0 or batch_size > it.capacity
-    it.source = samples.in_order(model, work, order)
-    if batch_size < 1:
-        raise ValueError("batch_size must be at least 1")
-    check_room(min(batch_size, it.capacity), work, len(step.row_loss))
-    if it.whole and it.gradient_stride != it.net.n_params:
-        raise ValueError("gradient must have the layout of params")
-    if not it.whole and (cnp.PyArray_DIM(step.gradient, 0) < n_threads
-                         or it.gradient_stride < largest_block(&it.net)):
-        raise ValueError("gradient must have room for a block for each thread")
-    if learning_rates.shape[0] != ceil_div(it.n_rows, batch_size):
-        raise ValueError("learning_rates must have a number for each step")
+    cdef Training it = training_of_rows(
+        model, work, samples, order, batch_size, learning_rates, step, n_threads)
     if it.n_rows == 0:
         return
-    it.learning_rates = &learning_rates[0]
     with nogil:
         if model.type_number == cnp.NPY_FLOAT:
             run_team(train_as_member_f32, &it, n_threads)
         else:
             run_team(train_as_member_f64, &it, n_threads)
     model.raise_error()
+
+
+cdef Training training_of_rows(
+    Model model,
+    Workspace work,
+    Samples samples,
+    const Py_ssize_t[::1] order,
+    Py_ssize_t batch_size,
+    const double[::1] learning_rates,
+    Step step,
+    int n_threads,
+) except *:
+    """The training of `train`, after checking its arguments."""
+    cdef Py_ssize_t n_rows = min(batch_size, work.capacity)     # at a time
+    cdef Training it
+    if batch_size < 1:
+        raise ValueError("batch_size must be at least 1")
+    it = step.training_of(work.plan(model, n_rows, n_threads), model.type_number)
+    it.n_rows, it.batch_size, it.capacity = order.shape[0], batch_size, work.capacity
+    it.work = work.numbers
+    it.whole = it.rules.clip_norm > 0 or batch_size > it.capacity
+    it.source = samples.in_order(model, work, order)
+    it.places = work.places_for(&it.source, n_threads)
+    check_room(n_rows, work, len(step.row_loss))
+    if it.whole and it.gradient_stride != it.net.n_params:
+        raise ValueError("gradient must have the layout of params")
+    if not it.whole and (cnp.PyArray_DIM(step.gradient, 0) < n_threads
+                         or it.gradient_stride < largest_piece(&it.net)):
+        raise ValueError("gradient must have room for a piece for each thread")
+    if learning_rates.shape[0] != ceil_div(it.n_rows, batch_size):
+        raise ValueError("learning_rates must have a number for each step")
+    it.learning_rates = &learning_rates[0] if it.n_rows > 0 else NULL
+    return it
+
+
+def rehearse(
+    Model model,
+    Workspace work,
+    Samples samples,
+    const Py_ssize_t[::1] order,
+    Py_ssize_t batch_size,
+    const double[::1] learning_rates,
+    Step step,
+    double[:, ::1] times,               # OUT (n_members, n_times) in seconds
+):
+    """Run the members of `train` one after the other on this CPU, for bench/cores.py.
+
+    Records when each began and when it reached each barrier. The parameters are of no use
+    afterwards.
+    """
+    cdef int n_members = times.shape[0]
+    cdef Training it = training_of_rows(
+        model, work, samples, order, batch_size, learning_rates, step, n_members)
+    if it.n_rows == 0 or n_members == 0:
+        return
+    with nogil:
+        if model.type_number == cnp.NPY_FLOAT:
+            rehearse_team(train_as_member_f32, &it, n_members, &times[0, 0], times.shape[1])
+        else:
+            rehearse_team(train_as_member_f64, &it, n_members, &times[0, 0], times.shape[1])
 
 
 def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
@@ -2044,62 +2449,57 @@ def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
 # A pass over some rows, with or without a gradient.
 cdef struct Pass:
     Net net
-    Py_ssize_t block_rows
     Rows rows
     void* gradient              # (n_params,)
     void* work
     void* out                   # (rows, m_L)
-    Penalty penalties
-    bint adds_up
-    double* row_loss            # (>= rows / block_rows,), or NULL without targets
-    double* penalty             # (n_blocks,)
-    Py_ssize_t n_taken          # blocks of rows taken so far
+    Penalty penalty
+    Py_ssize_t* places          # (n_members, capacity) if the rows are sparse; see `find_places`
+    Py_ssize_t n_taken          # pieces of rows taken so far
 
 
-cdef Pass pass_of(Model model, Workspace work, Py_ssize_t n_rows, Source source) except *:
+cdef Pass pass_of(Net net, Workspace work, Py_ssize_t n_rows, Source source) except *:
     cdef Pass it
     memset(&it, 0, sizeof(Pass))
-    it.net, it.work, it.block_rows = work.net_of(model), work.numbers, work.block_rows
+    it.net, it.work = net, work.numbers
     it.rows = all_rows(n_rows, work.capacity, source)
     return it
 
 
 cdef void gradient_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
-    """(1) to (3) for every n-th block of rows, then (4) for every n-th block of parameters."""
+    """(1) to (3) for the member's share of the rows, then (4) for that of the parameters."""
     cdef unsigned long long denormals = flush_denormals()
+    cdef const Net* net = &it.net
     cdef real* work = <real*> it.work
-    cdef Py_ssize_t i = me
-    cdef Rows block
-    while i < ceil_div(it.rows.n, it.block_rows):
-        block = block_of_rows(i, it.block_rows, it.rows)
-        it.row_loss[i] += loss_of_rows(&it.net, work, block)
-        backward_rows(&it.net, work, block)
-        i += team.n
+    cdef Py_ssize_t i = first_block(me, team.n, net), last = first_block(me + 1, team.n, net), end
+    cdef Rows rows = it.rows
+    if it.places != NULL:
+        rows.places = it.places + me * rows.capacity
+    stage_of_rows(net, work, &rows, team, me)
     wait_for_all(team, me)
-    i = me
-    while i < it.net.n_blocks:
-        it.penalty[i] += gradient_of_block(
-            it.net.blocks[i], &it.net,
-            <real*> it.gradient + start_of(it.net.blocks[i], it.net.layers), work, &it.rows,
-            it.penalties, it.adds_up, NULL,
-        )
-        i += team.n
+    find_places(net, &rows, i)
+    while i < last:
+        end = end_of_piece(net, i, last)
+        gradient_of_piece(i, end, net, <real*> it.gradient + start_of(net.blocks[i], net.layers),
+                          work, &rows, &it.penalty)
+        i = end
     restore_denormals(denormals)
 
 
 cdef void outputs_as_member(Pass* it, const real* any, Team* team, int me) noexcept nogil:
-    """a^L of some blocks of rows, and their loss if there are targets."""
+    """a^L of some pieces of the rows, and their loss if there are targets."""
     cdef unsigned long long denormals = flush_denormals()
     cdef real* work = <real*> it.work
+    cdef Py_ssize_t n_pieces = n_row_pieces(&it.net, it.rows.n, team.n)
     cdef Py_ssize_t i = next_piece(&it.n_taken)
-    cdef Rows block
-    while i < ceil_div(it.rows.n, it.block_rows):
-        block = block_of_rows(i, it.block_rows, it.rows)
-        if it.row_loss != NULL:
-            it.row_loss[i] += loss_of_rows(&it.net, work, block)
+    cdef Rows piece
+    while i < n_pieces:
+        piece = piece_of_rows(i, n_pieces, it.rows)
+        if it.rows.row_loss != NULL:
+            loss_of_rows(&it.net, work, &piece)
         else:
-            forward_rows(&it.net, work, block)
-        output_of_rows(&it.net.loss, &it.net.layers[it.net.n_layers], work, <real*> it.out, block)
+            forward_rows(&it.net, work, &piece)
+        output_of_rows(&it.net.loss, &it.net.layers[it.net.n_layers], work, <real*> it.out, piece)
         i = next_piece(&it.n_taken)
     restore_denormals(denormals)
 
@@ -2123,8 +2523,8 @@ cdef void outputs_as_member_f64(void* it, Team* team, int me) noexcept nogil:
 cdef class Gradient:
     """The gradient of all parameters over some rows, and their loss. Both are added up in parts."""
     cdef readonly object numbers        # (n_params,)
-    cdef readonly object row_loss       # (blocks of rows,) and
-    cdef readonly object penalty        # (n_blocks,): each block's share of the loss
+    cdef readonly object row_loss       # (capacity,) and
+    cdef readonly object penalty        # (n_blocks,): each row's and block's share of the loss
     cdef Py_ssize_t n_rows              # rows added so far
     cdef double scale                   # 1 / sum of the sample weights of all rows
     cdef Penalty penalties              # divided by that sum
@@ -2134,7 +2534,7 @@ cdef class Gradient:
                  key=0):
         self.numbers, self.scale, self.key, self.n_rows = numbers, scale, key, 0
         self.penalties.l1, self.penalties.l2 = penalties
-        self.row_loss, self.penalty = np.zeros(work.n_blocks()), np.zeros(model.net.n_blocks)
+        self.row_loss, self.penalty = np.zeros(work.capacity), np.zeros(model.net.n_blocks)
 
     @property
     def loss(self):
@@ -2153,18 +2553,19 @@ def add_gradient(
 ):
     """Add the gradient and the loss of some rows. The parameters do not change."""
     cdef double[::1] row_loss = gradient.row_loss, penalty = gradient.penalty
-    cdef Pass it = pass_of(model, work, order.shape[0], samples.in_order(model, work, order))
+    cdef Pass it = pass_of(work.plan(model, order.shape[0], n_threads), work, order.shape[0],
+                           samples.in_order(model, work, order))
     check_room(it.rows.n, work, row_loss.shape[0])
     it.gradient = numbers_of("gradient", gradient.numbers, model.type_number, 1, True)
+    it.places = work.places_for(&it.rows.source, n_threads)
     if cnp.PyArray_DIM(gradient.numbers, 0) != it.net.n_params:
         raise ValueError("gradient must have the layout of params")
     if penalty.shape[0] != it.net.n_blocks:
         raise ValueError("the gradient is not one of this model")
     it.rows.scale, it.rows.key, it.rows.before = gradient.scale, gradient.key, gradient.n_rows
     if with_penalties:
-        it.penalties = gradient.penalties
-    it.adds_up = gradient.n_rows > 0
-    it.row_loss, it.penalty = &row_loss[0], &penalty[0]
+        it.penalty = gradient.penalties
+    it.rows.row_loss, it.penalty.sums, it.penalty.factor = &row_loss[0], &penalty[0], 1
     with nogil:
         if model.type_number == cnp.NPY_FLOAT:
             run_team(gradient_as_member_f32, &it, n_threads)
@@ -2188,14 +2589,15 @@ def evaluate(
     const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples, at most work.capacity
     double scale,                       # 1 / sum of the sample weights of all rows
     out,                                # OUT (n_rows, m_L) a^L
-    double[::1] row_loss,               # INOUT (>= capacity / block_rows,) the loss is added
+    double[::1] row_loss,               # INOUT (>= n_rows,) the losses are added
     int n_threads,
 ):
     """a^L and the loss (without penalty) of some rows."""
-    cdef Pass it = pass_of(model, work, order.shape[0], samples.in_order(model, work, order))
+    cdef Pass it = pass_of(work.net_of(model), work, order.shape[0],
+                           samples.in_order(model, work, order))
     check_room(it.rows.n, work, row_loss.shape[0])
-    it.rows.scale = scale
-    it.out, it.row_loss = check_out(model, out, it.rows.n), &row_loss[0]
+    it.rows.scale, it.rows.row_loss = scale, &row_loss[0]
+    it.out = check_out(model, out, it.rows.n)
     with nogil:
         run_outputs(&it, model.type_number, n_threads)
     model.raise_error()
@@ -2209,9 +2611,9 @@ def forward(
     int n_threads,
 ):
     """a^L of all rows of the samples."""
-    cdef Pass it = pass_of(model, work, samples.n_rows, samples.source)
+    cdef Pass it = pass_of(work.net_of(model), work, samples.n_rows, samples.source)
     samples.check_inputs(model)
-    check_room(it.rows.n, work, work.n_blocks())
+    check_room(it.rows.n, work, work.capacity)
     it.out = check_out(model, out, it.rows.n)
     with nogil:
         run_outputs(&it, model.type_number, n_threads)
@@ -2289,26 +2691,25 @@ cdef inline bint is_readable(int type_number) noexcept nogil:
     return cnp.NPY_BOOL <= type_number <= cnp.NPY_DOUBLE
 
 
-# The prediction that a team runs. Each member takes a block of rows at a time through all layers,
-# in its own workspace. That holds the places of the table for block_rows rows, then the inputs of
-# these rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
+# The prediction that a team runs. Each member takes a piece of the rows at a time through all
+# layers, in its own workspace. That holds the places of the table for ROWS_OF_BLOCK rows, then the
+# inputs of these rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
 cdef struct Prediction:
     Net net
     Py_ssize_t n_rows
-    Py_ssize_t block_rows
     Strided X
     void* out                   # (n_rows, m_L)
     bint is_wide                # whether out is float64 but the network is float32
     void** works
     Py_ssize_t* counters        # for a pass by columns; otherwise NULL
-    Py_ssize_t n_taken          # blocks of rows taken so far
-    Py_ssize_t n_infinite       # blocks without outputs, because of infinities or NaN
+    Py_ssize_t n_taken          # pieces of the rows taken so far
+    Py_ssize_t n_infinite       # pieces without outputs, because of infinities or NaN
 
 
 cdef Source read_block(
     const Prediction* it, real* inputs, Py_ssize_t first, Py_ssize_t n,
 ) noexcept nogil:
-    """The rows of a block for the core: in place, or converted in the workspace."""
+    """Some rows for the core: in place, or converted in the workspace."""
     cdef int our_type = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
     cdef Py_ssize_t n_in = it.net.layers[0].n_out, i
     if (it.X.type_number == our_type and it.X.column_bytes == sizeof(real)
@@ -2320,15 +2721,14 @@ cdef Source read_block(
 
 
 cdef void predict_block(
-    Prediction* it, const real* any, int n_threads, Py_ssize_t first, real* work,
+    Prediction* it, int n_threads, Py_ssize_t first, Py_ssize_t n, real* work,
 ) noexcept nogil:
-    """a^L of the block that begins with row `first`."""
+    """a^L of n <= ROWS_OF_BLOCK rows, from row `first`."""
     cdef ByColumns columns
-    cdef Py_ssize_t n = min(it.block_rows, it.n_rows - first)
     cdef const Layer* last = &it.net.layers[it.net.n_layers]
-    cdef real* inputs = work + it.block_rows * it.net.layers[0].a   # (n, m_0)
+    cdef real* inputs = work + ROWS_OF_BLOCK * it.net.layers[0].a   # (n, m_0)
     cdef Source source = read_block(it, inputs, first, n)
-    cdef Rows rows = all_rows(n, it.block_rows, source)
+    cdef Rows rows = all_rows(n, ROWS_OF_BLOCK, source)
     cdef unsigned long long denormals
     if not all_finite(<const real*> source.values, n * source.stride):
         next_piece(&it.n_infinite)
@@ -2342,10 +2742,10 @@ cdef void predict_block(
         else:
             run_team(forward_by_columns_f64, &columns, n_threads)
     else:
-        forward_rows(&it.net, work, rows)
+        forward_rows(&it.net, work, &rows)
     if it.is_wide:
         wide_output(&it.net.loss, last, at(work, last.z, last.stride, &rows),
-                    <double*> (inputs + it.block_rows * it.net.layers[0].stride),
+                    <double*> (inputs + ROWS_OF_BLOCK * it.net.layers[0].stride),
                     <double*> it.out + first * last.n_out, n)
     else:
         output_of_rows(&it.net.loss, last, work, <real*> it.out + first * last.n_out, rows)
@@ -2379,9 +2779,11 @@ cdef void wide_output(
 cdef void predict_as_member(
     Prediction* it, const real* any, Team* team, int me,
 ) noexcept nogil:
-    cdef Py_ssize_t i = next_piece(&it.n_taken)
-    while i * it.block_rows < it.n_rows:
-        predict_block(it, any, 1, i * it.block_rows, <real*> it.works[me])
+    cdef Py_ssize_t n_pieces = n_row_pieces(&it.net, it.n_rows, team.n)
+    cdef Py_ssize_t i = next_piece(&it.n_taken), first
+    while i < n_pieces:
+        first = i * it.n_rows // n_pieces
+        predict_block(it, 1, first, (i + 1) * it.n_rows // n_pieces - first, <real*> it.works[me])
         i = next_piece(&it.n_taken)
 
 
@@ -2401,23 +2803,22 @@ cdef class Predictor:
     cdef Model model
     cdef const Layer[::1] layers            # (n_layers + 1,) with places for one block of rows
     cdef Net net
-    cdef Py_ssize_t block_rows
     cdef object new_workspace               # (n) -> cache-aligned memory for n numbers
     cdef Py_ssize_t n_in_workspace
     cdef list workspaces
     cdef int type_number
 
-    def __init__(self, Model model, layers, Py_ssize_t block_rows, new_workspace):
+    def __init__(self, Model model, layers, new_workspace):
         cdef Workspace one
         cdef Py_ssize_t n_outputs = ROWS_AT_ONCE * model.net.layers[model.net.n_layers].stride
-        self.model, self.layers = model, np.array(layers)
-        self.block_rows, self.new_workspace = block_rows, new_workspace
+        self.model, self.layers, self.new_workspace = model, np.array(layers), new_workspace
         self.workspaces = []
         self.type_number = model.type_number
         if self.type_number == cnp.NPY_FLOAT:
             n_outputs *= 2      # outputs are float64
-        self.n_in_workspace = block_rows * (self.layers[0].a + self.layers[0].stride) + n_outputs
-        one = Workspace(layers, new_workspace(self.n_in_workspace), block_rows, block_rows)
+        self.n_in_workspace = (
+            ROWS_OF_BLOCK * (self.layers[0].a + self.layers[0].stride) + n_outputs)
+        one = Workspace(layers, new_workspace(self.n_in_workspace), ROWS_OF_BLOCK)
         self.net = one.net_of(model)
         self.net.layers = &self.layers[0]
 
@@ -2449,8 +2850,8 @@ cdef class Predictor:
         if not self.takes(X):
             return None
         memset(&it, 0, sizeof(Prediction))
-        it.n_rows, it.block_rows = cnp.PyArray_DIM(X, 0), self.block_rows
-        it.net = self.net
+        it.n_rows, it.net = cnp.PyArray_DIM(X, 0), self.net
+        it.net.is_cut_fixed = not has_kernels_throughout(self.model)
         it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
         it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
         it.X.column_bytes = cnp.PyArray_STRIDE(X, 1)
@@ -2464,8 +2865,7 @@ cdef class Predictor:
             )
         it.out = cnp.PyArray_DATA(out)
         it.is_wide = cnp.PyArray_TYPE(out) != self.type_number
-        by_columns = (n_threads > 1 and it.n_rows <= self.block_rows
-                      and self.has_kernels_throughout())
+        by_columns = (n_threads > 1 and it.n_rows <= ROWS_OF_BLOCK and not it.net.is_cut_fixed)
         if by_columns:
             counters = np.zeros(4 * it.net.n_layers, dtype=np.intp)
             it.counters = &counters[0]
@@ -2473,6 +2873,8 @@ cdef class Predictor:
         workspaces = self.take_workspaces(1 if by_columns else n_threads)
         for i in range(len(workspaces)):
             works[i] = cnp.PyArray_DATA(workspaces[i])
+        if not by_columns:
+            n_threads = len(workspaces)
         it.works = works
         self.run(&it, n_threads)
         self.workspaces += workspaces
@@ -2480,33 +2882,30 @@ cdef class Predictor:
 
     cdef void run(self, Prediction* it, int n_threads):
         with nogil:
-            if it.n_rows <= it.block_rows and self.type_number == cnp.NPY_FLOAT:
-                predict_block(it, <float*> NULL, n_threads, 0, <float*> it.works[0])
-            elif it.n_rows <= it.block_rows:
-                predict_block(it, <double*> NULL, n_threads, 0, <double*> it.works[0])
+            if it.n_rows <= ROWS_OF_BLOCK and self.type_number == cnp.NPY_FLOAT:
+                predict_block(it, n_threads, 0, it.n_rows, <float*> it.works[0])
+            elif it.n_rows <= ROWS_OF_BLOCK:
+                predict_block(it, n_threads, 0, it.n_rows, <double*> it.works[0])
             elif self.type_number == cnp.NPY_FLOAT:
                 run_team(predict_as_member_f32, it, n_threads)
             else:
                 run_team(predict_as_member_f64, it, n_threads)
 
     cdef list take_workspaces(self, int n):
+        """n workspaces, or as many as there is memory for, but at least one."""
         cdef list taken = []
         while len(taken) < n:
-            taken.append(self.workspaces.pop() if self.workspaces
-                         else self.new_workspace(self.n_in_workspace))
+            try:
+                taken.append(self.workspaces.pop() if self.workspaces
+                             else self.new_workspace(self.n_in_workspace))
+            except MemoryError:
+                if not taken:
+                    raise
+                break
         return taken
 
     cdef int type_of_output(self, int type_of_X):
         return self.type_number if type_of_X == cnp.NPY_FLOAT else cnp.NPY_DOUBLE
-
-    cdef bint has_kernels_throughout(self):
-        """Whether no layer uses BLAS, whose results may depend on the number of columns."""
-        cdef Py_ssize_t l
-        for l in range(1, self.layers.shape[0]):
-            if not (has_kernels(&self.layers[l], <float*> NULL)
-                    and has_kernels(&self.layers[l], <double*> NULL)):
-                return False
-        return True
 
     cdef bint takes_out(self, out, Py_ssize_t n_rows):
         return (
@@ -2545,7 +2944,8 @@ def seconds_of_product(
     int n_times,
 ):
     """The time of the second layer's product in equation (1), (3) or (4), for bench/gemm.py."""
-    cdef Pass it = pass_of(model, work, work.capacity, dense_rows(work.numbers, 1))
+    cdef Pass it = pass_of(
+        work.net_of(model), work, work.capacity, dense_rows(work.numbers, 1))
     it.gradient = numbers_of("gradient", gradient.numbers, model.type_number, 1, True)
     if it.net.n_layers != 2 or cnp.PyArray_DIM(gradient.numbers, 0) != it.net.n_params:
         raise ValueError("there must be one hidden layer, and gradient must be like params")
@@ -2555,6 +2955,20 @@ def seconds_of_product(
             make_products(&it, <float*> NULL, equation, n_times)
         else:
             make_products(&it, <double*> NULL, equation, n_times)
+    return (perf_counter() - began) / n_times
+
+
+cdef void wait_as_member(void* n_times, Team* team, int me) noexcept nogil:
+    cdef Py_ssize_t _i
+    for _i in range((<Py_ssize_t*> n_times)[0]):
+        wait_for_all(team, me)
+
+
+def seconds_of_barrier(int n_threads, Py_ssize_t n_times):
+    """The time that a barrier takes, for bench/cores.py."""
+    began = perf_counter()
+    with nogil:
+        run_team(wait_as_member, &n_times, n_threads)
     return (perf_counter() - began) / n_times
 
 
@@ -2569,9 +2983,9 @@ cdef void make_products(Pass* it, const real* any, int equation, int n_times) no
         if equation == 1:
             forward_layer(2, it.net.layers, params, work, &it.rows)
         elif equation == 3:
-            backward_layer(2, it.net.layers, params, work, &it.rows)
+            backward_layer(2, &it.net, work, &it.rows)
         else:
-            gradient_of_block(block, &it.net, dW, work, &it.rows, it.penalties, False, <real*> NULL)
+            gradient_of_block(block, &it.net, dW, work, &it.rows)
 
 
 def set_spin_time(double microseconds):

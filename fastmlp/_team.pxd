@@ -12,6 +12,9 @@ cdef extern from "_team/team.h" nogil:
     # Runs the work in all members and returns when they have finished. Members that have not
     # started when the caller finishes are left out.
     void run_team "fastmlp_run"(Work work, void* what, int n) noexcept
+    # Runs the members one after the other in this thread, and records when each reaches a barrier.
+    void rehearse_team "fastmlp_rehearse"(
+        Work work, void* what, int n, double* times, Py_ssize_t n_times) noexcept
     void wait_for_all "fastmlp_wait_for_all"(Team* team, int me) noexcept
     Py_ssize_t next_piece "fastmlp_next"(Py_ssize_t* counter) noexcept
     void piece_is_done "fastmlp_done"(Team* team, Py_ssize_t* counter, Py_ssize_t n) noexcept

@@ -1,25 +1,17 @@
 """Memory layout of the flat buffers: the table of layers and the blocks of work."""
 
-import itertools
-
 import numpy as np
 
+from fastmlp import _core
 from fastmlp._core import ACTIVATIONS, BLOCK, LAYER
 
 CACHE_LINE = 64  # bytes
 
-# Work is split into blocks for the threads: blocks of at most ROWS_IN_BLOCK rows, and at most
-# MOST_BLOCKS blocks of about PARAMETERS_IN_BLOCK parameters. Blocks are large enough for BLAS to be
-# efficient and small enough to keep all threads busy.
-ROWS_IN_BLOCK = 128
+# Threads share out the parameters in blocks: whole tiles of the kernels, if a layer has enough rows
+# for FEW_BLOCKS of them, and at least about NUMBERS_IN_BLOCK parameters.
 ROWS_OF_TILE = 8
-PARAMETERS_IN_BLOCK = 32_768
-MOST_BLOCKS = 1024
-
-# Less work than this is not split: one thread finishes it before a second one has woken up. With
-# more, splitting pays (bench/figures.md: two-row-blocks).
-PARAMETERS_FOR_TWO_BLOCKS = 2_048
-PRODUCTS_FOR_TWO_BLOCKS = 100_000
+NUMBERS_IN_BLOCK = 512
+FEW_BLOCKS = 32
 
 # A larger mini-batch is processed in parts, so that the activations of a part stay in the cache
 # (bench/figures.md: row-parts).
@@ -152,42 +144,28 @@ def with_workspace(layers, kept, dropout=(), input_noise=0.0):
 
 
 def parameter_blocks(layers):
-    """Split the parameters into blocks.
+    """Split the parameters into blocks of consecutive rows of one layer's parameter matrix.
 
-    The parameters are first split into about equal parts, whose number is a power of two. A part
-    that spans several layers is then split at the layer boundaries. Each block consists of
-    consecutive rows of one layer's parameter matrix. Except at the end of a layer, it is a whole
-    number of the kernels' tiles.
+    Blocks are small, so that many threads get equal shares. BLAS needs larger products, and its
+    results may depend on their size; its blocks are large.
     """
-    n_rows = (layers["shift"] - layers["W"]) // layers["stride"] + 1
-    ends = np.cumsum((n_rows * layers["stride"])[1:])
-    n_parts = _power_of_two(min(ends[-1] / PARAMETERS_IN_BLOCK, MOST_BLOCKS))
-    if ends[-1] >= PARAMETERS_FOR_TWO_BLOCKS:
-        n_parts = max(n_parts, 2)
-    marks = ends[-1] * np.arange(1, n_parts) / n_parts
-    blocks = []
+    pieces = []
     for l in range(1, len(layers)):
-        begin = ends[l - 1] - n_rows[l] * layers["stride"][l]
-        cuts = np.round((marks - begin) / layers["stride"][l] / ROWS_OF_TILE) * ROWS_OF_TILE
-        inner = np.unique(cuts[(cuts > 0) & (cuts < n_rows[l])])
-        places = [0, *inner.astype(int).tolist(), int(n_rows[l])]
-        blocks += [(l, first, last) for first, last in itertools.pairwise(places)]
-    return np.array(blocks, dtype=BLOCK)
+        layer = layers[l]
+        stride = int(layer["stride"])
+        n_rows = int(layer["shift"] - layer["W"]) // stride + 1
+        size = _core.PARAMETERS_IN_PIECE // stride if _core.uses_blas() else 0
+        starts = np.arange(0, n_rows, max(size, _rows_in_block(n_rows, stride)))
+        blocks = np.zeros(len(starts), dtype=BLOCK)
+        blocks["layer"], blocks["first"] = l, starts
+        blocks["last"] = np.append(starts[1:], n_rows)
+        pieces.append(blocks)
+    return np.concatenate(pieces)
 
 
-def _power_of_two(x):
-    """Return the smallest power of two that is not less than ``x``."""
-    return 1 << max(0, int(np.ceil(np.log2(x)))) if x > 1 else 1
-
-
-def rows_in_block(n_rows, n_weights):
-    """Return the number of rows per block, for blocks of about equal size.
-
-    The number of blocks is a power of two. Rows are not split between two threads if a block would
-    then have fewer rows than a tile, because a partial tile is slower on one thread and on two
-    (bench/figures.md: whole-tiles).
-    """
-    n_blocks = _power_of_two(n_rows / ROWS_IN_BLOCK)
-    if n_rows >= 2 * ROWS_OF_TILE and n_rows * n_weights >= PRODUCTS_FOR_TWO_BLOCKS:
-        n_blocks = max(n_blocks, 2)
-    return ceil_div(n_rows, n_blocks)
+def _rows_in_block(n_rows, stride):
+    """Return the number of rows in a block: whole tiles, or fewer rows if a layer has few rows."""
+    rows = ROWS_OF_TILE
+    while rows > 1 and n_rows < rows * FEW_BLOCKS and rows * stride > 2 * NUMBERS_IN_BLOCK:
+        rows //= 2
+    return max(rows, ceil_div(NUMBERS_IN_BLOCK, stride * ROWS_OF_TILE) * ROWS_OF_TILE)

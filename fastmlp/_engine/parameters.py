@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 
+from fastmlp import _core
 from fastmlp._engine.layout import aligned_zeros, layer_table, n_parameters, parameter_blocks
 
 # Version of the format of `Parameters.state`. Newer code must keep reading older versions.
@@ -55,10 +56,11 @@ class Parameters:
         self.n_weights = sum(itertools.starmap(operator.mul, itertools.pairwise(layer_sizes)))
 
     @property
-    def largest_block(self):
-        """Number of parameters in the largest block, including padding."""
+    def largest_piece(self):
+        """The number of parameters, with padding, whose gradient a thread keeps at a time."""
         rows = self.blocks["last"] - self.blocks["first"]
-        return int((rows * self.layers["stride"][self.blocks["layer"]]).max())
+        largest = int((rows * self.layers["stride"][self.blocks["layer"]]).max())
+        return max(largest, min(self.flat.size, _core.PARAMETERS_IN_PIECE))
 
     def matrices(self, buffer=None):
         """Return (W, b) of each layer, as views of the parameters.

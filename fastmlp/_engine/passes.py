@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 
 from fastmlp import _core
+from fastmlp._core import ROWS_IN_BLOCK
 from fastmlp._engine.checks import check_features, check_out
 from fastmlp._engine.layout import (
     EVERYTHING,
     FOR_GRADIENT,
-    ROWS_IN_BLOCK,
+    ROWS_OF_TILE,
     aligned_zeros,
     ceil_div,
-    rows_in_block,
     with_workspace,
 )
 from fastmlp._engine.rows import Features
@@ -78,7 +78,7 @@ class Passes:
         if predictor is None:
             own = self.parameters
             new_workspace = partial(aligned_zeros, dtype=self.dtype)
-            predictor = _core.Predictor(self.model, own.layers, ROWS_IN_BLOCK, new_workspace)
+            predictor = _core.Predictor(self.model, own.layers, new_workspace)
             self._predictor = predictor
         return predictor(X, out, n_threads)
 
@@ -94,19 +94,17 @@ class Passes:
         """Return the table of layers for a workspace; see `with_workspace`."""
         return with_workspace(self.parameters.layers, kept, *perturbation)
 
-    def workspace(self, n_rows, layers=None, *, block_rows=None, dense=False):
+    def workspace(self, n_rows, layers=None, *, dense=False):
         """Allocate a workspace for ``n_rows`` rows, and if ``dense`` for a copy of their inputs."""
         capacity = ceil_div(n_rows, 16) * 16  # aligns every matrix to a cache line
         layers = self.parameters.layers if layers is None else layers
         row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
         memory = aligned_zeros(capacity * row_size, self.dtype)
-        block_rows = block_rows or rows_in_block(n_rows, self.parameters.n_weights)
-        return _core.Workspace(layers, memory, capacity, block_rows)
+        return _core.Workspace(layers, memory, capacity)
 
     def _workspace_for_pass(self, n_rows, layers=None, *, dense=False):
-        """Allocate a workspace for a part. The block size is independent of the number of rows."""
-        n_rows = min(n_rows, self._rows_in_pass())
-        return self.workspace(n_rows, layers, block_rows=ROWS_IN_BLOCK, dense=dense)
+        """Allocate a workspace for a part of the rows."""
+        return self.workspace(min(n_rows, self._rows_in_pass()), layers, dense=dense)
 
     def in_workspace(self, work, name, n_rows):
         """Return views of z, a or delta of every layer except the input."""
@@ -137,9 +135,8 @@ class Passes:
         """Return the candidate numbers of threads for a training step."""
         own = self.parameters
         beside = 6 * n_rows * WEIGHTS_FOR_A_NODE * sum(own.layer_sizes)
-        n_row_blocks = ceil_div(n_rows, rows_in_block(n_rows, own.n_weights))
-        n_blocks = max(n_row_blocks, len(own.blocks))
-        return candidates_for(self.flops(n_rows) + beside, n_blocks, self.n_threads)
+        n_pieces = max(ceil_div(n_rows, ROWS_OF_TILE), len(own.blocks))
+        return candidates_for(self.flops(n_rows) + beside, n_pieces, self.n_threads)
 
     def _threads_for_pass(self, work, n_products):
         """Return the number of threads for a pass.
@@ -147,8 +144,8 @@ class Passes:
         ``n_products`` is the number of matrix products per layer: 1 for an output, 3 for a
         gradient.
         """
-        n_row_blocks = ceil_div(work.capacity, work.block_rows)
-        return threads_for(self.flops(work.capacity) * n_products / 3, n_row_blocks, self.n_threads)
+        n_pieces = ceil_div(work.capacity, ROWS_OF_TILE)
+        return threads_for(self.flops(work.capacity) * n_products / 3, n_pieces, self.n_threads)
 
     def _threads_for_block(self, n_rows):
         """Return the number of threads that share the columns of a single block of rows."""
@@ -172,9 +169,9 @@ class Passes:
             return self._predict(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
-        n_blocks = ceil_div(min(len(X), self._rows_in_pass()), ROWS_IN_BLOCK)
+        n_pieces = ceil_div(min(len(X), self._rows_in_pass()), ROWS_OF_TILE)
         with core_in_use:
-            n_threads = threads_for(self.flops(len(X)) / 3, n_blocks, self.n_threads)
+            n_threads = threads_for(self.flops(len(X)) / 3, n_pieces, self.n_threads)
             for rows in self._parts(len(X)):
                 if self._predict(X[rows], out[rows], n_threads) is None:
                     return None
@@ -249,7 +246,7 @@ class Passes:
         """Return the output and the loss, without penalties, for the rows ``order`` of the data."""
         work = self._workspace_for_pass(len(order), dense=data.is_dense)
         out = np.empty((len(order), self.n_outputs), dtype=self.dtype)
-        row_loss = np.zeros(ceil_div(work.capacity, work.block_rows))
+        row_loss = np.zeros(work.capacity)
         scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
         samples = _core.Samples(*data.arrays)
         with core_in_use:

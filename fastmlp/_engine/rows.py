@@ -30,10 +30,15 @@ class Features(NamedTuple):
     def of(cls, X):
         """Create from a C-contiguous array or a CSR matrix.
 
-        The indices of the matrix must be valid. They may be unsorted and may have duplicates.
+        The indices of the matrix must be valid. They may have duplicates. If they are unsorted,
+        a sorted copy is used, because the core needs the columns of a row in ascending order.
         """
         if not scipy.sparse.issparse(X):
             return cls(X)
+        # A new object, because X may remember an answer that has become wrong.
+        X = scipy.sparse.csr_matrix((X.data, X.indices, X.indptr), shape=X.shape)
+        if not X.has_sorted_indices:
+            X = X.sorted_indices()
         values, indices = X.data, X.indices
         if len(values) == 0:  # the core needs a valid address
             values, indices = np.zeros(1, dtype=X.dtype), np.zeros(1, dtype=np.intp)

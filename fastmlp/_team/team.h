@@ -25,6 +25,8 @@ typedef struct {
     char apart_3[124];
     int n_ended;    /* members other than member 0 that have finished */
     char apart_4[124];
+    double *times;  /* of a rehearsal: where the time of the next barrier goes; otherwise NULL */
+    ptrdiff_t n_times;
 } fastmlp_team;
 
 /* The work of one member, with `me` from 0 to n - 1. */
@@ -35,6 +37,11 @@ typedef void (*fastmlp_work)(void *what, fastmlp_team *team, int me);
    machine. The work must therefore either wait for all members at barriers, or be divided into
    pieces that any member can take (`fastmlp_next`). */
 void fastmlp_run(fastmlp_work work, void *what, int n);
+
+/* Run the work of all n members in this thread, one after the other, to see how long each would take
+   by itself. Nobody waits at barriers. times (n, n_times): when a member began, in seconds, and when
+   it reached each barrier. Barriers without room are not recorded. */
+void fastmlp_rehearse(fastmlp_work work, void *what, int n, double *times, ptrdiff_t n_times);
 
 /* A barrier: returns when all members have reached it. */
 void fastmlp_wait_for_all(fastmlp_team *team, int me);

@@ -307,9 +307,9 @@ class Descent:
         return self._work[1]
 
     def _memory_of_gradient(self, n_threads, *, is_whole):
-        """Return memory for the whole gradient, or for one block of it per thread."""
+        """Return memory for the whole gradient, or for one piece of it per thread."""
         parameters = self.network.parameters
-        room = (1, parameters.flat.size) if is_whole else (n_threads, parameters.largest_block)
+        room = (1, parameters.flat.size) if is_whole else (n_threads, parameters.largest_piece)
         if self._gradient is None or self._gradient.shape != room:
             self._gradient = aligned_zeros(room, parameters.dtype)
         return self._gradient

@@ -75,7 +75,7 @@ def a_gradient(**changes):
         "layers": work.layers, "blocks": parameters.blocks, "memory": work.memory,
         "params": parameters.flat, "gradient": np.zeros_like(parameters.flat),
         "X": np.zeros((8, 3), np.float32), "y": np.zeros((8, 2), np.float32),
-        "sample_weight": np.ones(8, np.float32), "order": np.arange(8), "block_rows": 8,
+        "sample_weight": np.ones(8, np.float32), "order": np.arange(8),
         "indptr": nothing, "indices": nothing,
     }  # fmt: skip
     for name, value in changes.items():
@@ -84,7 +84,7 @@ def a_gradient(**changes):
     model = _core.Model(
         a.layers, a.blocks, _core.LOSSES["squared_error"], np.zeros(1), a.params, a.params[:0]
     )
-    workspace = _core.Workspace(a.layers, a.memory, work.capacity, a.block_rows)
+    workspace = _core.Workspace(a.layers, a.memory, work.capacity)
     samples = _core.Samples(a.X, a.indices, a.indptr, a.y, a.sample_weight)
     gradient = _core.Gradient(model, workspace, a.gradient, 1.0)
     _core.add_gradient(model, workspace, samples, a.order, gradient, True, 1)
@@ -121,7 +121,6 @@ def changed(field, row, value):
         ({"layers": lambda layers: layers[:1]}, "there must be a layer of weights"),
         ({"y": np.zeros((8, 1), np.float32)}, "y must have 2 columns"),
         ({"memory": np.zeros(16, np.float32)}, "memory is smaller"),
-        ({"block_rows": 0}, "block_rows must be at least 1"),
         ({"X": np.zeros((8, 4), np.float32)}, "X must have 3 columns"),
         ({"X": np.zeros((8, 3))}, "y must be a C-ordered array of 2 dim"),
         ({"X": np.zeros((3, 8), np.float32).T}, "X must be a C-ordered array"),

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from fastmlp import Network
 from fastmlp._core import ACTIVATIONS
-from fastmlp._engine.layout import aligned_zeros, rows_in_block
+from fastmlp._engine.layout import aligned_zeros
 from fastmlp._engine.rows import Features
 
 
@@ -98,11 +98,6 @@ def test_layers_of_one_unit_are_vectors(dtype):
     assert all(W.flags.c_contiguous for W in network.W if W.shape[1] == 1)
     assert all(W.ctypes.data % 64 == 0 for W in network.W)
     assert network.parameters.flat.nbytes % 64 == 0
-
-
-def test_blocks_of_rows_have_a_tile_at_least():
-    assert [rows_in_block(n, 10**6) for n in (1, 8, 15, 16, 32, 200)] == [1, 8, 15, 8, 16, 100]
-    assert rows_in_block(32, 1000) == 32  # too little to share out
 
 
 def test_aligned_zeros():

@@ -1,0 +1,168 @@
+"""How well a training step and a prediction would be shared out on more cores than there are.
+
+python bench/cores.py
+
+For T threads, the shares of the T members of the team run one after the other on one core. A step
+then takes as long as the longest share of each stage, and a barrier after each stage:
+
+    time(T) = sum over the stages of (longest share + barrier(T))
+    efficiency = time(1) / (T time(T))
+
+This is a model. The shares are measured with warm caches, and a core fetches nothing that other
+cores have written meanwhile. The barrier is measured for up to as many threads as there are CPUs.
+Beyond that, its time is taken to grow in proportion to the number of threads, which write to one
+cache line one after the other. `--check` compares the model with real steps on all CPUs.
+"""
+
+import argparse
+import os
+import time
+
+import numpy as np
+import scipy.sparse
+from workloads import WORKLOADS, random_data
+
+from fastmlp import Network, _core
+from fastmlp._engine.layout import FOR_GRADIENT, aligned_zeros
+from fastmlp._engine.rows import Data, Features
+
+THREADS = (1, 2, 4, 8, 16, 32)
+WORKLOAD_NAMES = ("small", "default", "mid", "large")
+N_ROWS = 2048
+N_STEPS = 12
+ROUNDS = 3
+ROWS_TO_PREDICT = 10_000
+SHARE_OF_NONZEROS = 0.1
+
+
+class Step:
+    """Training steps of a workload with Adam, by the core's own functions."""
+
+    def __init__(self, workload, *, is_sparse):
+        X, y = random_data(workload)
+        X, y = X[:N_ROWS], y[:N_ROWS]
+        if is_sparse:
+            X[np.random.default_rng(1).random(X.shape) > SHARE_OF_NONZEROS] = 0
+            X = scipy.sparse.csr_matrix(X)
+        loss = "log_loss" if workload.task == "classification" else "squared_error"
+        self.network = Network(workload.layer_sizes, "relu", loss, random_state=0)
+        targets = y.astype(np.float32).reshape(-1, 1)
+        data = Data(Features.of(X), targets, np.ones(len(y), np.float32))
+        self.batch_size = workload.batch_size
+        self.samples = _core.Samples(*data.arrays)
+        passes, own = self.network.passes, self.network.parameters
+        self.model = passes.model
+        table = passes.table(FOR_GRADIENT)
+        self.work = passes.workspace(self.batch_size, table, dense=not is_sparse)
+        solver = np.zeros(1, _core.SOLVER)
+        solver["kind"], n_states = _core.SOLVERS["adam"]
+        solver["beta_1"], solver["beta_2"], solver["epsilon"] = 0.9, 0.999, 1e-8
+        state = aligned_zeros((n_states, own.flat.size), own.dtype)
+        gradient = aligned_zeros((max(THREADS), own.largest_piece), own.dtype)
+        regularizer = np.zeros(1, _core.REGULARIZER)
+        regularizer["l2"] = 1e-4
+        self.step = _core.Step(
+            self.model, self.work, solver, regularizer, state, own.flat[:0], gradient
+        )
+        self.order = np.random.default_rng(0).permutation(len(y))
+
+    def _arguments(self, n_steps):
+        order = np.resize(self.order, n_steps * self.batch_size)
+        rates = np.full(n_steps, 1e-5)
+        return self.model, self.work, self.samples, order, self.batch_size, rates, self.step
+
+    def seconds(self, n_threads, n_steps):
+        """The time of a real step."""
+        arguments = self._arguments(n_steps)
+        began = time.perf_counter()
+        _core.train(*arguments, n_threads)
+        return (time.perf_counter() - began) / n_steps
+
+    def shares(self, n_members):
+        """The time of each member's share of each stage, (n_members, n_stages)."""
+        before = self.network.parameters.flat.copy()
+        arguments = self._arguments(N_STEPS)
+        times = np.full((n_members, 64 * N_STEPS), np.nan)
+        _core.rehearse(*arguments, times)
+        self.network.parameters.flat[...] = before
+        n_recorded = int(np.isfinite(times[0]).sum()) - 1
+        spans = np.diff(times[:, : n_recorded + 1], axis=1)
+        return np.median(spans.reshape(n_members, N_STEPS, -1)[:, 2:], axis=1)
+
+
+def seconds_of_barrier(n_threads):
+    """The time of a barrier; beyond the number of CPUs, in proportion to the threads."""
+    if n_threads == 1:
+        return 0.0
+    n_measured = min(n_threads, os.cpu_count() or 1)
+    best = min(_core.seconds_of_barrier(n_measured, 20_000) for _ in range(5))
+    return best * n_threads / n_measured
+
+
+def efficiencies_of_step(step, barriers):
+    """The efficiency and the time of the model's step for each number of threads."""
+    step.seconds(1, N_STEPS)
+    times = {}
+    for n in THREADS:
+        shares = np.min([step.shares(n) for _ in range(ROUNDS)], axis=0)
+        times[n] = shares.max(axis=0).sum() + shares.shape[1] * barriers[n]
+    return {n: (times[1] / (n * times[n]), times[n]) for n in THREADS}
+
+
+def best_seconds(function, *arguments):
+    function(*arguments)
+    best = np.inf
+    for _ in range(7):
+        began = time.perf_counter()
+        function(*arguments)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def efficiencies_of_prediction(workload, barriers):
+    """The same for a prediction: the longest share is the most rows that a member takes."""
+    network = Network(workload.layer_sizes, "relu", "log_loss", random_state=0, n_threads=1)
+    rows = np.random.default_rng(0).standard_normal((ROWS_TO_PREDICT, workload.layer_sizes[0]))
+    rows = rows.astype(np.float32)
+    times = {}
+    for n in THREADS:
+        seconds = 0.0
+        for part in network.passes._parts(ROWS_TO_PREDICT):
+            n_rows = part.stop - part.start
+            share = -(-n_rows // n)
+            seconds += best_seconds(network.passes.output_of_array, rows[part][:share]) + barriers[n]
+        times[n] = seconds
+    return {n: (times[1] / (n * times[n]), times[n]) for n in THREADS}
+
+
+def show(name, efficiencies):
+    cells = (f"{share:5.0%} {1e6 * seconds:9.1f}" for share, seconds in efficiencies.values())
+    print(f"{name:18}" + " ".join(f"{cell:>16}" for cell in cells))
+
+
+def main():
+    """Print a table of efficiencies."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with real steps")
+    check = parser.parse_args().check
+    barriers = {n: seconds_of_barrier(n) for n in THREADS}
+    print("efficiency and time in us, for T threads\n")
+    print(f"{'T':18}" + " ".join(f"{n:16}" for n in THREADS))
+    print(f"{'barrier, us':18}" + " ".join(f"{1e6 * barriers[n]:16.2f}" for n in THREADS))
+    for name in WORKLOAD_NAMES:
+        for is_sparse in (False, True) if name == "default" else (False,):
+            step = Step(WORKLOADS[name], is_sparse=is_sparse)
+            model = efficiencies_of_step(step, barriers)
+            show(name + ", sparse" * is_sparse, model)
+            if check:
+                for n in range(1, (os.cpu_count() or 1) + 1):
+                    real = min(step.seconds(n, 200) for _ in range(5))
+                    if n in model:
+                        print(f"    {n} threads: real {1e6 * real:.1f}, model {1e6 * model[n][1]:.1f}")
+    print(f"\nprediction of {ROWS_TO_PREDICT:,} rows")
+    for name in WORKLOAD_NAMES:
+        show(name, efficiencies_of_prediction(WORKLOADS[name], barriers))
+
+
+if __name__ == "__main__":
+    main()
