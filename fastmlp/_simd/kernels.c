@@ -54,6 +54,13 @@
 
 static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
+/* How many of n rows the next tile takes. The last two tiles share their rows equally, because a
+   tile of very few rows has too few chains of multiply-adds (bench/figures.md: equal-tiles). */
+static inline ptrdiff_t rows_of_tile(ptrdiff_t n)
+{
+    return n <= TILE_ROWS ? n : n < 2 * TILE_ROWS ? (n + 1) / 2 : TILE_ROWS;
+}
+
 #define LEAK 0.01 /* slope of leaky_relu */
 #define SELU_SCALE 1.0507009873554805
 #define SELU_ALPHA 1.6732632423543772

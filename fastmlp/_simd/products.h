@@ -127,17 +127,18 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
                 part.index += p;
             else
                 part.base += p * x.stride;
-            for (ptrdiff_t i = 0; i < n_rows; i += TILE_ROWS) {
+            for (ptrdiff_t i = 0, R; i < n_rows; i += R) {
+                R = rows_of_tile(n_rows - i);
                 REAL *c = C + i * C_stride + j;
                 if (claimed && p == 0)
-                    NAME(claim)(claimed + i * C_stride + j, C_stride,
-                                least(TILE_ROWS, n_rows - i), least(column_block, n_columns - j));
+                    NAME(claim)(claimed + i * C_stride + j, C_stride, R,
+                                least(column_block, n_columns - j));
                 const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
                 const ptrdiff_t next = next_j + i / TILE_ROWS * line;
                 if (next < next_end)
                     for (ptrdiff_t q = next_p; q < least(next_p + SUM_BLOCK, n_terms); q++)
                         NAME(fetch)(B + q * B_stride + next);
-                NAME(panel)(least(TILE_ROWS, n_rows - i), order, least(column_block, n_columns - j),
+                NAME(panel)(R, order, least(column_block, n_columns - j),
                             least(SUM_BLOCK, n_terms - p), part, first + i,
                             B + p * B_stride + j, B_stride, before, p > 0 ? C_stride : start_stride,
                             c, C_stride, relu && p + SUM_BLOCK >= n_terms, NULL);
@@ -352,10 +353,11 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
             const NAME(matrix) left = {delta + p, stride, NULL};
             NAME(transpose)(W + j * stride + p, stride, least(width, layer->n_in - j), n_terms,
                             strip, width);
-            for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
+            for (ptrdiff_t i = 0, R; i < n; i += R) {
                 REAL *c = delta_a + i * a_stride + j;
                 const int is_last = p + SUM_BLOCK >= layer->n_out;
-                NAME(panel)(least(TILE_ROWS, n - i), NAME(by_rows), least(width, n_columns - j),
+                R = rows_of_tile(n - i);
+                NAME(panel)(R, NAME(by_rows), least(width, n_columns - j),
                             n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
                             a_stride, 0, gate && is_last ? gate + i * a_stride + j : NULL);
             }
