@@ -38,7 +38,7 @@ def rate(equation, n_rows, n_in, n_out, dtype):
     once = _core.seconds_of_product(equation, *arguments, 1)
     n_times = max(1, int(SECONDS / once))
     best = min(_core.seconds_of_product(equation, *arguments, n_times) for _ in range(ROUNDS))
-    return 2 * n_rows * n_in * n_out / best / 1e9
+    return 2 * work.capacity * n_in * n_out / best / 1e9
 
 
 def main():

@@ -139,7 +139,7 @@ cdef enum:
     ROWS_AT_ONCE = 32           # rows that softmax takes at a time
     ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
     ROWS_OF_BLOCK = 128         # rows that go through all layers while they are in the cache
-    PARAMETERS_OF_PIECE = 32768     # parameters that are moved while their gradient is in the cache
+    PARAMETERS_OF_PIECE = 131072     # parameters that are moved while their gradient is in the cache
     CACHE_LINE = 64             # bytes
 
 ROWS_IN_BLOCK = ROWS_OF_BLOCK

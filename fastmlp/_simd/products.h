@@ -17,6 +17,8 @@
 #define COLUMN_BLOCK 1024 /* bytes */
 #define CACHE_LINE 64
 #define TERMS_AHEAD 16
+#define MANY_TERMS 64
+#define MOST_LINES 4
 #define TOO_LARGE (1 << 20) /* bytes; more than the cache of one core holds */
 
 #ifdef __GNUC__
@@ -106,20 +108,54 @@ ALWAYS_INLINE void NAME(claim)(REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows, p
         }
 }
 
+/* Prefetch what the next tile, with rows `first` to first + R, will read of the left operand: of x^T
+   the cache line that its columns enter; of x the beginnings of its rows, which the CPU's own
+   prefetcher then follows. It cannot follow hundreds of rows at a time. The rows may be in the cache
+   of another core, or in memory, which is far away on CPUs with many cores. */
+ALWAYS_INLINE void NAME(fetch_rows)(const int order, NAME(matrix) x, ptrdiff_t first, ptrdiff_t R,
+                                    ptrdiff_t n_terms)
+{
+    enum { line = CACHE_LINE / sizeof(REAL) };
+    if (R <= 0 || n_terms < MANY_TERMS)
+        return;
+    if (order == NAME(by_rows))
+        for (ptrdiff_t r = 0; r < R; r++)
+            for (ptrdiff_t p = 0; p < 4 * line; p += line)
+                NAME(fetch)(NAME(row)(x, first + r) + p);
+    else if ((first + R - 1) / line > (first - 1) / line)
+        for (ptrdiff_t p = 0; p < n_terms; p++)
+            NAME(fetch)(NAME(row)(x, p) + first + R - 1);
+}
+
+/* Prefetch some cache lines, from `first` to `last`, of each row of a part of the right operand. */
+ALWAYS_INLINE void NAME(fetch_part)(const REAL *B, ptrdiff_t stride, ptrdiff_t n_terms,
+                                    ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t k = first; k < last; k += CACHE_LINE / sizeof(REAL))
+        for (ptrdiff_t q = 0; q < n_terms; q++)
+            NAME(fetch)(B + q * stride + k);
+}
+
 /* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. With
-   every R rows of a part, one cache line of each row of the next part is prefetched
-   (bench/figures.md: next-part-prefetch). `claimed` has the shape of C, or is NULL. */
+   every tile of a part, some cache lines of each row of the next part are prefetched: one, or more
+   if there are few tiles (bench/figures.md: next-part-prefetch). `claimed` has the shape of C, or
+   is NULL. */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                                  REAL *C, ptrdiff_t C_stride, int relu, REAL *claimed)
 {
-    const ptrdiff_t column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL);
+    enum { column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL) };
+    const ptrdiff_t n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    const ptrdiff_t fetched = least((column_block / line + n_tiles - 1) / n_tiles, MOST_LINES) * line;
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
         for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {
+            const ptrdiff_t width = least(column_block, n_columns - j);
+            const ptrdiff_t size = least(SUM_BLOCK, n_terms - p);
             const ptrdiff_t next_p = p + SUM_BLOCK < n_terms ? p + SUM_BLOCK : 0;
             const ptrdiff_t next_j = next_p > 0 ? j : j + column_block;
             const ptrdiff_t next_end = least(next_j + column_block, n_columns);
+            ptrdiff_t next = next_j;
             NAME(matrix) part = x;
             if (order == NAME(by_rows))
                 part.base += p;
@@ -128,20 +164,20 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
             else
                 part.base += p * x.stride;
             for (ptrdiff_t i = 0, R; i < n_rows; i += R) {
-                R = rows_of_tile(n_rows - i);
                 REAL *c = C + i * C_stride + j;
-                if (claimed && p == 0)
-                    NAME(claim)(claimed + i * C_stride + j, C_stride, R,
-                                least(column_block, n_columns - j));
                 const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
-                const ptrdiff_t next = next_j + i / TILE_ROWS * line;
-                if (next < next_end)
-                    for (ptrdiff_t q = next_p; q < least(next_p + SUM_BLOCK, n_terms); q++)
-                        NAME(fetch)(B + q * B_stride + next);
-                NAME(panel)(R, order, least(column_block, n_columns - j),
-                            least(SUM_BLOCK, n_terms - p), part, first + i,
-                            B + p * B_stride + j, B_stride, before, p > 0 ? C_stride : start_stride,
-                            c, C_stride, relu && p + SUM_BLOCK >= n_terms, NULL);
+                R = rows_of_tile(n_rows - i);
+                if (claimed && p == 0)
+                    NAME(claim)(claimed + i * C_stride + j, C_stride, R, width);
+                if (j == 0)
+                    NAME(fetch_rows)(order, part, first + i + R, least(TILE_ROWS, n_rows - i - R),
+                                     size);
+                NAME(fetch_part)(B + next_p * B_stride, B_stride, least(SUM_BLOCK, n_terms - next_p),
+                                 next, least(next + fetched, next_end));
+                next += fetched;
+                NAME(panel)(R, order, width, size, part, first + i, B + p * B_stride + j, B_stride,
+                            before, p > 0 ? C_stride : start_stride, c, C_stride,
+                            relu && p + SUM_BLOCK >= n_terms, NULL);
             }
         }
 }
