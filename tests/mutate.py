@@ -292,7 +292,7 @@ MUTATIONS = [
     ),
     Mutation(
         "lbfgs: penalties count once for each part", "_engine/passes.py",
-        "start == 0, self._threads_for_pass(work, 3),", "True, self._threads_for_pass(work, 3),",
+        "samples, part, gradient, part is parts[0],", "samples, part, gradient, True,",
         "core/test_parts.py",
     ),
     Mutation(
@@ -441,7 +441,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a failed call counts the solver's steps", "_training/descent.py",
-        '("_left", "_solver", "_regularizer")', '("_left", "_regularizer")',
+        "self._solver, self._regularizer = self._solver.copy(), self._regularizer.copy()",
+        "self._regularizer = self._regularizer.copy()",
         "training/test_training.py estimators/test_refit.py",
     ),
     Mutation(
