@@ -446,6 +446,31 @@ MUTATIONS = [
         "training/test_training.py estimators/test_refit.py",
     ),
     Mutation(
+        "partial_fit takes changed parameters unseen", "_estimators/checked.py",
+        "all(map(operator.is_, checked, self._parameters()))", "checked",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes equal parameters for the same", "_estimators/checked.py",
+        "all(map(operator.is_, checked, self._parameters()))", "checked == self._parameters()",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes a list changed in place unseen", "_estimators/checked.py",
+        "            hash(parameters)", "            len(parameters)",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes rows that are not finite", "_estimators/inputs.py",
+        "if np.isfinite(rows).all():", "if len(rows):",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit shuffles by the numbers of the call before", "_estimators/base.py",
+        "        self._generator.seed(self.random_state)", "        pass",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
         "an interrupted fit says that it has converged", "_training/epochs.py",
         'reason = "interrupted"', 'reason = "converged"',
         "training/test_training.py estimators/test_requests.py",
