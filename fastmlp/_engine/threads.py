@@ -178,8 +178,9 @@ class ThreadTuner:
     def __init__(self, candidates, guess):
         self.candidates = candidates
         self._seconds = dict.fromkeys(candidates, guess)
-        # Try each number twice, because the first trial includes waking the threads.
-        self._to_try = [*candidates, *candidates] if len(candidates) > 1 else []
+        # Try each number twice, because the first trial includes waking the threads. Begin with the
+        # fewest: a fit of a few steps ends before more of them could pay for being woken.
+        self._to_try = [*reversed(candidates), *candidates] if len(candidates) > 1 else []
         self._rest, self._longest_rest = SECONDS_BETWEEN_TRIALS
         self._rests_until = 0.0
 
