@@ -292,7 +292,7 @@ MUTATIONS = [
     ),
     Mutation(
         "lbfgs: penalties count once for each part", "_engine/passes.py",
-        "start == 0, self._threads_for_pass(work, 3),", "True, self._threads_for_pass(work, 3),",
+        "samples, part, gradient, part is parts[0],", "samples, part, gradient, True,",
         "core/test_parts.py",
     ),
     Mutation(
@@ -441,8 +441,34 @@ MUTATIONS = [
     ),
     Mutation(
         "a failed call counts the solver's steps", "_training/descent.py",
-        '("_left", "_solver", "_regularizer")', '("_left", "_regularizer")',
+        "self._solver, self._regularizer = self._solver.copy(), self._regularizer.copy()",
+        "self._regularizer = self._regularizer.copy()",
         "training/test_training.py estimators/test_refit.py",
+    ),
+    Mutation(
+        "partial_fit takes changed parameters unseen", "_estimators/checked.py",
+        "all(map(operator.is_, checked, self._parameters()))", "checked",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes equal parameters for the same", "_estimators/checked.py",
+        "all(map(operator.is_, checked, self._parameters()))", "checked == self._parameters()",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes a list changed in place unseen", "_estimators/checked.py",
+        "            hash(parameters)", "            len(parameters)",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit takes rows that are not finite", "_estimators/inputs.py",
+        "if np.isfinite(rows).all():", "if len(rows):",
+        "estimators/test_streams.py",
+    ),
+    Mutation(
+        "partial_fit shuffles by the numbers of the call before", "_estimators/base.py",
+        "        self._generator.seed(self.random_state)", "        pass",
+        "estimators/test_streams.py",
     ),
     Mutation(
         "an interrupted fit says that it has converged", "_training/epochs.py",

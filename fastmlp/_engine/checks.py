@@ -10,10 +10,17 @@ from fastmlp._core import ACTIVATIONS, LOSSES
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 
 
+def as_numbers(array, dtype):
+    """Convert to a C-contiguous, aligned array of the dtype; values too large become infinite."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    with np.errstate(over="ignore"):
+        return np.require(array, dtype, ["C", "A"])
+
+
 def as_finite(name, given, dtype):
     """Convert to a C-contiguous, aligned array of the dtype; raise if a value is not finite."""
-    with np.errstate(over="ignore"):  # values too large for the dtype become infinite
-        array = np.require(given, dtype=dtype, requirements=["C", "A"])
+    array = as_numbers(given, dtype)
     if np.isfinite(array).all():
         return array
     what = "numbers too large for that: dtype='float64' holds larger ones"

@@ -136,6 +136,8 @@ class Loss:
         The properties of the loss.
     n_targets : int
         Number of columns of y.
+    for_core : tuple
+        The loss's number in the core, and its options in an array that is never empty.
     """
 
     def __init__(self, name, params, n_outputs):
@@ -153,6 +155,7 @@ class Loss:
         has_one_target = self.row.is_of_classes or self.n_quantiles > 1
         self.n_targets = 1 if has_one_target else n_outputs
         self.n_outputs = n_outputs
+        self.for_core = self._kind_and_options()
 
     def __reduce__(self):
         return Loss, (self.name, self.params, self.n_outputs)
@@ -161,9 +164,7 @@ class Loss:
     def n_quantiles(self):
         return len(self.params.get("quantiles", (0.5,)))
 
-    @property
-    def for_core(self):
-        """The loss's number in the core, and its options in an array that is never empty."""
+    def _kind_and_options(self):
         given = [np.ravel(value) for value in self.params.values()]
         numbers = np.concatenate([*given, [0.0]])[: max(1, sum(map(len, given)))]
         kind = _core.LOSSES[self.name] if self.function is None else _core.CUSTOM_LOSS
@@ -171,10 +172,11 @@ class Loss:
 
     def check_targets(self, y):
         """Raise unless all values of y are valid targets."""
-        is_class = (y >= 0) & (y < self.n_outputs) & (y == y.round())
-        if self.row.is_of_classes and not is_class.all():
-            raise ValueError(
-                f"y must be whole numbers from 0 to {self.n_outputs - 1} for {self.name!r}"
-            )
+        if self.row.is_of_classes:
+            is_class = (y >= 0) & (y < self.n_outputs) & (y == y.round())
+            if not is_class.all():
+                raise ValueError(
+                    f"y must be whole numbers from 0 to {self.n_outputs - 1} for {self.name!r}"
+                )
         if self.row.targets and not self.row.targets.are_good(y).all():
             raise ValueError(f"y must {self.row.targets.message} for {self.name!r}")

@@ -2,14 +2,33 @@
 
 import itertools
 import operator
+from collections import namedtuple
 
 import numpy as np
 
-from fastmlp import _core
-from fastmlp._engine.layout import aligned_zeros, layer_table, n_parameters, parameter_blocks
+from fastmlp._core import LAYER, PARAMETERS_IN_PIECE
+from fastmlp._engine.layout import (
+    CACHE_LINE,
+    aligned_zeros,
+    layer_table,
+    n_parameters,
+    parameter_blocks,
+)
 
 # Version of the format of `Parameters.state`. Newer code must keep reading older versions.
 VERSION = 1
+
+# A row of the table of layers. Its fields are read faster than those of the array.
+Layer = namedtuple("Layer", LAYER.names)
+
+
+def aligned_copy(array):
+    """Return a C-contiguous copy that starts at the beginning of a cache line."""
+    memory = np.empty(array.nbytes + CACHE_LINE, dtype=np.uint8)
+    start = -memory.__array_interface__["data"][0] % CACHE_LINE
+    twin = np.ndarray(array.shape, array.dtype, memory, start)
+    twin[...] = array
+    return twin
 
 
 class Parameters:
@@ -34,8 +53,12 @@ class Parameters:
         line.
     layers : ndarray of LAYER
         The table with the offset of each array.
+    rows : tuple of Layer
+        The same table without the inputs, as tuples.
     blocks : ndarray of BLOCK
         The blocks into which the core splits the parameters.
+    largest_piece : int
+        Number of parameters, including padding, whose gradient a thread keeps at a time.
     mask : ndarray of shape (n_params,) or (0,)
         0 at the weights of missing connections, 1 elsewhere. Empty if no connection is missing.
     n_weights : int
@@ -50,17 +73,16 @@ class Parameters:
         self.layers = layer_table(
             layer_sizes, activations, dtype.itemsize, layer_norm=layer_norm, residual=residual
         )
+        self.rows = tuple(map(Layer._make, self.layers.tolist()[1:]))
         self.blocks = parameter_blocks(self.layers)
+        rows_in_blocks = self.blocks["last"] - self.blocks["first"]
+        strides = self.layers["stride"][self.blocks["layer"]]
         self.flat = aligned_zeros(n_parameters(self.layers, dtype.itemsize), dtype)
+        self.largest_piece = max(
+            int((rows_in_blocks * strides).max()), min(self.flat.size, PARAMETERS_IN_PIECE)
+        )
         self.mask = self._mask_of_connections()
         self.n_weights = sum(itertools.starmap(operator.mul, itertools.pairwise(layer_sizes)))
-
-    @property
-    def largest_piece(self):
-        """The number of parameters, with padding, whose gradient a thread keeps at a time."""
-        rows = self.blocks["last"] - self.blocks["first"]
-        largest = int((rows * self.layers["stride"][self.blocks["layer"]]).max())
-        return max(largest, min(self.flat.size, _core.PARAMETERS_IN_PIECE))
 
     def matrices(self, buffer=None):
         """Return (W, b) of each layer, as views of the parameters.
@@ -69,9 +91,9 @@ class Parameters:
         """
         flat = self.flat if buffer is None else buffer
         matrices = []
-        for layer in self.layers[1:]:
-            n_in, n_out, stride = (int(layer[name]) for name in ("n_in", "n_out", "stride"))
-            rows = flat[int(layer["W"]) : int(layer["b"]) + stride].reshape(n_in + 1, stride)
+        for layer in self.rows:
+            n_in, n_out, stride = layer.n_in, layer.n_out, layer.stride
+            rows = flat[layer.W : layer.b + stride].reshape(n_in + 1, stride)
             matrices.append((rows[:n_in, :n_out], rows[n_in, :n_out]))
         return matrices
 
@@ -82,10 +104,9 @@ class Parameters:
         """
         flat = self.flat if buffer is None else buffer
         pairs = []
-        for layer in self.layers[1:]:
-            places = (int(layer[name]) for name in ("gain", "shift"))
-            pair = tuple(flat[start : start + int(layer["n_out"])] for start in places)
-            pairs.append(pair if layer["is_normalized"] else None)
+        for layer in self.rows:
+            places = (layer.gain, layer.shift) if layer.is_normalized else ()
+            pairs.append(tuple(flat[start : start + layer.n_out] for start in places) or None)
         return pairs
 
     def arrays(self, buffer=None):
@@ -130,8 +151,7 @@ class Parameters:
         """Copy the parameters into a new buffer. The tables are shared."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
-        twin.flat = aligned_zeros(self.flat.shape, self.dtype)
-        twin.flat[...] = self.flat
+        twin.flat = aligned_copy(self.flat)
         return twin
 
     def remove_missing(self):

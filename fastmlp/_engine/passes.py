@@ -36,6 +36,11 @@ ROWS_THAT_OUTWEIGH_READING = 8
 COLUMNS_FOR_A_THREAD = 32
 FEW_WEIGHTS = 400_000
 
+# If all numbers are smaller than this, their squares are finite, too.
+LARGEST_SAFE = {
+    np.dtype(name): math.sqrt(np.finfo(name).max) / 4 for name in ("float32", "float64")
+}
+
 
 def _norm(numbers):
     """Return the Euclidean norm, without BLAS, whose threads would have to wake up."""
@@ -259,73 +264,83 @@ class Passes:
 
     def full_gradient(self, data, gradient, alpha=0.0, l1=0.0):
         """Return the loss over all rows, with penalties, and write its gradient."""
-        layers = self.table(FOR_GRADIENT)
-        work = self._workspace_for_pass(data.n_rows, layers, dense=data.is_dense)
-        return self._add_gradient(data, gradient, work, alpha, l1)
+        return self.gradient_over(data, alpha, l1)(gradient)
+
+    def gradient_over(self, data, alpha=0.0, l1=0.0, work=None):
+        """Return a function that writes the gradient over all rows and returns the loss.
+
+        Everything that does not depend on the parameters is done here, once (bench/figures.md:
+        lbfgs-setup). By default, the workspace is one for rows in parts.
+        """
+        if work is None:
+            layers = self.table(FOR_GRADIENT)
+            work = self._workspace_for_pass(data.n_rows, layers, dense=data.is_dense)
+        scale = 1 / data.sample_weight.sum(dtype=np.float64)
+        penalties = (l1 * scale, alpha * scale)
+        samples = _core.Samples(*data.arrays)
+        order = np.arange(data.n_rows)
+        parts = [order[start : start + work.capacity] for start in order[:: work.capacity]]
+
+        def loss_and_gradient(numbers):
+            gradient = _core.Gradient(self.model, work, numbers, scale, penalties)
+            with core_in_use:
+                for part in parts:
+                    _core.add_gradient(
+                        self.model, work, samples, part, gradient, part is parts[0],
+                        self._threads_for_pass(work, 3),
+                    )  # fmt: skip
+            return gradient.loss
+
+        return loss_and_gradient
 
     def gradient_and_workspace(self, data, alpha=0.0, l1=0.0):
         """Return the loss, the gradient, and a workspace with z, a and delta of all layers."""
         gradient = aligned_zeros(self.parameters.flat.shape, self.dtype)
         work = self.workspace(data.n_rows, self.table(EVERYTHING), dense=data.is_dense)
-        return self._add_gradient(data, gradient, work, alpha, l1), gradient, work
-
-    def _add_gradient(self, data, numbers, work, alpha, l1):
-        """Return the loss over all rows and add up its gradient in ``numbers``.
-
-        Each part has as many rows as fit in the workspace.
-        """
-        scale = 1 / data.sample_weight.sum(dtype=np.float64)
-        penalties = (l1 * scale, alpha * scale)
-        gradient = _core.Gradient(self.model, work, numbers, scale, penalties)
-        samples = _core.Samples(*data.arrays)
-        order = np.arange(data.n_rows)
-        with core_in_use:
-            for start in range(0, data.n_rows, work.capacity):
-                _core.add_gradient(
-                    self.model, work, samples, order[start : start + work.capacity], gradient,
-                    start == 0, self._threads_for_pass(work, 3),
-                )  # fmt: skip
-        return gradient.loss
+        return self.gradient_over(data, alpha, l1, work)(gradient), gradient, work
 
     # Whether numbers are finite ------------------------------------------------------------------
 
     def is_finite_for(self, features):
         """Whether the parameters and the outputs for these rows are finite.
 
-        An upper bound, computed from norms, is tried first. The outputs are computed only if that
-        bound is too large.
+        Two upper bounds, computed from norms, are tried first: a quick one, and a closer one. The
+        outputs are computed only if both are too large.
         """
         largest = float(max(features.values.max(), -features.values.min()))
         most_in_row = self.parameters.layer_sizes[0]
         if features.is_sparse:  # duplicate entries are possible
             most_in_row = int(np.diff(features.indptr).max())
-        with np.errstate(over="ignore", invalid="ignore"):
-            bound = self.largest_number(most_in_row * largest)
-        if bound < math.sqrt(np.finfo(self.dtype).max) / 4:  # so that squares are finite, too
+        safe, size = LARGEST_SAFE[self.dtype], most_in_row * largest
+        of_all = _norm(self.parameters.flat)  # no part of them has a larger norm
+        if self.largest_number(size, norm=lambda part: of_all) < safe:
+            return True
+        if self.largest_number(size) < safe:
             return True
         output = self._output_of_features(features)  # None if the rows are not finite
         return output is not None and bool(
             np.isfinite(self.parameters.flat).all() & np.isfinite(output).all()
         )
 
-    def largest_number(self, size):
+    def largest_number(self, size, norm=_norm):
         """Return an upper bound of |z| and |a| in all layers, for inputs of norm ``size``.
+
+        ``norm`` returns an upper bound of the norm of some of the parameters.
 
         It uses |z| <= |(W, b)| |(a, 1)| with the Frobenius norm, and a bound that holds for every
         activation function. It is infinite if no bound is known.
         """
         largest = size
-        layers, flat = self.parameters.layers[1:], self.parameters.flat
-        for layer, norms in zip(layers, self.parameters.norms(), strict=True):
-            root = math.sqrt(layer["n_out"])
-            numbers = flat[int(layer["W"]) : int(layer["b"]) + int(layer["stride"])]
-            z = _norm(numbers) * math.hypot(size, 1.0)
+        own = self.parameters
+        for layer, norms in zip(own.rows, own.norms(), strict=True):
+            root = math.sqrt(layer.n_out)
+            z = norm(own.flat[layer.W : layer.b + layer.stride]) * math.hypot(size, 1.0)
             if not z < math.inf:  # NaN, too
                 return math.inf
             largest = max(largest, z)
             if norms is not None:
                 gain, shift = norms
-                z = root * _norm(gain) + _norm(shift)
-            size = 1.06 * z + 2 * root + bool(layer["is_residual"]) * size
+                z = root * norm(gain) + norm(shift)
+            size = 1.06 * z + 2 * root + layer.is_residual * size
             largest = max(largest, size)
         return largest

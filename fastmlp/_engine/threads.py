@@ -124,9 +124,11 @@ def threads_for(flops, n_blocks, n_threads=None):
     A number set by the user is respected, but there are never more threads than blocks. Otherwise,
     fits that run concurrently in Python threads share the CPUs.
     """
-    if n_threads is None:
-        n_threads = min(_share_of_threads(), int(flops / MIN_FLOPS_PER_THREAD))
-    return int(max(1, min(n_threads, n_blocks, max(available_threads(), MOST_THREADS))))
+    wanted = min(n_blocks, int(flops / MIN_FLOPS_PER_THREAD) if n_threads is None else n_threads)
+    if wanted <= 1:  # do not ask for the CPUs: that takes as long as a small step
+        return 1
+    most = _share_of_threads() if n_threads is None else max(available_threads(), MOST_THREADS)
+    return int(max(1, min(wanted, most)))
 
 
 def _share_of_threads():
@@ -148,6 +150,8 @@ def candidates_for(flops, n_blocks, n_threads=None):
     """
     if n_threads is not None:
         return (threads_for(flops, n_blocks, n_threads),)
+    if min(n_blocks, flops / MIN_FLOPS_FOR_TRIAL) < 2:
+        return (1,)
     most = min(_share_of_threads(), n_blocks)
     if flops >= most * FLOPS_FOR_ALL_THREADS:
         return (max(1, most),)
@@ -174,8 +178,9 @@ class ThreadTuner:
     def __init__(self, candidates, guess):
         self.candidates = candidates
         self._seconds = dict.fromkeys(candidates, guess)
-        # Try each number twice, because the first trial includes waking the threads.
-        self._to_try = [*candidates, *candidates] if len(candidates) > 1 else []
+        # Try each number twice, because the first trial includes waking the threads. Begin with the
+        # fewest: a fit of a few steps ends before more of them could pay for being woken.
+        self._to_try = [*reversed(candidates), *candidates] if len(candidates) > 1 else []
         self._rest, self._longest_rest = SECONDS_BETWEEN_TRIALS
         self._rests_until = 0.0
 

@@ -1,6 +1,7 @@
 """Base class of the estimators: validation, training and the fitted attributes."""
 
 import copy
+import operator
 import time
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
@@ -13,10 +14,6 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastmlp._engine.checks import (
-    check_activation,
-    check_layer_sizes,
-)
 from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.losses import loss_options
 from fastmlp._engine.network import Network
@@ -27,29 +24,26 @@ from fastmlp._estimators.callbacks import (
     check_callbacks,
     with_scikit_learn_callbacks,
 )
+from fastmlp._estimators.checked import CheckedParameters
 from fastmlp._estimators.fitted import FittedNetwork
 from fastmlp._estimators.inputs import CheckedInputs
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.parameters import (
     CHANGEABLE_IN_TRAINING,
-    CONSTRAINTS,
     check_combinations,
     settings_of_descent,
 )
-from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
 from fastmlp._training.descent import Descent
-from fastmlp._training.epochs import Stopping, TrainingHooks, train_epochs
+from fastmlp._training.epochs import SILENT, Stopping, TrainingHooks, train_epochs
 from fastmlp._training.history import History
 from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
-from fastmlp._training.solvers import solver_row
 
 # Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
 SCHEDULES_WITH_END = ("cosine", "one_cycle")
-
-LARGEST_AUTO_BATCH = 200
 
 # Attributes set by fit. Those in the first group are needed for predictions and are set with every
 # new network. Those in the second group describe the training.
@@ -60,6 +54,7 @@ NETWORK_ATTRIBUTES = (
 )  # fmt: skip
 
 TRAINING_ATTRIBUTES = (
+    "_checked_parameters", "_generator",
     "_descent", "_history", "_feature_sizes", "_target_sizes", "history_", "loss_", "loss_curve_",
     "best_loss_", "validation_scores_", "best_validation_score_", "n_iter_", "t_",
     "best_iter_", "stop_reason_",
@@ -83,10 +78,15 @@ def _seed_for(settings, seed, random_state):
     return seed
 
 
-class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator, metaclass=ABCMeta):
+class BaseMLP(
+    CallbackSupportMixin,
+    CheckedParameters,
+    CheckedInputs,
+    FittedNetwork,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """Base class of MLPClassifier and MLPRegressor."""
-
-    _parameter_constraints: dict = CONSTRAINTS
 
     # Attributes set by fit. `coefs_`, `intercepts_` and `norms_` are properties.
     loss_: float
@@ -192,25 +192,21 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
             return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
-        continues = (self.warm_start or is_partial) and self.__sklearn_is_fitted__()
+        continues = (self.warm_start or is_partial) and "_network" in vars(self)
         self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
-        if is_partial:  # scikit-learn skips the validation if the estimator is fitted
-            self._validate_params()
-        random_state = check_random_state(self.random_state)
+        if not is_partial:
+            self._forget(["_checked_parameters"])
+        random_state = self._random_state(continues)
         data, targets = self._prepare(X, y, sample_weight, random_state, continues, is_partial)
         max_iter = 1 if is_partial else self.max_iter
-        callbacks = Callbacks(self, X, y, sample_weight, self._fitted_attributes)
-        with (
-            with_scikit_learn_callbacks(self),
-            callbacks.of_fit(max_iter),
-            closing(progress(self.verbose)) as display,
-        ):
-            hooks = self._hooks(callbacks, display, random_state)
+
+        def train(hooks):
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             if self._network.passes.loss.row.power and not continues:
                 start_at_mean(self._network, data, order)
             batch_size = self._check_batch_size(len(order))
-            hooks = hooks._replace(validate=validate)
+            if validate is not None:
+                hooks = hooks._replace(validate=validate)
             if self.diagnostics:
                 probe = Probe(self, self._network, data, order, batch_size)
                 hooks = hooks._replace(measure=probe)
@@ -218,6 +214,17 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
                 self._fit_lbfgs(data, hooks)
             else:
                 self._fit_epochs(data, order, batch_size, hooks, random_state, is_partial)
+
+        if is_partial and not self._has_hooks():
+            train(SILENT)
+            return self
+        callbacks = Callbacks(self, X, y, sample_weight, self._fitted_attributes)
+        with (
+            with_scikit_learn_callbacks(self),
+            callbacks.of_fit(max_iter),
+            closing(progress(self.verbose)) as display,
+        ):
+            train(self._hooks(callbacks, display, random_state))
             if self.stop_reason_ == "max_seconds":
                 warn(
                     f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
@@ -226,37 +233,50 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
                 )
         return self
 
+    def _has_hooks(self):
+        """Whether anything is to be called, shown or timed during the training."""
+        registered = vars(self).get("_skl_callbacks")
+        has_callbacks = self.callbacks is not None or bool(registered)
+        return has_callbacks or bool(self.verbose) or self.max_seconds is not None
+
     def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
         """Validate the inputs and create or copy the network.
 
         Return the network's `Data`, and the validated targets before encoding.
         """
-        check_callbacks(self.callbacks)
-        check_combinations(self)
-        hidden_layer_sizes = self._check_hidden_layer_sizes()
+        are_checked = "_checked_parameters" in vars(self)
+        if are_checked:
+            hidden_layer_sizes = self._network.layer_sizes[1:-1]
+        else:
+            check_callbacks(self.callbacks)
+            check_combinations(self)
+            hidden_layer_sizes = self._check_hidden_layer_sizes()
         dtype = self._arithmetic(continues)
         rows, targets = self._validate_rows(X, y, dtype, reset=not continues)
         encoded = self._encode_targets(targets, classes_are_known=continues or is_partial)
         weight = self._whole_weight(sample_weight, rows, targets)
         if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
             raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
-        self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
+        if not are_checked or is_beyond_scale(rows):
+            self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if continues:
-            self._check_structure(layer_sizes, dtype)
+            if not are_checked or layer_sizes != self._network.layer_sizes:
+                self._check_structure(layer_sizes, dtype)
             # Other threads may still predict with the original network.
             self._network = self._network.copy()
         else:
             self._build(layer_sizes, dtype, random_state)
         self._network.n_threads = self.n_threads
-        data = self._network_data(rows, encoded, weight, self._names_of_weight(sample_weight))
-        if isinstance(self, RegressorMixin):
+        name = None if weight is None else self._names_of_weight(sample_weight)
+        data = self._network_data(rows, encoded, weight, name)
+        if isinstance(self, RegressorMixin) and (not are_checked or is_beyond_scale(data.y)):
             self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
         return data, targets
 
     def _hooks(self, callbacks, display, random_state):
         """Return the functions that are called at the beginning and end of every epoch."""
-        parameters = self._current_parameters()
+        parameters = [*(vars(self).get("_checked_parameters") or self._parameters())]
 
         def end_epoch(epoch):
             self._publish(self._history)
@@ -272,10 +292,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         return TrainingHooks(callbacks.begin_epoch, end_epoch, display.say, deadline=deadline)
 
     def _arithmetic(self, continues=False):
-        """Return the name of the dtype: that of the parameter, the existing network or default."""
+        """Return the dtype: that of the parameter, the existing network or the default."""
         if self.dtype is None and continues:
-            return self._network.dtype.name
-        return self.dtype or ("float64" if self.solver == "lbfgs" else "float32")
+            return self._network.dtype
+        return np.dtype(self.dtype or ("float64" if self.solver == "lbfgs" else "float32"))
 
     def _build(self, layer_sizes, dtype, random_state):
         """Create an initialized network and reset the training state."""
@@ -332,6 +352,7 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
 
     def _fit_epochs(self, data, order, batch_size, hooks, random_state, is_partial):
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
+        self._remember_parameters()
         self.stop_reason_ = train_epochs(
             self._descent,
             data,
@@ -353,8 +374,10 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
             )
 
     def _descent_for(self, network, random_state, *, keep_state):
-        settings = settings_of_descent(self, network.n_layers - 1)
         descent = getattr(self, "_descent", None) if keep_state else None
+        if descent is not None and "_checked_parameters" in vars(self):
+            return descent.copy_for(network)
+        settings = settings_of_descent(self, network.n_layers - 1)
         if descent is not None:
             continues = descent.is_compatible_with(self.solver, settings)
             descent = descent.copy_for(network) if continues else None
@@ -364,22 +387,39 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
             return descent
         return Descent(network, self.solver, settings, seed)
 
-    def _current_parameters(self):
-        return {name: vars(self)[name] for name in self._parameter_constraints}
+    def _random_state(self, continues):
+        """Return the generator of random numbers for a fit.
+
+        A fit that continues keeps one and seeds it again, because the construction of one takes
+        longer than a small step (bench/figures.md: same-generator).
+        """
+        if not (continues and isinstance(self.random_state, Integral)):
+            return check_random_state(self.random_state)
+        if "_generator" not in vars(self):
+            self._generator = np.random.RandomState()
+        self._generator.seed(self.random_state)
+        return self._generator
 
     def _apply_changed_parameters(self, parameters, random_state):
         """Apply the parameters that a callback has changed, or raise if they must not change.
 
-        ``parameters`` holds the values before the change and is updated.
+        ``parameters`` is a list of the values before the change and is updated.
         """
-        now = vars(self)
-        others = [name for name, before in parameters.items() if now[name] is not before]
-        changed = [name for name in others if not _is_equal(now[name], parameters[name])]
-        parameters.update({name: now[name] for name in others})
+        now = self._parameters()
+        if all(map(operator.is_, now, parameters)):
+            return
+        values = zip(self._parameter_constraints, now, parameters, strict=True)
+        changed = {
+            name: value
+            for name, value, before in values
+            if value is not before and not _is_equal(value, before)
+        }
+        parameters[:] = now
         if not changed:
             return
+        self._forget(["_checked_parameters"])
         allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGEABLE_IN_TRAINING
-        refused = [f"{name}={now[name]!r}" for name in changed if name not in allowed]
+        refused = [f"{name}={value!r}" for name, value in changed.items() if name not in allowed]
         if refused:
             raise ValueError(
                 f"a callback has set {', '.join(refused)}: in the middle of a fit only "
@@ -417,56 +457,6 @@ class BaseMLP(CallbackSupportMixin, CheckedInputs, FittedNetwork, BaseEstimator,
         """Remove attributes of an earlier fit."""
         for name in names:
             vars(self).pop(name, None)
-
-    # Checks --------------------------------------------------------------------------------------
-
-    def _check_hidden_layer_sizes(self):
-        sizes = self.hidden_layer_sizes
-        return check_layer_sizes(
-            sizes if hasattr(sizes, "__iter__") else [sizes], "hidden_layer_sizes"
-        )
-
-    def _check_structure(self, layer_sizes, dtype):
-        """Raise if the parameters do not match the structure of the existing network."""
-        loss = self._network_loss()
-        given = {
-            "layer_sizes": layer_sizes,
-            "activation": check_activation(self.activation, len(layer_sizes) - 2),
-            "loss": loss,
-            "loss_params": loss_options(loss, self.loss_params),
-            "layer_norm": bool(self.layer_norm),
-            "residual": bool(self.residual),
-            "dtype": np.dtype(dtype),
-        }
-        other = [name for name in given if given[name] != getattr(self._network, name)]
-        if not self._network.has_connections(self.connections):
-            other.append("connections")
-        if other:
-            asked = ", ".join(f"{name}={given[name]!r}" for name in other if name in given)
-            raise ValueError(
-                "warm_start and partial_fit go on with the network that is there, and so cannot "
-                "change hidden_layer_sizes, activation, loss, loss_params, layer_norm, residual, "
-                f"connections, dtype or the number of outputs: it is {self._network!r}, others are "
-                f"{asked or 'the connections'}"
-            )
-
-    def _check_batch_size(self, n_rows):
-        if solver_row(self.solver).is_full_batch:
-            is_smaller = self.batch_size != "auto" and self.batch_size < n_rows
-            if is_smaller and self.solver != "lbfgs":  # which ignores it, as in scikit-learn
-                raise ValueError(
-                    f"solver={self.solver!r} takes all rows at a time: batch_size must be 'auto', "
-                    f"got {self.batch_size}"
-                )
-            return n_rows
-        if self.batch_size == "auto":
-            return min(LARGEST_AUTO_BATCH, n_rows)
-        if self.batch_size > n_rows:
-            warn(
-                f"Got `batch_size` less than 1 or larger than sample size: {self.batch_size} for "
-                f"{n_rows} rows. It is going to be clipped."
-            )
-        return min(int(self.batch_size), n_rows)
 
     def __float64_network__(self, X, y, sample_weight):
         """Return the network in float64, and the rows as its `Data`.

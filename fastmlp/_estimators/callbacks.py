@@ -3,13 +3,16 @@
 from contextlib import contextmanager
 
 try:  # scikit-learn 1.9
-    from sklearn.callback import CallbackSupportMixin, FitCallback
+    from sklearn.callback import CallbackSupportMixin, FitCallback, with_callbacks
 except ImportError:
 
     class CallbackSupportMixin:
         """Placeholder for older versions of scikit-learn."""
 
     FitCallback = None
+
+    def with_callbacks(method):
+        return method
 
 
 def is_of_scikit_learn(callback):

@@ -12,13 +12,18 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from fastmlp._engine.losses import LOSSES_OF_CLASSIFIER, loss_of_classifier
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
 from fastmlp._estimators.concurrency import on_published_state
-from fastmlp._estimators.methods import checks_parameters, mini_batch_only
+from fastmlp._estimators.methods import mini_batch_only, tears_down_callbacks
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
 from fastmlp._estimators.sklearn_private import (
     StrOptions,
     _check_partial_fit_first_call,
 )
-from fastmlp._estimators.targets import check_labels_are_plain, sparse_format
+from fastmlp._estimators.targets import (
+    check_labels_are_plain,
+    indices_of_labels,
+    sparse_format,
+    whole_labels,
+)
 from fastmlp._estimators.types import (
     Array,
     ArrayLike,
@@ -182,30 +187,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return loss_of_classifier(self.loss, one_class_of_several=is_of_several)
 
     def _encode_targets(self, y, *, classes_are_known):
-        is_multilabel = self._is_multilabel(y)
         if classes_are_known:
-            self._check_labels(y, is_multilabel, all_of_them=self.warm_start)
-        else:
+            return self._encode_known(y, all_of_them=self.warm_start)
+        classes = whole_labels(y)
+        if classes is None:
+            is_multilabel = self._is_multilabel(y)
             self.classes_ = unique_labels(y)
             self._learn_kind(is_multilabel, sparse_format(y))
+        else:
+            self.classes_ = classes
+            self._learn_kind(is_multilabel=False)
         return self._encode(y)
 
     def _encode_validation_targets(self, y):
-        self._check_labels(y, self._is_multilabel(y), all_of_them=False)
+        return self._encode_known(y, all_of_them=False)
+
+    def _encode_known(self, y, *, all_of_them):
+        """Encode targets after a check that they match the known classes."""
+        if self._target_kind != "multilabel" and not all_of_them:
+            encoded = indices_of_labels(y, self.classes_)
+            if encoded is not None:
+                return encoded
+        self._check_labels(y, self._is_multilabel(y), all_of_them=all_of_them)
         return self._encode(y)
 
     def _is_multilabel(self, y):
         check_labels_are_plain("y", y)
+        kind = None if y.ndim == 1 else type_of_target(y, input_name="y")
+        if kind == "multilabel-indicator":
+            return True
         check_classification_targets(y)
-        if y.ndim == 1:
-            return False
-        kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
             raise ValueError(
                 "y must be class labels (1-D) or an indicator matrix of labels: of several "
                 "columns with more than two values each there is no log loss"
             )
-        return kind == "multilabel-indicator"
+        return False
 
     def _encode(self, y):
         if self._target_kind == "multilabel":
@@ -245,6 +262,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {labels}."
             )
 
+    def _has_classes(self, classes):
+        """Whether the argument of partial_fit is the array of the known classes."""
+        known = vars(self).get("classes_")
+        if known is None or not isinstance(classes, np.ndarray) or classes.dtype != known.dtype:
+            return False
+        return np.array_equal(classes, known)
+
     def _decide(self, output):
         """Return the encoded class of every row, or an indicator matrix."""
         if self._target_kind == "multiclass":
@@ -263,7 +287,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         )
 
     @mini_batch_only
-    @checks_parameters
+    @tears_down_callbacks
     def partial_fit(
         self,
         X: MatrixLike,
@@ -317,13 +341,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         1797
         """
         with self._aside():
+            self._validate_params_once()
             if self.class_weight == "balanced":
                 raise ValueError(
                     "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
                     "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
                 )
             check_labels_are_plain("classes", classes)
-            if _check_partial_fit_first_call(self, classes):
+            if not self._has_classes(classes) and _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"), sparse_format(y))
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, is_partial=True)

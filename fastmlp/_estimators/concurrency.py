@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from sklearn.base import BaseEstimator
 
+# Attributes of a fit under way, and those that the next fit makes anew: they are not pickled.
+NOT_SAVED = ("_in_training", "_checked_parameters", "_generator")
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -80,4 +83,4 @@ class FittedAside:
 
     def __getstate__(self):
         state = BaseEstimator.__getstate__(self._as_published())
-        return {name: state[name] for name in state if name != "_in_training"}
+        return {name: state[name] for name in state if name not in NOT_SAVED}

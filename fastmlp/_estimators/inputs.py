@@ -5,7 +5,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
-from fastmlp._engine.checks import check_sample_weight, check_targets
+from fastmlp._engine.checks import as_numbers, check_sample_weight, check_targets
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 from fastmlp._estimators.frames import naming_columns, sparse_as
 from fastmlp._estimators.sklearn_private import _check_sample_weight
@@ -17,16 +17,43 @@ from fastmlp._estimators.validation import (
 )
 
 
+def is_plain(array, kinds):
+    """Whether this is an array of NumPy's own class, of one of the kinds of dtype, with rows."""
+    return type(array) is np.ndarray and array.dtype.kind in kinds and array.ndim > 0
+
+
 class CheckedInputs:
     """Mixin that validates the data passed to an estimator."""
 
     def _validate_rows(self, X, y, dtype, *, reset):
+        if self._are_plain_rows(X, y, reset=reset):
+            rows = as_numbers(X, dtype)
+            if np.isfinite(rows).all():
+                self.n_features_in_ = X.shape[1]
+                return rows, y
         is_regressor = isinstance(self, RegressorMixin)
         X, y = self._validate(dtype, X, y, reset=reset, multi_output=True, y_numeric=is_regressor)
         X = with_valid_indices(X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _are_plain_rows(self, X, y, *, reset):
+        """Whether X and y are arrays in which scikit-learn's checks find nothing to convert.
+
+        Whatever could need an error message or a warning is left to them (bench/figures.md:
+        plain-rows).
+        """
+        if not (is_plain(X, "biuf") and is_plain(y, "biufU") and X.ndim == 2):
+            return False
+        n_rows, n_features = X.shape
+        if not (0 < n_rows == len(y) and n_features > 0) or "feature_names_in_" in vars(self):
+            return False
+        if not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1)):
+            return False
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            return False
+        return reset or n_features == self.n_features_in_
 
     def _validate(self, dtype, X, *y, **options):
         """Validate X, or X and y, with scikit-learn's checks."""

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fastmlp._estimators.callbacks import with_callbacks
 from fastmlp._estimators.sklearn_private import _fit_context
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -12,6 +13,12 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def checks_parameters(method: Method) -> Method:
     """Decorate a fit method so that scikit-learn validates the parameters first."""
     decorated: Method = _fit_context(prefer_skip_nested_validation=True)(method)
+    return decorated
+
+
+def tears_down_callbacks(method: Method) -> Method:
+    """Decorate a method that validates the parameters itself, for callbacks of scikit-learn."""
+    decorated: Method = with_callbacks(method)
     return decorated
 
 

@@ -3,6 +3,8 @@
 This module has their documentation, their constraints, and their conversion to solver settings.
 """
 
+import inspect
+from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,7 +12,13 @@ from sklearn.metrics import get_scorer_names
 
 from fastmlp._engine.activations import ACTIVATIONS
 from fastmlp._engine.options import Number, with_defaults
-from fastmlp._estimators.sklearn_private import HasMethods, Interval, Options, StrOptions
+from fastmlp._estimators.sklearn_private import (
+    HasMethods,
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from fastmlp._training.schedules import SCHEDULE_PARAMS, SGD_SCHEDULES
 from fastmlp._training.solvers import SOLVERS, solver_row
 
@@ -280,6 +288,26 @@ CHANGEABLE_IN_TRAINING = (
 )  # fmt: skip
 
 
+@cache
+def valid_defaults(estimator_class):
+    """Return the default values of the parameters, which are valid."""
+    parameters = inspect.signature(estimator_class).parameters.values()
+    defaults = {it.name: it.default for it in parameters if it.default is not it.empty}
+    constraints, name = estimator_class._parameter_constraints, estimator_class.__name__
+    validate_parameter_constraints(constraints, defaults, caller_name=name)
+    return defaults
+
+
+def changed_parameters(estimator):
+    """Return the names and values of the parameters that are not at their defaults, sorted."""
+    defaults, values = valid_defaults(type(estimator)), vars(estimator)
+    return {
+        name: values[name]
+        for name in sorted(estimator._parameter_constraints)
+        if name not in defaults or values[name] is not defaults[name]
+    }
+
+
 def check_combinations(estimator):
     """Raise if parameters are incompatible with each other."""
     solver, schedule, max_iter = estimator.solver, estimator.learning_rate, estimator.max_iter
@@ -290,8 +318,8 @@ def check_combinations(estimator):
             f"before the rate falls, got {options['patience']:g} and {estimator.n_iter_no_change}"
         )
     _check_scoring(estimator.scoring)
-    for name in CONSTRAINTS:
-        _check_size(name, getattr(estimator, name))
+    for name, value in changed_parameters(estimator).items():
+        _check_size(name, value)
     of_solver = _solver_params(estimator)
     if solver == "rprop":
         _check_rprop(estimator, of_solver)

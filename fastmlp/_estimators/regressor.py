@@ -10,7 +10,7 @@ from sklearn.metrics import d2_pinball_score, r2_score
 from fastmlp._engine.losses import LOSSES_OF_REGRESSOR, loss_options
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
 from fastmlp._estimators.concurrency import on_published_state
-from fastmlp._estimators.methods import checks_parameters, mini_batch_only
+from fastmlp._estimators.methods import mini_batch_only, tears_down_callbacks
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
 from fastmlp._estimators.sklearn_private import StrOptions
 from fastmlp._estimators.targets import d2_of_deviance
@@ -261,7 +261,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._score_output(np.asarray(y), self._output(X), sample_weight)
 
     @mini_batch_only
-    @checks_parameters
+    @tears_down_callbacks
     def partial_fit(
         self,
         X: MatrixLike,
@@ -310,6 +310,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         3
         """
         with self._aside():
+            self._validate_params_once()
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, is_partial=True)
 

@@ -14,6 +14,14 @@ LARGEST_SCALE = 1e3
 ROWS_TO_LOOK_AT = 1_000
 
 
+def is_beyond_scale(numbers):
+    """Whether a number is beyond the scale. If none is, then no mean and no deviation is either.
+
+    A stream of small mini-batches is spared the sizes of their columns.
+    """
+    return max(numbers.max(), -numbers.min()) > LARGEST_SCALE
+
+
 def warn_of_scale(X, names):
     """Warn about columns of X with large values, by name, or by index if ``names`` is None.
 
@@ -28,8 +36,8 @@ def warn_of_scale(X, names):
     else:
         squares = np.einsum("ij,ij->j", X, X)
     sizes = np.sqrt(squares / X.shape[0])
-    columns = np.flatnonzero(sizes > LARGEST_SCALE)
-    if len(columns) > 0:
+    if sizes.max() > LARGEST_SCALE:
+        columns = np.flatnonzero(sizes > LARGEST_SCALE)
         names = (np.arange(X.shape[1]) if names is None else names)[columns]
         shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
         warn(
@@ -49,11 +57,14 @@ def warn_of_scale_of_targets(y, loss):
         The size of each column: its mean or its standard deviation, whichever is larger.
     """
     y = y[:: ceil_div(len(y), ROWS_TO_LOOK_AT)].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        sizes = np.maximum(abs(y.mean(axis=0)), y.std(axis=0))
-    columns = np.flatnonzero(sizes > LARGEST_SCALE)
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy's mean and std take twice the time
+        mean = np.add.reduce(y) / len(y)
+        deviation = y - mean
+        std = np.sqrt(np.add.reduce(deviation * deviation) / len(y))
+        sizes = np.maximum(abs(mean), std)
     remedy = loss.row.remedy_of_scale
-    if remedy and len(columns) > 0:
+    if remedy and sizes.max() > LARGEST_SCALE:
+        columns = np.flatnonzero(sizes > LARGEST_SCALE)
         which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
         warn(
             f"{which}: the mean or standard deviation is beyond {LARGEST_SCALE:g}, here "

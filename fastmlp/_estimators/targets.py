@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.metrics import d2_tweedie_score
 from sklearn.utils import check_consistent_length
+from sklearn.utils.multiclass import check_classification_targets
 
 # The types of labels, ordered so that each can be converted to the next.
 KINDS = {"bool": bool | np.bool_, "int": Integral, "float": Real, "str": str}
@@ -44,6 +45,36 @@ def check_labels_are_plain(name, labels):
 def _kind_of_label(label):
     kinds = (kind for kind, types in KINDS.items() if isinstance(label, types))
     return next(kinds, type(label).__name__)
+
+
+def whole_labels(y):
+    """Return the sorted labels in y if they are whole numbers or booleans, or else None.
+
+    Such labels are valid, and finding them takes a tenth of the time of scikit-learn's functions.
+    """
+    if y.ndim != 1 or y.dtype.kind not in "biu":
+        return None
+    labels = np.unique(y)
+    if _may_be_measured(y, labels):
+        check_classification_targets(y)  # for its warning
+    return labels.astype(y.dtype.newbyteorder("="), copy=False)
+
+
+def indices_of_labels(y, classes):
+    """Return the index of each label in the sorted ``classes``.
+
+    Return None if y needs scikit-learn's checks, for an error message or a warning.
+    """
+    if y.ndim != 1 or y.dtype.kind != classes.dtype.kind or _may_be_measured(y, classes):
+        return None
+    indices = classes.searchsorted(y)
+    is_known = classes.take(indices, mode="clip") == y
+    return indices if is_known.all() else None
+
+
+def _may_be_measured(y, labels):
+    """Whether scikit-learn warns that so many labels could be numbers of a regression."""
+    return len(y) > 20 and len(labels) > round(0.5 * len(y))
 
 
 def d2_of_deviance(y, predicted, power, sample_weight):

@@ -146,7 +146,7 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
                                  REAL *C, ptrdiff_t C_stride, int relu, REAL *claimed)
 {
     enum { column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL) };
-    const ptrdiff_t n_tiles = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    const ptrdiff_t n_tiles = n_rows / TILE_ROWS + 1;
     const ptrdiff_t fetched = least((column_block / line + n_tiles - 1) / n_tiles, MOST_LINES) * line;
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
         for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {

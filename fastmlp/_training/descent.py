@@ -1,5 +1,6 @@
 """Training steps of the mini-batch solvers: solver state, settings and learning rate."""
 
+import math
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
 from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros, ceil_div
+from fastmlp._engine.parameters import aligned_copy
 from fastmlp._engine.threads import ThreadTuner
 from fastmlp._training.schedules import factors
 
@@ -76,6 +78,8 @@ class Descent:
         'learning_rate' itself has changed.
         """
         settings = SETTINGS | settings
+        if settings == self.settings and seed == self.seed:
+            return
         self._regularizer["seed"] = seed
         for name, value in settings.items():
             if name in SOLVER.names and value != self.settings.get(name):
@@ -127,12 +131,10 @@ class Descent:
         return twin
 
     def _copy_arrays(self):
-        for name in ("_left", "_solver", "_regularizer"):
-            setattr(self, name, getattr(self, name).copy())
-        for name in ("_state", "_own"):
-            numbers = getattr(self, name)
-            setattr(self, name, aligned_zeros(numbers.shape, numbers.dtype))
-            getattr(self, name)[...] = numbers
+        self._solver, self._regularizer = self._solver.copy(), self._regularizer.copy()
+        self._state = aligned_copy(self._state)
+        if len(self._own):
+            self._own, self._left = aligned_copy(self._own), self._left.copy()
 
     @property
     def schedule(self):
@@ -150,7 +152,7 @@ class Descent:
 
     @property
     def is_finite(self):
-        return bool(np.isfinite(self._state).all() and np.isfinite(self._own).all())
+        return all(np.isfinite(some).all() for some in (self._state, self._own) if some.size)
 
     def epoch(self, data, order, batch_size, deadline=np.inf):
         """Make one pass over the rows ``order``, or stop early at the deadline.
@@ -188,7 +190,7 @@ class Descent:
             start += len(rows)
             self._n_steps += ceil_div(len(rows), batch_size)
             loss = step.loss / start
-            if not np.isfinite(loss) or now >= deadline:
+            if not math.isfinite(loss) or now >= deadline:
                 break
         self._end_of_steps()
         return loss, start

@@ -1,5 +1,6 @@
 """The training loop of the mini-batch solvers: shuffling, stopping and hooks."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -61,6 +62,9 @@ class TrainingHooks(NamedTuple):
         return "max_seconds" if now >= self.deadline and not is_last else None
 
 
+SILENT = TrainingHooks(begin=lambda: None, end=lambda epoch: False, say=lambda text: None)
+
+
 class Stopping(NamedTuple):
     """When an epoch counts as an improvement, and how many without one end the training."""
 
@@ -102,7 +106,7 @@ def train_epochs(
                     _core.shuffle(order, random_state._bit_generator)
                 loss, n_seen = descent.epoch(data, order, batch_size, hooks.deadline)
                 # With early stopping, the best weights so far are restored instead.
-                if not np.isfinite(loss) and history.best_params is None:
+                if not math.isfinite(loss) and history.best_params is None:
                     when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
                     raise Divergence(when, descent.network.dtype)
                 history.n_rows_seen += n_seen
@@ -111,7 +115,7 @@ def train_epochs(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
                     learning_rate=rate, is_whole=n_seen == len(order),
                 )  # fmt: skip
-                if not np.isfinite(loss):
+                if not math.isfinite(loss):
                     warn(
                         f"Training has diverged: the loss was {loss} in epoch {history.n_epochs}. "
                         "The weights of the best validation score are kept. A lower "

@@ -1,5 +1,6 @@
 """Full-batch training with SciPy's L-BFGS-B."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,23 +29,31 @@ class _Run:
     """One run of L-BFGS: the functions that SciPy calls, and the last accepted parameters."""
 
     def __init__(self, network, data, history, hooks, alpha, max_iter):
-        self._network, self._data, self._alpha = network, data, alpha
+        self._network = network
         self._history, self._hooks, self._max_iter = history, hooks, max_iter
-        self._gradient = aligned_zeros(network.parameters.flat.shape, network.dtype)
+        self._numbers = aligned_zeros(network.parameters.flat.shape, network.dtype)
+        self._loss_and_gradient = network.passes.gradient_over(data, alpha)
+        self._params = None  # where the gradient has been computed last
         self.accepted = network.parameters.flat.astype(np.float64)
         self.best = Minimum(np.inf, 0, "interrupted")
         self.reason = self.raised = None  # why a hook ended the run, or what it raised
         history.begin()
         self._began = hooks.begin_epoch()
 
-    def loss_and_gradient(self, params):
-        network = self._network
-        network.parameters.flat[...] = params
-        loss = network.passes.full_gradient(self._data, self._gradient, self._alpha)
-        if not np.isfinite(loss):
+    def loss(self, params):
+        self._network.parameters.flat[...] = params
+        loss = self._loss_and_gradient(self._numbers)
+        if not math.isfinite(loss):
             when = f"The loss was {loss} after iteration {self.best.n_iter}"
-            raise Divergence(when, network.dtype, "A larger alpha")
-        return loss, self._gradient.astype(np.float64)
+            raise Divergence(when, self._network.dtype, "A larger alpha")
+        self._params = params.copy()
+        return loss
+
+    def gradient(self, params):
+        """Return the gradient, which `loss` has computed already if SciPy has asked for that."""
+        if not np.array_equal(params, self._params):
+            self.loss(params)
+        return self._numbers.astype(np.float64)
 
     def after_iteration(self, intermediate_result):
         self.accepted = intermediate_result.x.copy()
@@ -74,10 +83,10 @@ def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, t
     try:
         with core_in_use, blas_in_one_thread:  # SciPy's vectors are too short for threads
             result = scipy.optimize.minimize(
-                run.loss_and_gradient,
+                run.loss,
                 run.accepted,
                 method="L-BFGS-B",
-                jac=True,
+                jac=run.gradient,
                 callback=run.after_iteration,
                 options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
             )

@@ -105,13 +105,15 @@ def factors(name, options, step, n_steps, steps_in_epoch, n_epochs):
     n_epochs : int
         Number of epochs after which the schedule ends.
     """
-    options = dict(options)
-    warmup = options.pop("warmup")
+    function, _ = SCHEDULES[name]
+    warmup = options["warmup"]
+    if function is constant and warmup == 0:
+        return np.ones(n_steps)
+    options = {name: value for name, value in options.items() if name != "warmup"}
     whole, rest = divmod(step, steps_in_epoch)
     epochs = whole + (rest + np.arange(n_steps)) / steps_in_epoch
     if name == "plateau":
         options = {}
-    function, _ = SCHEDULES[name]
     with np.errstate(over="ignore"):  # epochs / period is infinite if the period is tiny
         result = function(np.maximum(epochs - warmup, 0), n_epochs - warmup, **options)
         if warmup > 0:
