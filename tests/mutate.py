@@ -65,10 +65,10 @@ MUTATIONS = [
     ),
     Mutation(
         "parts are clipped by value", CORE,
-        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i)\n",
+        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i, end)\n",
         "        clip(<real> (it.rules.clip_value if it.rules.clip_value > 0 else 1e30), dW,\n"
-        "             size_of(it.net.blocks[i], it.net.layers))\n"
-        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i)\n",
+        "             size_of(joined(&it.net, i, end), it.net.layers))\n"
+        "        if mine.is_last:\n            clip_or_move(it, mine, dW, i, end)\n",
         "core/test_parts.py "
         "training/test_regularization.py::test_large_batches_come_to_the_same_in_parts",
     ),
@@ -80,8 +80,8 @@ MUTATIONS = [
     ),
     Mutation(
         "evaluate: the loss of the last part only", CORE,
-        "            it.row_loss[i] += loss_of_rows(",
-        "            it.row_loss[i] = loss_of_rows(",
+        "            row_loss[first + i] += rows.loss_factor",
+        "            row_loss[first + i] = rows.loss_factor",
         "core/test_parts.py::test_loss_of_many_validation_rows",
     ),
     Mutation(
@@ -140,9 +140,9 @@ MUTATIONS = [
     # The core: threads that do not wait
     Mutation(
         "race: before the gradient", CORE,
-        "            train_rows(it, &mine, any)\n"
+        "            stage_of_rows(&it.net, <real*> it.work, &mine.rows, team, me)\n"
         "            wait_for_all(team, me)\n",
-        "            train_rows(it, &mine, any)\n",
+        "            stage_of_rows(&it.net, <real*> it.work, &mine.rows, team, me)\n",
         IN_STRESS.format("nothing"),
         is_race=True,
     ),
@@ -264,8 +264,8 @@ MUTATIONS = [
     # Kernels
     Mutation(
         "a term is lost in long sums", "_simd/products.h",
-        "                            least(SUM_BLOCK, n_terms - p), part, first + i,",
-        "                            least(SUM_BLOCK, n_terms - p) - (p >= 512), part, first + i,",
+        "            const ptrdiff_t size = least(SUM_BLOCK, n_terms - p);",
+        "            const ptrdiff_t size = least(SUM_BLOCK, n_terms - p) - (p >= 512);",
         "core/test_parts.py::test_long_sums core/test_kernels.py::test_products_at_every_edge",
     ),
     Mutation(
@@ -428,9 +428,39 @@ MUTATIONS = [
     ),
     Mutation(
         "few rows: no residual connections by columns", CORE,
-        "        finish_rows(l, it.net.layers, <real*> it.work, &rows)\n",
-        "",
+        "        activate_rows(l, layers, params, work, rows)\n"
+        "    finish_rows(l, layers, work, rows)\n",
+        "        activate_rows(l, layers, params, work, rows)\n",
         "core/test_rows_alone.py::test_rows_stand_alone[wide-float32]",
+    ),
+    Mutation(
+        "training by columns: no activation but relu", CORE,
+        "return is_relu_fused(layer) and layer.dropout == 0 and not layer.is_residual",
+        "return True",
+        "core/test_cuts.py",
+    ),
+    Mutation(
+        "training by columns: no derivative but that of relu", CORE,
+        "if before.is_normalized or not is_gated(l, net.layers, any):",
+        "if before.is_normalized:",
+        "core/test_cuts.py",
+    ),
+    Mutation(
+        "race: between layers that are cut by columns", CORE,
+        "        wait_for_all(it.team, it.me)\n    it.is_by_columns",
+        "        pass\n    it.is_by_columns",
+        "core/test_cuts.py",
+        is_race=True,
+    ),
+    Mutation(
+        "sparse rows lose the first number of a share", CORE,
+        "(indices[p + half - 1] < column)", "(indices[p + half - 1] <= column)",
+        "core/test_cuts.py::test_activations_and_rows",
+    ),
+    Mutation(
+        "unsorted sparse rows are not sorted", "_engine/rows.py",
+        "            X = X.sorted_indices()", "            pass",
+        "estimators/test_data.py",
     ),
     Mutation(
         "a failed call moves the solver that was there", "_training/descent.py",
