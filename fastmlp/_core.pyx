@@ -139,7 +139,7 @@ cdef enum:
     ROWS_AT_ONCE = 32           # rows that softmax takes at a time
     ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
     ROWS_OF_BLOCK = 128         # rows that go through all layers while they are in the cache
-    PARAMETERS_OF_PIECE = 131072     # parameters that are moved while their gradient is in the cache
+    PARAMETERS_OF_PIECE = 131072    # moved while their gradient is in the cache; see figures.md
     CACHE_LINE = 64             # bytes
 
 ROWS_IN_BLOCK = ROWS_OF_BLOCK
@@ -1866,11 +1866,12 @@ cdef class Workspace:
     cdef void* numbers
     cdef bint takes_dense                   # whether there is room for a copy of dense rows
     cdef Py_ssize_t[:, ::1] groups          # (2, n_layers + 1) of the present pass; see Net
-    cdef Py_ssize_t[:, ::1] places          # (n_members, capacity) for sparse rows, or None
+    cdef Py_ssize_t[:, ::1] places          # (n_members, capacity) for sparse rows
 
     def __init__(self, layers, memory, Py_ssize_t capacity):
         self.layers, self.table, self.memory = layers, np.array(layers), memory
         self.capacity, self.groups = capacity, np.ones((2, len(layers)), dtype=np.intp)
+        self.places = np.empty((0, capacity), dtype=np.intp)
         self.type_number = type_of_floats("memory", memory)
         self.numbers = numbers_of("memory", memory, self.type_number, 1, True)
         check_places(self.table, cnp.PyArray_DIM(memory, 0), capacity)
@@ -1907,8 +1908,9 @@ cdef class Workspace:
         """Memory for the `places` of sparse rows; NULL for dense rows."""
         if source.indptr == NULL:
             return NULL
-        if self.places is None or self.places.shape[0] < n_threads:
-            self.places = np.empty((max(1, n_threads), self.capacity), dtype=np.intp)
+        n_threads = max(n_threads, 1)
+        if self.places.shape[0] < n_threads:
+            self.places = np.empty((n_threads, self.capacity), dtype=np.intp)
         return &self.places[0, 0]
 
 
