@@ -126,18 +126,22 @@ def efficiencies_of_prediction(workload, barriers):
     rows = rows.astype(np.float32)
     times = {}
     for n in THREADS:
-        seconds = 0.0
-        for part in network.passes._parts(ROWS_TO_PREDICT):
-            n_rows = part.stop - part.start
-            share = -(-n_rows // n)
-            seconds += best_seconds(network.passes.output_of_array, rows[part][:share]) + barriers[n]
-        times[n] = seconds
+        share = rows[: -(-ROWS_TO_PREDICT // n)]
+        times[n] = best_seconds(network.output, share) + barriers[n]
     return {n: (times[1] / (n * times[n]), times[n]) for n in THREADS}
 
 
 def show(name, efficiencies):
     cells = (f"{share:5.0%} {1e6 * seconds:9.1f}" for share, seconds in efficiencies.values())
     print(f"{name:18}" + " ".join(f"{cell:>16}" for cell in cells))
+
+
+def show_real_steps(step, model):
+    """Real steps on the CPUs that there are, beside the model's."""
+    for n in model:
+        if n <= (os.cpu_count() or 1):
+            real = min(step.seconds(n, 20 * N_STEPS) for _ in range(ROUNDS))
+            print(f"    {n} threads: {1e6 * real:.1f} us, by the model {1e6 * model[n][1]:.1f} us")
 
 
 def main():
@@ -155,10 +159,7 @@ def main():
             model = efficiencies_of_step(step, barriers)
             show(name + ", sparse" * is_sparse, model)
             if check:
-                for n in range(1, (os.cpu_count() or 1) + 1):
-                    real = min(step.seconds(n, 200) for _ in range(5))
-                    if n in model:
-                        print(f"    {n} threads: real {1e6 * real:.1f}, model {1e6 * model[n][1]:.1f}")
+                show_real_steps(step, model)
     print(f"\nprediction of {ROWS_TO_PREDICT:,} rows")
     for name in WORKLOAD_NAMES:
         show(name, efficiencies_of_prediction(WORKLOADS[name], barriers))

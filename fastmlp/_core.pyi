@@ -12,6 +12,8 @@ _Table: TypeAlias = NDArray[np.void]
 ACTIVATIONS: dict[str, tuple[int, bool]]
 LOSSES: dict[str, int]
 CUSTOM_LOSS: int
+ROWS_IN_BLOCK: int
+PARAMETERS_IN_PIECE: int
 SOLVERS: dict[str, tuple[int, int]]
 LAYER: np.dtype[np.void]
 BLOCK: np.dtype[np.void]

@@ -19,8 +19,9 @@ from fastmlp._engine.layout import (
 from fastmlp._engine.rows import Features
 from fastmlp._engine.threads import candidates_for, core_in_use, threads_for
 
-# A pass over all rows (a prediction or a full gradient) processes them in parts of at most this
-# many rows and about this many operations. This bounds the memory and the delay of Ctrl-C.
+# A pass over all rows (a prediction or a full gradient) processes them in parts. They have at most
+# ROWS_IN_PASS rows where a workspace holds them, which bounds the memory, and about FLOPS_IN_PASS
+# operations, which bounds the delay of Ctrl-C.
 ROWS_IN_PASS = 4096
 FLOPS_IN_PASS = 1e10
 
@@ -120,14 +121,14 @@ class Passes:
             views.append(matrix[:, : int(layer["n_out"])])
         return views
 
-    def _rows_in_pass(self):
+    def _rows_in_pass(self, most=ROWS_IN_PASS):
         two_blocks = 2 * ROWS_IN_BLOCK
         rows = int(FLOPS_IN_PASS / self.flops(1)) // two_blocks * two_blocks
-        return max(ROWS_IN_BLOCK, min(rows, ROWS_IN_PASS))
+        return max(ROWS_IN_BLOCK, min(rows, most))
 
-    def _parts(self, n_rows):
-        """Yield a slice of the rows for each part of a pass."""
-        step = self._rows_in_pass()
+    def _parts(self, n_rows, most=ROWS_IN_PASS):
+        """Yield a slice of the rows for each part of a pass, with ``most`` rows at most."""
+        step = self._rows_in_pass(most)
         return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
     # Numbers of threads --------------------------------------------------------------------------
@@ -174,10 +175,10 @@ class Passes:
             return self._predict(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
-        n_pieces = ceil_div(min(len(X), self._rows_in_pass()), ROWS_OF_TILE)
+        n_pieces = ceil_div(self._rows_in_pass(len(X)), ROWS_OF_TILE)
         with core_in_use:
             n_threads = threads_for(self.flops(len(X)) / 3, n_pieces, self.n_threads)
-            for rows in self._parts(len(X)):
+            for rows in self._parts(len(X), len(X)):  # the predictor needs no memory for them
                 if self._predict(X[rows], out[rows], n_threads) is None:
                     return None
         return out
