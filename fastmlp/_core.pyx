@@ -837,7 +837,7 @@ cdef void forward_product(
 
 
 cdef inline bint is_relu_fused(const Layer* layer) noexcept nogil:
-    """Whether f(z) can be computed with the product, because it is relu and takes the place of z."""
+    """Whether the kernel computes f(z) with the product: f is relu and takes the place of z."""
     return layer.activation == RELU and not layer.is_normalized and layer.f == layer.z
 
 
@@ -1177,9 +1177,9 @@ cdef void rows_in_pieces(
 
 
 # With many threads, or few rows, a member's share of the rows is too small to pay for reading all
-# of W. The products of wide layers are then cut into groups of columns as well, and the members meet
-# at a barrier between two layers. The bits are the same, because a number's chain of operations does
-# not depend on the cut.
+# of W. The products of wide layers are then cut into groups of columns as well, and the members
+# meet at a barrier between two layers. The bits are the same, because a number's chain of
+# operations does not depend on the cut.
 
 cdef enum:
     # In the time of one multiply-add with a vector of a cache line's size: what it takes to fetch a
@@ -1228,7 +1228,8 @@ cdef void plan_columns(
 
 
 # A member's way through stage 1 with its phases. A phase by columns reads what all members have
-# written, and what it writes is read by all; a phase by rows reads and writes the member's own rows.
+# written, and what it writes is read by all. A phase by rows reads and writes the member's own
+# rows.
 cdef struct Phases:
     const Net* net
     void* work
@@ -1834,6 +1835,20 @@ cdef class Model:
             self.custom = CustomLoss(function)
             self.net.loss.function = <void*> self.custom
 
+    def with_params(self, params):
+        """The same network with other parameters. The tables are shared."""
+        cdef Model twin = Model.__new__(Model)
+        twin.layers, twin.blocks, twin.loss_params = self.layers, self.blocks, self.loss_params
+        twin.params, twin.connections = params, self.connections
+        twin.type_number, twin.net = self.type_number, self.net
+        twin.net.params = numbers_of("params", params, self.type_number, 1, True)
+        if cnp.PyArray_DIM(params, 0) != self.net.n_params:
+            raise ValueError("params must have the layout of those of the model")
+        if self.custom is not None:
+            twin.custom = CustomLoss(self.custom.function)
+            twin.net.loss.function = <void*> twin.custom
+        return twin
+
     cdef int raise_error(self) except -1:
         """Raise the error of a custom loss, if there was one."""
         return 0 if self.custom is None else self.custom.raise_error()
@@ -2293,6 +2308,17 @@ cdef void apply_as_member_f64(void* it, Team* team, int me) noexcept nogil:
     apply_as_member(<const Training*> it, <double*> NULL, team, me)
 
 
+cdef double total_of(const double[::1] row_loss, const double[::1] penalty) noexcept:
+    """The sum of all losses and penalties, in an order that does not depend on the threads."""
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(row_loss.shape[0]):
+        total += row_loss[i]
+    for i in range(penalty.shape[0]):
+        total += penalty[i]
+    return total
+
+
 cdef class Step:
     """What `train` needs for steps: the solver, its state, the regularizer, places for gradients.
 
@@ -2317,8 +2343,8 @@ cdef class Step:
 
     @property
     def loss(self):
-        """The sum of the added losses, in an order that does not depend on the threads."""
-        return float(self.row_loss.sum() + self.penalty.sum())
+        """The sum of the added losses."""
+        return total_of(self.row_loss, self.penalty)
 
     @property
     def key(self):
@@ -2540,8 +2566,8 @@ cdef class Gradient:
 
     @property
     def loss(self):
-        """The sum of the added losses, in an order that does not depend on the threads."""
-        return float(self.row_loss.sum() + self.penalty.sum())
+        """The sum of the added losses."""
+        return total_of(self.row_loss, self.penalty)
 
 
 def add_gradient(

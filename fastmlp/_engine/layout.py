@@ -1,5 +1,7 @@
 """Memory layout of the flat buffers: the table of layers and the blocks of work."""
 
+import math
+
 import numpy as np
 
 from fastmlp import _core
@@ -24,10 +26,21 @@ FOR_OUTPUT, FOR_GRADIENT, EVERYTHING = range(3)
 def aligned_zeros(shape, dtype):
     """Return an array of zeros that starts at the beginning of a cache line."""
     dtype = np.dtype(dtype)
-    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    memory = np.zeros(n_bytes + CACHE_LINE, dtype=np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + n_bytes].view(dtype).reshape(shape)
+    n_numbers = math.prod(shape) if isinstance(shape, tuple) else shape
+    return _aligned(np.zeros, n_numbers * dtype.itemsize, shape, dtype)
+
+
+def aligned_copy(array):
+    """Return a C-contiguous copy that starts at the beginning of a cache line."""
+    twin = _aligned(np.empty, array.nbytes, array.shape, array.dtype)
+    twin[...] = array
+    return twin
+
+
+def _aligned(new, n_bytes, shape, dtype):
+    memory = new(n_bytes + CACHE_LINE, dtype=np.uint8)
+    start = -memory.__array_interface__["data"][0] % CACHE_LINE
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def ceil_div(n, size):

@@ -287,11 +287,12 @@ class Network:
         vars(twin).update(vars(self))
         twin._dtype = self.dtype if dtype is None else check_dtype(dtype)
         if twin.dtype == self.dtype:
-            parameters = self.parameters.copy()
+            twin.parameters = self.parameters.copy()
+            twin.passes = self.passes.of(twin.parameters)
         else:
             parameters = twin._new_parameters()
             parameters.load(self.parameters.state())
-        twin._take(parameters, self.n_threads)
+            twin._take(parameters, self.n_threads)
         return twin
 
     def __repr__(self):

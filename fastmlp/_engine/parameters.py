@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp._core import LAYER, PARAMETERS_IN_PIECE
 from fastmlp._engine.layout import (
-    CACHE_LINE,
+    aligned_copy,
     aligned_zeros,
     layer_table,
     n_parameters,
@@ -20,15 +20,6 @@ VERSION = 1
 
 # A row of the table of layers. Its fields are read faster than those of the array.
 Layer = namedtuple("Layer", LAYER.names)
-
-
-def aligned_copy(array):
-    """Return a C-contiguous copy that starts at the beginning of a cache line."""
-    memory = np.empty(array.nbytes + CACHE_LINE, dtype=np.uint8)
-    start = -memory.__array_interface__["data"][0] % CACHE_LINE
-    twin = np.ndarray(array.shape, array.dtype, memory, start)
-    twin[...] = array
-    return twin
 
 
 class Parameters:

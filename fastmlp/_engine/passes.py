@@ -71,8 +71,20 @@ class Passes:
         self.dtype = parameters.dtype
         self.n_outputs = parameters.layer_sizes[-1]
         self._n_weights = parameters.n_weights
-        self.model = self.model_of(parameters.flat)
+        self.model = _core.Model(
+            parameters.layers, parameters.blocks, *loss.for_core, parameters.flat, parameters.mask,
+            loss.function,
+        )  # fmt: skip
         self._predictor = None
+
+    def of(self, parameters):
+        """Return the same for a copy of the parameters. The core's tables are shared."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.parameters = parameters
+        twin.model = self.model.with_params(parameters.flat)
+        twin._predictor = None
+        return twin
 
     def _predict(self, X, out, n_threads):
         """Predict, with a predictor that is created for the first call.
@@ -87,12 +99,6 @@ class Passes:
             predictor = _core.Predictor(self.model, own.layers, new_workspace)
             self._predictor = predictor
         return predictor(X, out, n_threads)
-
-    def model_of(self, flat):
-        """Return the core's description of the network with its parameters in buffer ``flat``."""
-        own = self.parameters
-        loss = self.loss
-        return _core.Model(own.layers, own.blocks, *loss.for_core, flat, own.mask, loss.function)
 
     # Workspaces ----------------------------------------------------------------------------------
 

@@ -7,8 +7,13 @@ import numpy as np
 
 from fastmlp import _core
 from fastmlp._core import REGULARIZER, SOLVER, SOLVERS
-from fastmlp._engine.layout import FOR_GRADIENT, ROWS_IN_PART, aligned_zeros, ceil_div
-from fastmlp._engine.parameters import aligned_copy
+from fastmlp._engine.layout import (
+    FOR_GRADIENT,
+    ROWS_IN_PART,
+    aligned_copy,
+    aligned_zeros,
+    ceil_div,
+)
 from fastmlp._engine.threads import ThreadTuner
 from fastmlp._training.schedules import factors
 
@@ -247,7 +252,7 @@ class Descent:
         With averaging, these are the solver's weights and not the network's.
         """
         passes = self.network.passes
-        return passes.model_of(self._own) if len(self._own) else passes.model
+        return passes.model.with_params(self._own) if len(self._own) else passes.model
 
     def _step(self, work, gradient):
         flat = self.network.parameters.flat
