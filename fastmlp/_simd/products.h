@@ -138,16 +138,17 @@ ALWAYS_INLINE void NAME(fetch_part)(const REAL *B, ptrdiff_t stride, ptrdiff_t n
 
 /* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. With
    every tile of a part, some cache lines of each row of the next part are prefetched: one, or more
-   if there are few tiles (bench/figures.md: next-part-prefetch). `claimed` has the shape of C, or
-   is NULL. */
+   if there are few tiles of full size (bench/figures.md: next-part-prefetch). `claimed` has the
+   shape of C, or is NULL. */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                                  REAL *C, ptrdiff_t C_stride, int relu, REAL *claimed)
 {
     enum { column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL) };
-    const ptrdiff_t n_tiles = n_rows / TILE_ROWS + 1;
-    const ptrdiff_t fetched = least((column_block / line + n_tiles - 1) / n_tiles, MOST_LINES) * line;
+    ptrdiff_t fetched = line;
+    if (n_rows >= TILE_ROWS)
+        fetched = least((column_block / line - 1) / (n_rows / TILE_ROWS) + 1, MOST_LINES) * line;
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
         for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {
             const ptrdiff_t width = least(column_block, n_columns - j);
