@@ -36,7 +36,7 @@ def warn_of_scale(X, names):
     else:
         squares = np.einsum("ij,ij->j", X, X)
     sizes = np.sqrt(squares / X.shape[0])
-    if sizes.max() > LARGEST_SCALE:
+    if (sizes > LARGEST_SCALE).any():
         columns = np.flatnonzero(sizes > LARGEST_SCALE)
         names = (np.arange(X.shape[1]) if names is None else names)[columns]
         shown = ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
@@ -63,7 +63,7 @@ def warn_of_scale_of_targets(y, loss):
         std = np.sqrt(np.add.reduce(deviation * deviation) / len(y))
         sizes = np.maximum(abs(mean), std)
     remedy = loss.row.remedy_of_scale
-    if remedy and sizes.max() > LARGEST_SCALE:
+    if remedy and (sizes > LARGEST_SCALE).any():
         columns = np.flatnonzero(sizes > LARGEST_SCALE)
         which = "y" if y.shape[1] == 1 else f"column(s) {', '.join(map(str, columns[:10]))} of y"
         warn(
