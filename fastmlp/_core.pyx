@@ -73,6 +73,7 @@ from fastmlp._kernels cimport (
     gradient_kernel,
     has_kernels,
     kernels,
+    largest_size,
     log_of,
     move,
     name_of,
@@ -2051,6 +2052,27 @@ cdef Py_ssize_t largest_piece(const Net* net) noexcept nogil:
     for i in range(net.n_blocks):
         most = max(most, size_of(net.blocks[i], net.layers))
     return most
+
+
+def largest_of(numbers):
+    """The largest absolute value in an array; infinity if a number is not finite, 0 if it is empty.
+
+    NumPy needs several passes for that, of microseconds each (bench/figures.md: largest-of).
+    """
+    cdef double largest
+    if not (cnp.PyArray_Check(numbers) and cnp.PyArray_ISCARRAY_RO(numbers)
+            and cnp.PyArray_TYPE(numbers) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)):
+        with np.errstate(over="ignore"):
+            numbers = np.require(numbers, np.float64, ["C", "A"])
+    cdef void* start = cnp.PyArray_DATA(numbers)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(numbers)
+    cdef bint is_float = cnp.PyArray_TYPE(numbers) == cnp.NPY_FLOAT
+    with nogil:
+        if is_float:
+            largest = largest_size(<const float*> start, n)
+        else:
+            largest = largest_size(<const double*> start, n)
+    return largest
 
 
 def shuffle(Py_ssize_t[::1] order, bit_generator):

@@ -69,7 +69,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*logarithms)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
         double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
-        bint (*all_finite)(const float*, Py_ssize_t) noexcept nogil
+        float (*largest_size)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
         void (*move)(const Solver*, float*, const float*, float*, Py_ssize_t,
                      Py_ssize_t) noexcept nogil
@@ -97,7 +97,7 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*logarithms)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
         double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
-        bint (*all_finite)(const double*, Py_ssize_t) noexcept nogil
+        double (*largest_size)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
         void (*move)(const Solver*, double*, const double*, double*, Py_ssize_t,
                      Py_ssize_t) noexcept nogil
@@ -271,11 +271,15 @@ cdef inline double add_decay(real x, const real* W, real* dW, Py_ssize_t n) noex
         return kernels.f64.add_decay(x, W, dW, n)
 
 
-cdef inline bint all_finite(const real* x, Py_ssize_t n) noexcept nogil:
+cdef inline real largest_size(const real* x, Py_ssize_t n) noexcept nogil:
     if real is float:
-        return kernels.f32.all_finite(x, n)
+        return kernels.f32.largest_size(x, n)
     else:
-        return kernels.f64.all_finite(x, n)
+        return kernels.f64.largest_size(x, n)
+
+
+cdef inline bint all_finite(const real* x, Py_ssize_t n) noexcept nogil:
+    return 0 * largest_size(x, n) == 0      # 0 times infinity is NaN
 
 
 cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:

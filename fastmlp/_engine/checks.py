@@ -6,6 +6,7 @@ import operator
 import numpy as np
 import scipy.sparse
 
+from fastmlp import _core
 from fastmlp._core import ACTIVATIONS, LOSSES
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 
@@ -14,14 +15,16 @@ def as_numbers(array, dtype):
     """Convert to a C-contiguous, aligned array of the dtype; values too large become infinite."""
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
+    if array.dtype.kind in "biu":
+        return array.astype(dtype, order="C", subok=False)
     with np.errstate(over="ignore"):
-        return np.require(array, dtype, ["C", "A"])
+        return array.astype(dtype, order="C", subok=False)
 
 
 def as_finite(name, given, dtype):
     """Convert to a C-contiguous, aligned array of the dtype; raise if a value is not finite."""
     array = as_numbers(given, dtype)
-    if np.isfinite(array).all():
+    if _core.largest_of(array) < np.inf:
         return array
     what = "numbers too large for that: dtype='float64' holds larger ones"
     if not np.isfinite(given).all():

@@ -43,11 +43,6 @@ LARGEST_SAFE = {
 }
 
 
-def _norm(numbers):
-    """Return the Euclidean norm, without BLAS, whose threads would have to wake up."""
-    return math.sqrt(np.einsum("i,i->", numbers, numbers))
-
-
 class Passes:
     """Computes outputs, losses and gradients of a network, without changing its parameters.
 
@@ -314,40 +309,46 @@ class Passes:
         Two upper bounds, computed from norms, are tried first: a quick one, and a closer one. The
         outputs are computed only if both are too large.
         """
-        largest = float(max(features.values.max(), -features.values.min()))
         most_in_row = self.parameters.layer_sizes[0]
         if features.is_sparse:  # duplicate entries are possible
             most_in_row = int(np.diff(features.indptr).max())
-        safe, size = LARGEST_SAFE[self.dtype], most_in_row * largest
-        of_all = _norm(self.parameters.flat)  # no part of them has a larger norm
-        if self.largest_number(size, norm=lambda part: of_all) < safe:
+        safe, size = LARGEST_SAFE[self.dtype], most_in_row * _core.largest_of(features.values)
+        largest = _core.largest_of(self.parameters.flat)
+        if self.largest_number(size, lambda first, end: largest * math.sqrt(end - first)) < safe:
             return True
         if self.largest_number(size) < safe:
             return True
         output = self._output_of_features(features)  # None if the rows are not finite
         return output is not None and bool(
-            np.isfinite(self.parameters.flat).all() & np.isfinite(output).all()
+            largest < math.inf and _core.largest_of(output) < math.inf
         )
 
-    def largest_number(self, size, norm=_norm):
+    def _norm(self, first, end):
+        """Return the norm of a range of the parameters, without BLAS and the threads it wakes."""
+        numbers = self.parameters.flat[first:end]
+        return math.sqrt(np.einsum("i,i->", numbers, numbers))
+
+    def largest_number(self, size, norm=None):
         """Return an upper bound of |z| and |a| in all layers, for inputs of norm ``size``.
 
-        ``norm`` returns an upper bound of the norm of some of the parameters.
+        ``norm(first, end)`` returns an upper bound of the norm of a range of the parameters. By
+        default, it is the norm itself.
 
         It uses |z| <= |(W, b)| |(a, 1)| with the Frobenius norm, and a bound that holds for every
         activation function. It is infinite if no bound is known.
         """
-        largest = size
-        own = self.parameters
-        for layer, norms in zip(own.rows, own.norms(), strict=True):
+        norm, largest = norm or self._norm, size
+        for layer in self.parameters.rows:
             root = math.sqrt(layer.n_out)
-            z = norm(own.flat[layer.W : layer.b + layer.stride]) * math.hypot(size, 1.0)
+            z = norm(layer.W, layer.b + layer.stride) * math.hypot(size, 1.0)
             if not z < math.inf:  # NaN, too
                 return math.inf
             largest = max(largest, z)
-            if norms is not None:
-                gain, shift = norms
-                z = root * norm(gain) + norm(shift)
+            if layer.is_normalized:
+                gain, shift = (
+                    norm(first, first + layer.n_out) for first in (layer.gain, layer.shift)
+                )
+                z = root * gain + shift
             size = 1.06 * z + 2 * root + layer.is_residual * size
             largest = max(largest, size)
         return largest

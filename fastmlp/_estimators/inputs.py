@@ -5,6 +5,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
+from fastmlp import _core
 from fastmlp._engine.checks import as_numbers, check_sample_weight, check_targets
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 from fastmlp._estimators.frames import naming_columns, sparse_as
@@ -28,7 +29,7 @@ class CheckedInputs:
     def _validate_rows(self, X, y, dtype, *, reset):
         if self._are_plain_rows(X, y, reset=reset):
             rows = as_numbers(X, dtype)
-            if np.isfinite(rows).all():
+            if _core.largest_of(rows) < np.inf:
                 self.n_features_in_ = X.shape[1]
                 return rows, y
         is_regressor = isinstance(self, RegressorMixin)
@@ -51,7 +52,7 @@ class CheckedInputs:
             return False
         if not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1)):
             return False
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
+        if y.dtype.kind == "f" and not _core.largest_of(y) < np.inf:
             return False
         return reset or n_features == self.n_features_in_
 

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse
 
+from fastmlp import _core
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.warnings import warn
 
@@ -19,7 +20,8 @@ def is_beyond_scale(numbers):
 
     A stream of small mini-batches is spared the sizes of their columns.
     """
-    return max(numbers.max(), -numbers.min()) > LARGEST_SCALE
+    numbers = numbers.data if scipy.sparse.issparse(numbers) else numbers
+    return _core.largest_of(numbers) > LARGEST_SCALE
 
 
 def warn_of_scale(X, names):

@@ -378,19 +378,27 @@ static double NAME(add_decay)(REAL x, const REAL *__restrict__ W, REAL *__restri
     return NAME(total_of_32)(sums);
 }
 
-/* Whether all numbers are finite. 0 times an infinity or a NaN is NaN. */
-static int NAME(all_finite)(const REAL *x, ptrdiff_t n)
+/* The comparison overlooks NaN, but 0 times an infinity or a NaN is NaN. */
+static REAL NAME(largest_size)(const REAL *x, ptrdiff_t n)
 {
-    REAL sums[32] = {0}, total = 0;
+    REAL sums[32] = {0}, most[32] = {0}, total = 0;
     ptrdiff_t i = 0;
     for (; i + 32 <= n; i += 32)
-        for (int s = 0; s < 32; s++)
+        for (int s = 0; s < 32; s++) {
+            REAL size = x[i + s] < 0 ? -x[i + s] : x[i + s];
             sums[s] += 0 * x[i + s];
-    for (; i < n; i++)
-        sums[0] += 0 * x[i];
-    for (int s = 0; s < 32; s++)
+            most[s] = size > most[s] ? size : most[s];
+        }
+    for (int s = 0; i + s < n; s++) {
+        REAL size = x[i + s] < 0 ? -x[i + s] : x[i + s];
+        sums[s] += 0 * x[i + s];
+        most[s] = size > most[s] ? size : most[s];
+    }
+    for (int s = 0; s < 32; s++) {
         total += sums[s];
-    return total == 0;
+        most[0] = most[s] > most[0] ? most[s] : most[0];
+    }
+    return total == 0 ? most[0] : (REAL)INFINITY;
 }
 
 /* Uses 32 partial sums for every vector width, so that the bits do not depend on the width. */

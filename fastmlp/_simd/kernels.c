@@ -103,7 +103,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
-            exponentials_##S, logarithms_##S, add_multiple_##S, add_decay_##S, all_finite_##S,     \
+            exponentials_##S, logarithms_##S, add_multiple_##S, add_decay_##S, largest_size_##S,   \
             sum_of_squares_##S, move_##S                                                           \
     }
 

@@ -156,7 +156,8 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*add_multiple)(REAL x, const REAL *b, REAL *c, ptrdiff_t n);                         \
         /* dW += x W; returns the sum of W^2 */                                                    \
         double (*add_decay)(REAL x, const REAL *W, REAL *dW, ptrdiff_t n);                         \
-        int (*all_finite)(const REAL *x, ptrdiff_t n);                                             \
+        /* the largest |x|, infinity if a number is not finite, 0 if there are none */             \
+        REAL (*largest_size)(const REAL *x, ptrdiff_t n);                                          \
         /* sum of W^2 */                                                                           \
         double (*sum_of_squares)(const REAL *W, ptrdiff_t n);                                      \
         /* (5) for n parameters; the solver's state arrays are `stride` apart */                   \

@@ -157,7 +157,7 @@ class Descent:
 
     @property
     def is_finite(self):
-        return all(np.isfinite(some).all() for some in (self._state, self._own) if some.size)
+        return _core.largest_of(self._state) + _core.largest_of(self._own) < np.inf
 
     def epoch(self, data, order, batch_size, deadline=np.inf):
         """Make one pass over the rows ``order``, or stop early at the deadline.

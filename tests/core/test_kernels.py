@@ -44,6 +44,25 @@ def test_names():
         _core.use_kernels("sse9")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ">f8", "int8", "uint64"])
+def test_largest_of(kernels, dtype):
+    rng = np.random.default_rng(0)
+    for shape in [(0,), (1,), (31,), (32,), (33,), (5, 40), (3, 7, 11)]:
+        numbers = (90 * rng.standard_normal(shape)).astype(dtype)
+        for array in (numbers, numbers.T, numbers[..., ::-1]):
+            assert _core.largest_of(array) == np.abs(array.astype(float)).max(initial=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_largest_of_what_is_not_finite_is_infinite(kernels, bad, dtype):
+    for place in range(70):
+        numbers = np.full(70, 3, dtype)
+        numbers[place] = bad
+        assert _core.largest_of(numbers) == np.inf
+    assert _core.largest_of(np.full(2, np.finfo(np.longdouble).max)) == np.inf
+
+
 # Products ----------------------------------------------------------------------------------------
 
 # A dimension goes through all its edges while the others stand at odd places: of a tile of 8 or
