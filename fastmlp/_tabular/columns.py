@@ -100,11 +100,15 @@ class Date:
     name: str
     kind: str
     seconds: Number
-    parts: list
+    parts: dict  # from the part's name to the Category, for those that vary
 
     @classmethod
     def of(cls, name, column, scaling):
-        parts = [Category.of(f"{name}: {part}", c) for part, c in parts_of_dates(column).items()]
+        parts = {
+            part: Category.of(f"{name}: {part}", values)
+            for part, values in parts_of_dates(column).items()
+            if len(np.unique(values.values[~values.missing])) > 1
+        }
         return cls(name, column.kind, Number.of(name, column, scaling), parts)
 
     @property
@@ -113,18 +117,17 @@ class Date:
 
     @property
     def category_names(self):
-        return [name for part in self.parts for name in part.category_names]
+        return [part.name for part in self.parts.values()]
 
     @property
     def cardinalities(self):
-        return [cardinality for part in self.parts for cardinality in part.cardinalities]
+        return [len(part.values) for part in self.parts.values()]
 
     def write(self, column, numbers, codes):
         self.seconds.write(column, numbers, codes)
-        place = 0
-        for part, values in zip(self.parts, parts_of_dates(column).values(), strict=True):
-            part.write(values, numbers, codes[:, place:])
-            place += len(part.category_names)
+        values = parts_of_dates(column)
+        for place, (part, category) in enumerate(self.parts.items()):
+            category.write(values[part], numbers, codes[:, place:])
 
 
 def parts_of_dates(column):

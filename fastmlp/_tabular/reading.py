@@ -98,26 +98,30 @@ class FrameTable:
     def __init__(self, frame, X):
         self.frame = frame
         self.n_rows, self.n_columns = frame.shape
-        are_strings = [isinstance(name, str) for name in frame.columns]
-        if any(are_strings) and not all(are_strings):
+        self.columns = list(frame.columns)
+        others = [name for name in self.columns if not isinstance(name, str)]
+        if 0 < len(others) < len(self.columns):
             raise TypeError(
                 "Feature names are only supported if all input features have string names, but X "
-                f"also has {shown([name for name in frame.columns if not isinstance(name, str)])}"
+                f"also has {shown(others)}"
             )
-        self.names = list(frame.columns) if all(are_strings) else None
+        self.names = None if others else self.columns
 
     def column(self, j):
-        name = self.frame.columns[j]
+        name = self.columns[j]
         series = self.frame.get_column(name)
-        if series.dtype in (nw.Categorical, nw.Enum):
+        dtype = series.dtype
+        if dtype in (nw.Categorical, nw.Enum):
             values = series.to_numpy().astype(object)
             values[series.is_null().to_numpy()] = None  # pyarrow fills in another value
             return _column_of_objects(name, values.tolist(), is_category=True)
+        if dtype in (nw.Int128, nw.UInt128):  # NumPy has no such type
+            return _column_of_objects(name, series.to_list())
         values = series.to_numpy()
         if values.ndim != 1:  # lists of one length, structures
             raise not_a_value(name, series.to_list()[0])
         column = _column_of_array(name, values)
-        if series.dtype == nw.Datetime and series.dtype.time_zone is not None:
+        if dtype == nw.Datetime and dtype.time_zone is not None:
             column.wall_clock = _microseconds(series.dt.replace_time_zone(None).to_numpy())
         return column
 
@@ -139,11 +143,14 @@ class ArrayTable:
             )
         if X.ndim > 2:
             raise ValueError(f"Found array with dim {X.ndim}, while dim <= 2 is required for X")
-        self.X = X
+        self.X = np.asarray(X)
+        if np.ma.is_masked(X):
+            self.X = self.X.astype(object)
+            self.X[X.mask] = None
         self.n_rows, self.n_columns = X.shape
 
     def column(self, j):
-        return _column_of_array(j, np.asarray(self.X)[:, j])
+        return _column_of_array(j, self.X[:, j])
 
 
 class SparseTable:
@@ -186,7 +193,7 @@ def _column_of_array(name, values):
         raise ValueError(
             f"Complex data not supported: column {name!r} has the dtype {values.dtype}"
         )
-    if kind != "O":
+    if kind not in "OT":
         raise TypeError(
             f"Column {name!r} has the dtype {values.dtype}, which holds no numbers, "
             "strings, truth values, dates or durations"

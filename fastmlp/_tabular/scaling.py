@@ -86,10 +86,9 @@ def _between_knots(x, place, knots, heights, start, end):
     """Interpolate between the knots from ``start`` to ``end``; the one at ``place`` is above x."""
     right = np.clip(place, start + 1, end - 1)
     left = right - 1
-    low = knots[left]
-    share = np.clip((x - low) / (knots[right] - low), 0.0, 1.0)
-    low = heights[left]
-    return low + share * (heights[right] - low)
+    low, high = knots[left], knots[right]
+    share = (np.clip(x, low, high) - low) / (high - low)
+    return heights[left] + share * (heights[right] - heights[left])
 
 
 @dataclass(eq=False)
@@ -108,8 +107,9 @@ class RobustMap:
         """Learn the map from finite values, of which at least two differ."""
         values = _sample(values)
         first, center, third = np.quantile(values, [0.25, 0.5, 0.75])
-        width = third - first
-        return cls(float(center), float(width if width > 0 else (values[-1] - values[0]) / 2))
+        extent = values[-1] - values[0]
+        # Half of the smallest positive number is 0.
+        return cls(float(center), float(third - first or extent / 2 or extent))
 
     def __call__(self, x):
         with np.errstate(over="ignore"):

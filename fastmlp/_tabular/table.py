@@ -92,15 +92,20 @@ class TableEncoder:
             name = f"x{j}" if table.names is None else table.names[j]
             is_category = is_marked or (by_dtype and column.is_category)
             columns.append(learned(name, column, is_category, MAPS[self.scaling]))
+        self.hold(columns, table.names)
+
+    def hold(self, columns, names):
+        """Take over what has been learned: the columns, and their names or None."""
         self.columns = columns
         self.n_features_in_ = len(columns)
         vars(self).pop("feature_names_in_", None)
-        if table.names is not None:
-            self.feature_names_in_ = np.array(table.names, dtype=object)
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
         self.number_names = [name for column in columns for name in column.number_names]
         self.category_names = [name for column in columns for name in column.category_names]
         self.cardinalities = np.array([n for column in columns for n in column.cardinalities], int)
         are_numbers = all(isinstance(c, Number) and c.kind in NUMERIC for c in columns)
+        # derived from the columns, for the speed of single rows
         self._in_one_go = AllNumbers(columns) if are_numbers else None
 
     def _encode(self, table, order):
