@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastmlp._tabular.reading import LARGEST, Column
+from fastmlp._tabular.reading import Column
 from fastmlp._tabular.scaling import QuantileMap, RobustMap
+
+# Training values beyond it count as infinite, so that no difference of two others overflows.
+LARGEST = 1e300
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ that equal tables give equal columns, whichever library holds them.
 import datetime
 import numbers
 import reprlib
+import sys
 from collections import Counter
 from decimal import Decimal
 
@@ -16,8 +17,6 @@ import numpy as np
 import scipy.sparse
 
 MOST_SHOWN = 10
-# Larger numbers are read as this and count as infinite, so that no difference overflows.
-LARGEST = 1e300
 
 
 class Column:
@@ -203,7 +202,6 @@ def _column_of_array(name, values):
 
 def _column_of_numbers(kind, values):
     values = values.astype(np.float64)
-    np.clip(values, -LARGEST, LARGEST, out=values)
     return Column(kind, values, np.isnan(values))
 
 
@@ -305,9 +303,8 @@ def _floats(values):
     try:
         return np.array([np.nan if v is None else v for v in values], np.float64)
     except OverflowError:  # whole numbers of hundreds of digits
-        return np.array(
-            [np.nan if v is None else max(min(v, LARGEST), -LARGEST) for v in values], float
-        )
+        most = sys.float_info.max
+        return np.array([np.nan if v is None else max(min(v, most), -most) for v in values], float)
 
 
 def _column_of_dates(values, missing):

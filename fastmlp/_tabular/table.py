@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastmlp._tabular.columns import Category, Date, Number
-from fastmlp._tabular.reading import LARGEST, MOST_SHOWN, ArrayTable, open_table, shown
+from fastmlp._tabular.reading import MOST_SHOWN, ArrayTable, open_table, shown
 from fastmlp._tabular.scaling import MAPS
 
 # Arrays with at most so many numbers are encoded in one go, larger ones column by column.
@@ -250,7 +250,7 @@ class AllNumbers:
 
     def encode(self, X):
         """Return an array of numbers as ``Encoded``, to the same bits as column by column."""
-        X = np.clip(np.asarray(X, np.float64), -LARGEST, LARGEST)
+        X = np.asarray(X, np.float64)
         missing = np.isnan(X)
         numbers = np.empty((len(X), self.n_numbers), np.float32)
         numbers[:, self.places] = np.where(

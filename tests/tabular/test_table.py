@@ -166,7 +166,7 @@ def test_tables_are_not_altered():
 
 
 def test_columns_of_an_array_have_numbers_as_names():
-    encoder = TableEncoder().fit([[1.0, "a"], [None, "b"], [3.0, "a"]])
+    encoder = TableEncoder().fit([[1.0, "a"], [np.nan, "b"], [3.0, "a"]])
     assert encoder.number_names == ["x0", "x0 is missing"]
     assert encoder.category_names == ["x1"]
     assert not hasattr(encoder, "feature_names_in_")
@@ -292,6 +292,11 @@ def test_dates_by_the_clock_on_the_wall():
             codes[codes < 0] = codes.max() + 1
             assert_array_equal(encoded.codes[:, j], codes)
         assert_allclose(encoded.numbers[[0, 1, 3], 0], mid_rank_scores([0, 1, 2]), atol=1e-6)
+        ends = TableEncoder().fit(pd.DataFrame({"d": pd.to_datetime(["2024-03-31", "2024-07-02"])}))
+        share = (utc - utc[0].normalize()) / datetime.timedelta(days=93)
+        low, high = mid_rank_scores([0, 1])
+        expected = np.nan_to_num(low + share * (high - low))
+        assert_allclose(ends.transform(table).numbers[:, 0], expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -335,6 +340,11 @@ def test_mixed_and_other_objects(values, found):
         assert all(part in str(error.value) for part in found)
 
 
+def test_truth_values_among_numbers_are_numbers():
+    numbers = TableEncoder().fit_transform(np.array([[True], [3], [0.5], [None]], dtype=object))
+    assert same(numbers, TableEncoder().fit_transform([[1.0], [3.0], [0.5], [np.nan]]))
+
+
 @pytest.mark.parametrize(
     "values", [[[1, 2], [3, 4]], [{"k": 1}, {"k": 2}]], ids=["lists", "structures"]
 )
@@ -346,7 +356,7 @@ def test_nested_columns(make, values):
 
 def test_missing_numbers_of_a_masked_array():
     X = np.array([[1.0, 5.0], [2.0, 6.0], [4.0, 9.0]])
-    masked = np.ma.array(X, mask=[[False, False], [False, True], [False, False]])
+    masked = np.ma.array(X.copy(), mask=[[False, False], [False, True], [False, False]])
     X[1, 1] = np.nan
     assert same(TableEncoder().fit_transform(masked), TableEncoder().fit_transform(X))
 
@@ -582,10 +592,11 @@ def test_sparse(container):
 
 
 def test_sparse_entries_in_parts_and_integers():
-    X = scipy.sparse.coo_array(([1, 2, 4, 5], ([0, 0, 1, 2], [0, 0, 0, 0])), shape=(4, 1))
+    """The parts of an entry add up: 4 + 3 comes above 5."""
+    X = scipy.sparse.coo_array(([4, 3, 5, 9], ([0, 0, 1, 2], [0, 0, 0, 0])), shape=(4, 1))
     assert same(TableEncoder().fit_transform(X), TableEncoder().fit_transform(X.toarray()))
-    halves = scipy.sparse.csc_array(([1.0, 2, 4, 5], [0, 0, 1, 2], [0, 4]), shape=(4, 1))
-    assert same(TableEncoder().fit_transform(halves), TableEncoder().fit_transform(X.toarray()))
+    parts = scipy.sparse.csc_array(([4, 3, 5, 9], [0, 0, 1, 2], [0, 4]), shape=(4, 1))
+    assert same(TableEncoder().fit_transform(parts), TableEncoder().fit_transform(X.toarray()))
 
 
 def test_many_columns_and_many_categories():
@@ -660,6 +671,9 @@ def test_names_must_differ_and_be_strings():
     for table in (frame, pa.table([[1], [2], [3], [4]], names=["a", "b", "a", "b"])):
         with pytest.raises(ValueError, match="must differ, but these are repeated: 'a', 'b'"):
             TableEncoder().fit(table)
+    twelve_twice = pd.DataFrame(np.ones((1, 24)), columns=[*"abcdefghijkl"] * 2)
+    with pytest.raises(ValueError, match=r"'i', 'j', \.\.\.$"):
+        TableEncoder().fit(twelve_twice)
     with pytest.raises(TypeError, match="string names, but X also has 1"):
         TableEncoder().fit(pd.DataFrame(np.eye(2), columns=["a", 1]))
 
