@@ -25,7 +25,7 @@ README = Path(__file__).parent.parent / "README.md"
 LAYERS = [
     {"__main__"},
     {"__init__"},
-    {"_inspection"},
+    {"_inspection", "_tabular"},
     {"_estimators"},
     {"_training"},
     {"_engine"},
