@@ -41,9 +41,8 @@ class Number:
 
     @property
     def number_names(self):
-        return [self.name] * (self.map is not None) + [
-            f"{self.name} is missing"
-        ] * self.shows_missing
+        missing = f"{self.name} is missing"
+        return [self.name] * (self.map is not None) + [missing] * self.shows_missing
 
     def write(self, column, numbers, codes):
         if self.map is not None:

@@ -28,6 +28,7 @@ class Column:
         "nothing" if all values are missing.
     values : ndarray of float64 or list of str
         NaN or None where missing. Truth values are 0 and 1; dates and durations are in seconds.
+        Whole numbers from 2^53 on are rounded, so that neighbours may be equal.
     missing : ndarray of bool
     wall_clock : ndarray of datetime64[us] or None
         Dates as the clock on the wall shows them, without a time zone.
@@ -51,14 +52,14 @@ def open_table(X):
         native = nw.from_native(_with_distinct_names(X), allow_series=True, pass_through=True)
         if isinstance(native, nw.LazyFrame):
             raise TypeError("X is a lazy data frame; pass X.collect()")
-        table = FrameTable(native, X) if isinstance(native, nw.DataFrame) else ArrayTable(_rows(X))
-    for size, what in ((table.n_rows, "sample"), (table.n_columns, "feature")):
-        if size == 0:
-            raise ValueError(
-                f"Found array with 0 {what}(s) (shape={(table.n_rows, table.n_columns)}) while a "
-                "minimum of 1 is required. X has no "
-                f"{'rows' if what == 'sample' else 'columns'}."
-            )
+        table = FrameTable(native) if isinstance(native, nw.DataFrame) else ArrayTable(_rows(X))
+    shape = table.n_rows, table.n_columns
+    if 0 in shape:
+        what, there = ("sample", "rows") if shape[0] == 0 else ("feature", "columns")
+        raise ValueError(
+            f"Found array with 0 {what}(s) (shape={shape}) while a minimum of 1 is required: X has "
+            f"no {there}"
+        )
     return table
 
 
@@ -94,7 +95,7 @@ def _rows(X):
 class FrameTable:
     """A data frame, through narwhals."""
 
-    def __init__(self, frame, X):
+    def __init__(self, frame):
         self.frame = frame
         self.n_rows, self.n_columns = frame.shape
         self.columns = list(frame.columns)

@@ -146,7 +146,7 @@ class TableEncoder:
         return [places[name] for name in names]
 
     def _warn(self, message):
-        warnings.warn(message, UserWarning, stacklevel=5)
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 NUMERIC = ("numbers", "truth values", "nothing")
@@ -239,12 +239,13 @@ class AllNumbers:
     """A table of nothing but numbers, encoded in one go: a single row takes microseconds."""
 
     def __init__(self, columns):
-        self.n_numbers = sum(len(column.number_names) for column in columns)
+        widths = [len(column.number_names) for column in columns]
+        ends = np.cumsum(widths)
+        self.n_numbers = sum(widths)
         self.varying = np.flatnonzero([column.map is not None for column in columns])
         self.shown_missing = np.flatnonzero([column.shows_missing for column in columns])
-        ends = np.cumsum([len(column.number_names) for column in columns])
         self.places_shown = ends[self.shown_missing] - 1
-        self.places = (ends - [len(column.number_names) for column in columns])[self.varying]
+        self.places = (ends - widths)[self.varying]
         maps = [columns[j].map for j in self.varying]
         self.map = type(maps[0]).stack(maps) if maps else np.asarray
 
