@@ -27,6 +27,20 @@ class Encoded:
     numbers: np.ndarray
     codes: np.ndarray
 
+    @property
+    def n_rows(self):
+        return len(self.numbers)
+
+    def part(self, rows):
+        """Return some of the rows, given by a slice."""
+        return Encoded(self.numbers[rows], self.codes[rows])
+
+    def followed_by(self, other):
+        """Return these rows and those of another table behind them."""
+        return Encoded(
+            np.concatenate([self.numbers, other.numbers]), np.concatenate([self.codes, other.codes])
+        )
+
 
 class TableEncoder:
     """Learn the columns of a table and encode tables with these columns.

@@ -1,0 +1,318 @@
+"""Base class of the estimators for tables."""
+
+from abc import ABCMeta, abstractmethod
+from contextlib import closing
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from fastmlp._engine.checks import check_sample_weight
+from fastmlp._estimators.concurrency import FittedAside
+from fastmlp._estimators.methods import checks_parameters
+from fastmlp._estimators.sklearn_private import Interval, StrOptions
+from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
+from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
+from fastmlp._tabular.inputs import InputMaps
+from fastmlp._tabular.member import Deadline
+from fastmlp._tabular.progress import progress_of_members
+from fastmlp._tabular.selection import greedy_selection
+from fastmlp._tabular.settings import REALMLP, draw_settings
+from fastmlp._tabular.table import TableEncoder
+from fastmlp._tabular.training import (
+    Candidate,
+    Split,
+    Task,
+    interrupt_ends,
+    train_candidates,
+)
+
+# With fewer rows than this, folds take the place of a single validation part.
+FEWEST_ROWS_FOR_ONE_PART = 5_000
+N_FOLDS = 5
+FEWEST_ROWS = 4
+VALIDATION_FRACTION = 0.2
+
+FITTED_ATTRIBUTES = (
+    "_ensemble", "_n_outputs", "_scale", "_residuals", "classes_", "temperature_", "leaderboard_",
+    "n_features_in_", "feature_names_in_",
+)  # fmt: skip
+
+
+class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
+    """Base class of TabularMLPClassifier and TabularMLPRegressor."""
+
+    _parameter_constraints: dict = {
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "members": [StrOptions({"ensemble", "realmlp"})],
+        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
+        "metric": [str, callable, None],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    n_features_in_: int
+    feature_names_in_: Array
+    leaderboard_: dict[str, list[Any]]
+
+    # Implemented by subclasses -------------------------------------------------------------------
+
+    @abstractmethod
+    def _learn_targets(self, y):
+        """Return y as numbers for the networks, of shape (n_rows,), and learn from it."""
+
+    @abstractmethod
+    def _encode_targets(self, y):
+        """Return y_val as numbers for the networks."""
+
+    @abstractmethod
+    def _decode_targets(self, targets):
+        """Return the y that these numbers stand for."""
+
+    @abstractmethod
+    def _order_for_parts(self, targets, random_state):
+        """Return the rows in a random order, with equal classes side by side."""
+
+    @abstractmethod
+    def _losses(self, targets, outputs, weight):
+        """Return what of the outputs counts for the loss, and the function of the losses.
+
+        ``outputs`` are those of several networks, of shape (n_networks, n_rows, n_outputs).
+        """
+
+    @abstractmethod
+    def _calibrate(self, targets, outputs, weight):
+        """Learn from the ensemble's outputs for rows that its networks have not seen."""
+
+    def _class_weight_of_rows(self, y):
+        """Return the class weight of each row, or None without class weights."""
+        return None
+
+    # Training ------------------------------------------------------------------------------------
+
+    @checks_parameters
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Fit the ensemble to a table.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            The table: a data frame of pandas, polars or pyarrow, or an array. It may have missing
+            values, strings, categories, truth values and dates.
+        y : array-like of shape (n_samples,)
+            The targets: class labels, or numbers for regression.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights, which must not be negative.
+        X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
+            Rows for early stopping, selection and calibration. By default, they are taken from X;
+            see ``validation_fraction`` and ``cv``.
+
+        Returns
+        -------
+        self
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y, sample_weight or a parameter is invalid. The estimator is then left unchanged.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import TabularMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TabularMLPClassifier(n_members=3, random_state=0).fit(X, y)
+        >>> len(model.leaderboard_['loss'])
+        3
+        """
+        with self._aside():
+            for name in FITTED_ATTRIBUTES:
+                vars(self).pop(name, None)
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def _fit(self, X, y, sample_weight, validation):
+        deadline = Deadline(self.max_seconds)
+        random_state = check_random_state(self.random_state)
+        encoder, encoded, targets, weight = self._learn_table(X, y, sample_weight)
+        if validation == (None, None, None):
+            splits = self._splits(targets, random_state)
+        else:
+            n_rows = len(targets)
+            encoded, targets, weight = self._with_validation_rows(
+                encoder, encoded, targets, weight, validation
+            )
+            splits = [Split(np.arange(n_rows), np.arange(n_rows, len(targets)))]
+        maps = InputMaps(encoded, encoder.cardinalities)
+        task = Task(
+            maps, encoded, targets, weight, splits, self._n_outputs,
+            is_regression=is_regressor(self),
+        )  # fmt: skip
+        candidates = self._candidates(random_state)
+        display = progress_of_members(self.verbose, deadline)
+        with interrupt_ends(deadline), closing(display):
+            train_candidates(task, candidates, self.n_jobs, deadline, display)
+        candidates.sort(key=lambda candidate: candidate.loss)
+        if not np.isfinite(candidates[0].loss):
+            raise ValueError("y or X has numbers that are too large: no network has a finite loss")
+        self._select(task, encoder, candidates)
+        return self
+
+    def _learn_table(self, X, y, sample_weight):
+        """Return the encoder, and the encoded rows with targets and weights."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        encoder = TableEncoder(self.categorical_features, owner=type(self).__name__)
+        encoded = encoder.fit_transform(X)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(encoder, name):
+                setattr(self, name, getattr(encoder, name))
+        targets = self._learn_targets(y)
+        check_consistent_length(encoded.numbers, targets)
+        weight = checked_weight(sample_weight, len(targets))
+        of_class = self._class_weight_of_rows(y)
+        if of_class is not None:
+            weight = checked_weight(weight * of_class, len(targets), "class_weight")
+        return encoder, encoded, targets, weight
+
+    def _with_validation_rows(self, encoder, encoded, targets, weight, validation):
+        """Return the rows, targets and weights with those of the validation set behind them."""
+        X_val, y_val, weight_val = validation
+        if X_val is None or y_val is None:
+            raise ValueError(
+                "X_val, y_val and sample_weight_val belong together: X_val needs y_val"
+            )
+        others = self._encode_targets(y_val)
+        rows = encoder.transform(X_val)
+        check_consistent_length(rows.numbers, others)
+        weight_val = checked_weight(weight_val, len(others), "sample_weight_val")
+        return (
+            encoded.followed_by(rows), np.append(targets, others), np.append(weight, weight_val),
+        )  # fmt: skip
+
+    def _splits(self, targets, random_state):
+        """Return the splits of the rows into training and selection rows."""
+        n_rows = len(targets)
+        if n_rows < FEWEST_ROWS:
+            raise ValueError(
+                f"X must have at least {FEWEST_ROWS} rows, some to train on and some to select "
+                f"by, got n_samples = {n_rows}"
+            )
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            folds = check_cv(self.cv).split(np.zeros(n_rows), self._decode_targets(targets))
+            return [Split(*rows) for rows in folds]
+        order, place = self._order_for_parts(targets, random_state), np.arange(n_rows)
+        is_large = n_rows >= FEWEST_ROWS_FOR_ONE_PART or self.members != "ensemble"
+        if self.cv is None and (self.validation_fraction or is_large):
+            part = evenly(n_rows, self.validation_fraction or VALIDATION_FRACTION)
+        else:
+            part = place % min(self.cv or N_FOLDS, n_rows)
+        part[order] = part.copy()
+        folds = (np.flatnonzero(part == k) for k in range(part.max() + 1))
+        return [Split(np.setdiff1d(place, fold, assume_unique=True), fold) for fold in folds]
+
+    def _candidates(self, random_state):
+        """Return the untrained candidates."""
+        if self.members == "realmlp":
+            return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
+        seeds = random_state.randint(2**31 - 1, size=self.n_members)
+        return [Candidate(draw_settings(np.random.RandomState(s)), int(s)) for s in seeds]
+
+    def _select(self, task, encoder, candidates):
+        """Select the ensemble from the trained candidates, and calibrate it."""
+        parts, outputs, rows = [], [], []
+        weight_of = dict.fromkeys(candidates, 0.0)
+        for k, split in enumerate(task.splits):
+            trained = [c for c in candidates if k in c.members and np.isfinite(c.members[k].loss)]
+            if not trained:  # the time was over
+                continue
+            networks = [candidate.members[k].finish() for candidate in trained]
+            of_split = np.stack([task.selection_outputs(candidate, k) for candidate in trained])
+            shares = self._shares(task, split.selection, of_split)
+            outputs.append(np.tensordot(shares, of_split, 1))
+            rows.append(split.selection)
+            for candidate, share, network in zip(trained, shares.tolist(), networks, strict=True):
+                if share > 0:
+                    parts.append(Part(candidate.settings, share, network))
+                    weight_of[candidate] += share
+        parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
+        task.maps.forget_rows([part.settings for part in parts])
+        self._ensemble = Ensemble(encoder, task.maps, parts)
+        rows = np.concatenate(rows)
+        self._calibrate(task.targets[rows], np.concatenate(outputs), task.sample_weight[rows])
+        self.leaderboard_ = {
+            "settings": [candidate.settings._asdict() for candidate in candidates],
+            "loss": [candidate.loss for candidate in candidates],
+            "weight": [weight_of[candidate] / len(outputs) for candidate in candidates],
+            "n_epochs": [candidate.n_epochs for candidate in candidates],
+            "seconds": [candidate.seconds for candidate in candidates],
+        }
+
+    def _shares(self, task, rows, outputs):
+        """Return the share of each network in the ensemble, by its outputs for these rows."""
+        targets, weight = task.targets[rows], task.sample_weight[rows]
+        if self.metric is None:
+            counted, losses = self._losses(targets, outputs, weight)
+            return greedy_selection(losses, counted)
+        scorer, y = check_scoring(self, scoring=self.metric), self._decode_targets(targets)
+
+        def losses(means):
+            return [
+                -scorer(self._with_outputs(mean), None, y, sample_weight=weight) for mean in means
+            ]
+
+        return greedy_selection(losses, outputs)
+
+    def _with_outputs(self, outputs):
+        """Return an estimator that predicts from known outputs."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _ensemble=KnownOutputs(outputs))
+        return twin
+
+    def _outputs(self, X):
+        check_is_fitted(self)
+        return self._ensemble.outputs(X)
+
+    def __sklearn_is_fitted__(self):
+        return "_ensemble" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+def checked_weight(sample_weight, n_rows, name="sample_weight"):
+    """Return the sample weights as float32, all ones by default, after validation."""
+    return check_sample_weight(sample_weight, n_rows, np.dtype(np.float32), name)
+
+
+def evenly(n_rows, fraction):
+    """Return 0 for a fraction of the rows, at even distances, and -1 for the others."""
+    n_selected = min(max(round(fraction * n_rows), 1), n_rows - 1)
+    part = np.full(n_rows, -1)
+    part[np.linspace(0, n_rows - 1, n_selected + 2)[1:-1].round().astype(np.intp)] = 0
+    return part

@@ -1,0 +1,236 @@
+"""`TabularMLPClassifier`."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+
+from fastmlp._estimators.concurrency import on_published_state
+from fastmlp._estimators.sklearn_private import StrOptions
+from fastmlp._estimators.targets import check_labels_are_plain
+from fastmlp._estimators.types import Array, MatrixLike
+from fastmlp._tabular.base import BaseTabularMLP
+from fastmlp._tabular.calibration import at_temperature, best_temperature
+from fastmlp._tabular.selection import mean_log_losses, of_true_class
+
+
+class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
+    """An ensemble of networks for classification of tables, as they are.
+
+    The columns may hold numbers, strings, categories, truth values and dates, and values may be
+    missing. Networks with different settings are trained side by side. The worse half of them is
+    dropped twice, early in the training. The ensemble is selected from the others by its loss on
+    rows that they have not seen, and its probabilities are calibrated on these rows.
+
+    Parameters
+    ----------
+    n_members : int, default=16
+        Number of members, each with its own settings drawn at random. Most of them are dropped
+        early.
+    members : {'ensemble', 'realmlp'}, default='ensemble'
+        'realmlp' trains a single network with settings like those of RealMLP, in place of drawn
+        ones.
+    max_seconds : float, default=None
+        Limit of the time for `fit`. The best networks at that time make up the model, which then
+        depends on the speed of the machine.
+    validation_fraction : float, default=None
+        Part of the rows that is set aside for early stopping, selection and calibration. By
+        default 0.2 from 5,000 rows on; tables with fewer rows are split into folds.
+    cv : int, cross-validation generator or iterable, default=None
+        Folds. Each member has a network for each fold, which is trained on the other folds. By
+        default 5 folds for tables of less than 5,000 rows without ``validation_fraction``.
+    metric : str or callable, default=None
+        What the selection of the ensemble maximizes: the name of a scorer of scikit-learn, or a
+        function ``f(estimator, X, y, sample_weight=)`` that ignores X. By default the selection
+        minimizes the log loss. Early stopping always uses the log loss.
+    categorical_features : 'from_dtype', None or array-like, default='from_dtype'
+        The columns of numbers that are categories: those of which the data frame says so, none, or
+        those of a mask, of indices or of names. Strings and truth values always are.
+    class_weight : dict or 'balanced', default=None
+        Weights of the classes, as in scikit-learn. The networks and the selection use them.
+    n_jobs : int, default=None
+        Number of networks that are trained at a time, by joblib. None means the number of threads.
+        Inside ``joblib.parallel_config``, it is that of the configuration.
+    random_state : int, RandomState instance or None, default=None
+        Determines the settings, the splits, and the training of each network. With an int, the
+        model is the same, bit for bit, for any ``n_jobs`` and number of threads, unless
+        ``max_seconds`` ends the fit.
+    verbose : bool or int, default=False
+        Whether to print the progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The class labels.
+    temperature_ : float
+        The probabilities of the ensemble are raised to the power 1 / temperature_.
+    leaderboard_ : dict of lists
+        The members, the best first: their 'settings', 'loss' on rows that they have not seen,
+        'weight' in the ensemble, 'n_epochs' and 'seconds' of training. ``pandas.DataFrame`` makes a
+        table of it.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X has names that are all strings.
+
+    See Also
+    --------
+    MLPClassifier : A single network on numbers.
+    TabularMLPRegressor : The same for regression.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from fastmlp import TabularMLPClassifier
+    >>> table = pd.DataFrame({'size': [1, 2, None, 8] * 10, 'kind': ['a', 'b', 'b', 'a'] * 10})
+    >>> y = ['small', 'small', 'large', 'large'] * 10
+    >>> model = TabularMLPClassifier(n_members=2, random_state=0).fit(table, y)
+    >>> model.predict(pd.DataFrame({'kind': ['a', 'a'], 'size': [1.5, 7.5]}))
+    array(['small', 'large'], dtype='<U5')
+    """
+
+    _parameter_constraints = BaseTabularMLP._parameter_constraints | {
+        "class_weight": [dict, StrOptions({"balanced"}), None]
+    }
+
+    def __init__(
+        self,
+        *,
+        n_members=16,
+        members="ensemble",
+        max_seconds=None,
+        validation_fraction=None,
+        cv=None,
+        metric=None,
+        categorical_features="from_dtype",
+        class_weight=None,
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ) -> None:
+        self.n_members = n_members
+        self.members = members
+        self.max_seconds = max_seconds
+        self.validation_fraction = validation_fraction
+        self.cv = cv
+        self.metric = metric
+        self.categorical_features = categorical_features
+        self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _learn_targets(self, y):
+        y = column_or_1d(y, warn=True)
+        check_labels_are_plain("y", y)
+        if y.dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        self.classes_ = unique_labels(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y must have at least 2 classes, got one class: {self.classes_[0]!r}")
+        self._n_outputs = len(self.classes_)
+        return np.searchsorted(self.classes_, y)
+
+    def _encode_targets(self, y):
+        y = column_or_1d(y)
+        check_labels_are_plain("y_val", y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(f"y_val has labels that y does not have: {unknown[:10].tolist()}")
+        return np.searchsorted(self.classes_, y)
+
+    def _decode_targets(self, targets):
+        return self.classes_[targets.astype(np.intp)]
+
+    def _order_for_parts(self, targets, random_state):
+        order = random_state.permutation(len(targets))
+        return order[np.argsort(targets[order], kind="stable")]
+
+    def _losses(self, targets, outputs, weight):
+        return of_true_class(targets, outputs), mean_log_losses(weight)
+
+    def _calibrate(self, targets, outputs, weight):
+        self.temperature_ = best_temperature(targets, outputs, weight)
+
+    def _class_weight_of_rows(self, y):
+        if self.class_weight is None:
+            return None
+        return compute_sample_weight(self.class_weight, column_or_1d(y))
+
+    @on_published_state
+    def predict_proba(self, X: MatrixLike) -> Array:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities, with columns in the order of ``classes_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import TabularMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TabularMLPClassifier(n_members=2, random_state=0).fit(X, y)
+        >>> model.predict_proba(X[:2]).argmax(axis=1)
+        array([0, 0])
+        """
+        return at_temperature(self._outputs(X), self.temperature_)
+
+    def predict_log_proba(self, X: MatrixLike) -> Array:
+        """Predict the logarithm of the probabilities of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities, with columns in the order of ``classes_``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import TabularMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TabularMLPClassifier(n_members=2, random_state=0).fit(X, y)
+        >>> model.predict_log_proba(X[:2]).shape
+        (2, 3)
+        """
+        return np.log(self.predict_proba(X))
+
+    def predict(self, X: MatrixLike) -> Any:
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The predicted classes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from fastmlp import TabularMLPClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = TabularMLPClassifier(n_members=2, random_state=0).fit(X, y)
+        >>> model.predict(X[[0, 60, 120]])
+        array([0, 1, 2])
+        """
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]

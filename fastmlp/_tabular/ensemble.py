@@ -1,0 +1,60 @@
+"""`Ensemble`: networks with weights, and the encoding of their inputs."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Rows of a prediction whose inputs are in memory at a time.
+ROWS_AT_A_TIME = 8_192
+
+
+class Part(NamedTuple):
+    """A network with its settings and its share of the output."""
+
+    settings: object
+    weight: float
+    network: object
+
+
+class Ensemble:
+    """The weighted mean of networks.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+    maps : InputMaps
+    parts : list of Part
+        The sum of their weights is 1.
+    """
+
+    def __init__(self, encoder, maps, parts):
+        self.encoder = encoder
+        self.maps = maps
+        self.parts = parts
+
+    def outputs(self, X):
+        """Return the mean output for each row of a table, in float64."""
+        encoded = self.encoder.transform(X)
+        n_rows = len(encoded.numbers)
+        total = np.zeros((n_rows, self.parts[0].network.layer_sizes[-1]))
+        for start in range(0, n_rows, ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            self._add_outputs(encoded.part(rows), total[rows])
+        return total
+
+    def _add_outputs(self, encoded, total):
+        inputs = {}
+        for settings, weight, network in self.parts:
+            if settings.n_bins not in inputs:
+                inputs[settings.n_bins] = self.maps.inputs(encoded, settings)
+            total += weight * network.output(inputs[settings.n_bins])
+
+
+class KnownOutputs:
+    """Outputs that have been computed before, in place of an ensemble."""
+
+    def __init__(self, outputs):
+        self._outputs = outputs
+
+    def outputs(self, X):
+        return self._outputs

@@ -1,0 +1,94 @@
+"""The inputs of the networks: encoded numbers, in bins, and categories as ones and zeros."""
+
+import numpy as np
+import scipy.sparse
+
+# One-hot categories of more columns than this are kept sparse.
+MOST_DENSE_COLUMNS = 256
+
+
+class Bins:
+    """The piecewise linear encoding of numbers: Gorishniy, Rubachev and Babenko, NeurIPS 2022.
+
+    Each number becomes a number for each of its bins: how far it is through the bin, from 0 to 1.
+    The edges of the bins are quantiles of the training rows. A number with at most two distinct
+    values stays as it is.
+
+    Parameters
+    ----------
+    numbers : ndarray of float32, shape (n_rows, n_numbers)
+        The numbers of the training rows.
+    n_bins : int
+        Largest number of bins of a number.
+    """
+
+    def __init__(self, numbers, n_bins):
+        places = np.linspace(0, 1, n_bins + 1)
+        edges = [np.unique(np.quantile(column, places)) for column in numbers.T]
+        self.of_few = np.flatnonzero([len(some) < 3 for some in edges])
+        several = [some if len(some) >= 3 else some[:0] for some in edges]
+        self.columns = np.repeat(np.arange(len(edges)), [max(len(some) - 1, 0) for some in several])
+        empty = [np.zeros(0)]
+        self.lower = np.concatenate(empty + [some[:-1] for some in several]).astype(np.float32)
+        self.width = np.concatenate(empty + [np.diff(some) for some in several]).astype(np.float32)
+
+    def __call__(self, numbers):
+        """Encode numbers of shape (n_rows, n_numbers)."""
+        parts = np.take(numbers, self.columns, axis=1)
+        parts -= self.lower
+        parts /= self.width
+        np.clip(parts, 0, 1, out=parts)
+        return np.concatenate([parts, np.take(numbers, self.of_few, axis=1)], axis=1)
+
+
+def one_hot(codes, cardinalities):
+    """Return the sparse matrix with a one for each code; none for the code -1."""
+    ends = np.cumsum(cardinalities)
+    columns = codes + (ends - cardinalities)
+    is_known = codes >= 0
+    indptr = np.append(0, np.cumsum(is_known.sum(axis=1)))
+    indices = columns[is_known]
+    ones = np.ones(len(indices), dtype=np.float32)
+    shape = (len(codes), int(ends[-1]) if len(ends) else 0)
+    return scipy.sparse.csr_matrix((ones, indices, indptr), shape=shape)
+
+
+class InputMaps:
+    """Maps from an encoded table to the inputs of a network, for any settings.
+
+    Parameters
+    ----------
+    encoded : Encoded
+        The training rows.
+    cardinalities : ndarray of int, shape (n_categories,)
+    """
+
+    def __init__(self, encoded, cardinalities):
+        self.cardinalities = cardinalities
+        self._numbers = encoded.numbers  # until `forget_rows`, for bins that are not yet known
+        self._bins = {}
+
+    def forget_rows(self, kept):
+        """Give up the training rows, and the bins of all settings but these."""
+        n_bins = {settings.n_bins for settings in kept}
+        self._bins = {n: bins for n, bins in self._bins.items() if n in n_bins}
+        self._numbers = None
+
+    def learn(self, settings):
+        """Learn the bins that a network with these settings needs."""
+        n_bins = settings.n_bins
+        if n_bins and n_bins not in self._bins:
+            self._bins[n_bins] = Bins(self._numbers, n_bins)
+
+    def inputs(self, encoded, settings):
+        """Return the inputs: an array of float32, or a CSR matrix if there are many categories."""
+        numbers = encoded.numbers
+        if settings.n_bins:
+            numbers = self._bins[settings.n_bins](numbers)
+        if not len(self.cardinalities):
+            n_unused = int(numbers.shape[1] == 0)  # a network has at least one input
+            return np.ascontiguousarray(np.pad(numbers, ((0, 0), (0, n_unused))))
+        categories = one_hot(encoded.codes, self.cardinalities)
+        if categories.shape[1] <= MOST_DENSE_COLUMNS:
+            return np.ascontiguousarray(np.concatenate([numbers, categories.toarray()], axis=1))
+        return scipy.sparse.hstack([numbers, categories], format="csr", dtype=np.float32)

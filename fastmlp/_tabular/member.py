@@ -1,0 +1,134 @@
+"""`Member`: one network of an ensemble, trained epoch by epoch."""
+
+import time
+
+import numpy as np
+
+from fastmlp import _core
+from fastmlp._engine.network import Network
+from fastmlp._tabular.selection import log_loss, squared_error
+from fastmlp._training.descent import Descent
+
+SMALLEST_BATCH = 16
+FEWEST_STEPS_IN_EPOCH = 8
+
+
+class Deadline:
+    """The time at which the training ends. It may be brought forward by another thread.
+
+    Parameters
+    ----------
+    seconds : float or None
+        The time that is left; None for no limit.
+    """
+
+    def __init__(self, seconds=None):
+        self.at = np.inf if seconds is None else time.perf_counter() + seconds
+
+    @property
+    def is_over(self):
+        return time.perf_counter() >= self.at
+
+    def end(self):
+        """End the training as soon as possible."""
+        self.at = -np.inf
+
+    def __getstate__(self):  # another machine has another clock
+        return {"seconds": self.at - time.perf_counter()}
+
+    def __setstate__(self, state):
+        self.__init__(state["seconds"])
+
+
+class Member:
+    """A network that keeps the weights of the epoch with the least loss on its selection rows.
+
+    Parameters
+    ----------
+    settings : Settings
+    seed : int
+        Random seed of the weights, the order of the rows and dropout.
+    n_inputs, n_outputs : int
+    is_regression : bool
+        Whether the loss is the squared error, and not the log loss.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Number of epochs so far.
+    loss : float
+        The least mean loss on the selection rows; infinity before the first epoch.
+    seconds : float
+        Time spent on training.
+    is_done : bool
+        Whether more epochs are of no use.
+    """
+
+    def __init__(self, settings, seed, n_inputs, n_outputs, *, is_regression):
+        self.settings = settings
+        self.random_state = np.random.RandomState(seed)
+        self.loss_of_outputs = squared_error if is_regression else log_loss
+        self.network = Network(
+            (n_inputs, *settings.hidden_layer_sizes, n_outputs),
+            settings.activation,
+            "squared_error" if is_regression else "log_loss",
+            layer_norm=settings.layer_norm,
+            init="he_normal",
+            random_state=self.random_state,
+        )
+        self.descent = Descent(self.network, "adamw", settings.of_descent(), seed)
+        self.n_epochs, self.best_epoch = 0, 0
+        self.loss, self.best = np.inf, self.network.snapshot()
+        self.seconds, self.is_done = 0.0, False
+
+    def train(self, data, split, epochs, deadline, n_threads):
+        """Train until an epoch, until the loss no longer improves, or until the deadline.
+
+        Parameters
+        ----------
+        data : Data
+        split : Split
+        epochs : (int, int)
+            The number of epochs in total: at least, whatever the deadline is, and at most.
+        deadline : Deadline
+        n_threads : int
+
+        Returns
+        -------
+        self
+        """
+        began = time.perf_counter()
+        self.network.n_threads = n_threads
+        order = split.training.copy()
+        batch_size = min(self.settings.batch_size, len(order) // FEWEST_STEPS_IN_EPOCH)
+        batch_size = min(max(batch_size, SMALLEST_BATCH), len(order))
+        fewest, most = epochs
+        while self.n_epochs < (fewest if deadline.is_over else most) and not self.is_done:
+            _core.shuffle(order, self.random_state._bit_generator)
+            loss, _ = self.descent.epoch(data, order, batch_size, deadline.at)
+            self.n_epochs += 1
+            self._judge(loss, data, split)
+        self.seconds += time.perf_counter() - began
+        return self
+
+    def _judge(self, training_loss, data, split):
+        """Keep the weights if the loss on the selection rows is the least so far."""
+        rows = split.selection
+        loss = np.inf
+        if np.isfinite(training_loss):
+            outputs = self.network.passes.evaluate(data, rows)[0]
+            loss = self.loss_of_outputs(data.y[rows, 0], outputs, data.sample_weight[rows])
+        if loss < self.loss:
+            self.loss, self.best_epoch, self.best = loss, self.n_epochs, self.network.snapshot()
+        self.is_done = (
+            not np.isfinite(loss)
+            or self.n_epochs - self.best_epoch >= self.settings.patience
+            or self.n_epochs >= self.settings.n_epochs
+        )
+
+    def finish(self):
+        """Return the network with the best weights. The state of the training is given up."""
+        self.network.restore(self.best)
+        self.network.n_threads = None
+        self.descent = self.best = None
+        return self.network

@@ -1,0 +1,57 @@
+"""What `verbose` shows of a fit: members done, the least loss so far, and the time left."""
+
+import sys
+import time
+
+SECONDS_BETWEEN_LINES = 1.0
+
+
+class Silence:
+    """Shows nothing."""
+
+    def begin_round(self, n_members):
+        pass
+
+    def end_member(self, loss):
+        pass
+
+    def close(self):
+        pass
+
+
+class Lines(Silence):
+    """A line about once per second, updated in place on a terminal."""
+
+    def __init__(self, deadline):
+        self._deadline = deadline
+        self._round, self._shown, self._least = 0, -SECONDS_BETWEEN_LINES, float("inf")
+        self._is_terminal = sys.stdout.isatty()
+
+    def begin_round(self, n_members):
+        self._round += 1
+        self._n_members, self._n_done, self._began = n_members, 0, time.perf_counter()
+
+    def end_member(self, loss):
+        self._n_done += 1
+        self._least = min(loss, self._least)
+        now = time.perf_counter()
+        is_last = self._n_done == self._n_members
+        if now - self._shown < SECONDS_BETWEEN_LINES and not is_last:
+            return
+        self._shown = now
+        left = (now - self._began) * (self._n_members / self._n_done - 1)
+        left = max(0.0, min(left, self._deadline.at - now))
+        text = (
+            f"round {self._round}: {self._n_done}/{self._n_members} networks, "
+            f"best loss {self._least:.5g}, {left:.0f} s left"
+        )
+        print(f"\r{text:79}" if self._is_terminal else text, end="" if self._is_terminal else "\n")
+
+    def close(self):
+        if self._is_terminal:
+            print()
+
+
+def progress_of_members(verbose, deadline):
+    """Return the display for ``verbose``. It has to be closed."""
+    return Lines(deadline) if verbose else Silence()

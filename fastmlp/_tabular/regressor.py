@@ -1,0 +1,265 @@
+"""`TabularMLPRegressor`."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils import check_array, column_or_1d
+
+from fastmlp._estimators.concurrency import on_published_state
+from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
+from fastmlp._tabular.base import BaseTabularMLP
+from fastmlp._tabular.calibration import conformal_quantile
+from fastmlp._tabular.selection import mean_squared_errors
+
+
+class Scale(NamedTuple):
+    """The scale of the targets, which the networks learn with mean 0 and variance 1."""
+
+    mean: float
+    std: float
+    smallest: float
+    largest: float
+
+    @classmethod
+    def of(cls, y):
+        return cls(float(y.mean()), float(y.std()) or 1.0, float(y.min()), float(y.max()))
+
+    def to_networks(self, y):
+        return (y - self.mean) / self.std
+
+    def from_networks(self, outputs):
+        """Return outputs as targets, within the range of those of the training."""
+        return np.clip(outputs * self.std + self.mean, self.smallest, self.largest)
+
+
+class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
+    """An ensemble of networks for regression on tables, as they are.
+
+    The columns may hold numbers, strings, categories, truth values and dates, and values may be
+    missing. Networks with different settings are trained side by side. The worse half of them is
+    dropped twice, early in the training. The ensemble is selected from the others by its loss on
+    rows that they have not seen, which also give the errors for `predict_interval`.
+
+    Parameters
+    ----------
+    n_members : int, default=16
+        Number of members, each with its own settings drawn at random. Most of them are dropped
+        early.
+    members : {'ensemble', 'realmlp'}, default='ensemble'
+        'realmlp' trains a single network with settings like those of RealMLP, in place of drawn
+        ones.
+    max_seconds : float, default=None
+        Limit of the time for `fit`. The best networks at that time make up the model, which then
+        depends on the speed of the machine.
+    validation_fraction : float, default=None
+        Part of the rows that is set aside for early stopping, selection and calibration. By
+        default 0.2 from 5,000 rows on; tables with fewer rows are split into folds.
+    cv : int, cross-validation generator or iterable, default=None
+        Folds. Each member has a network for each fold, which is trained on the other folds. By
+        default 5 folds for tables of less than 5,000 rows without ``validation_fraction``.
+    metric : str or callable, default=None
+        What the selection of the ensemble maximizes: the name of a scorer of scikit-learn, or a
+        function ``f(estimator, X, y, sample_weight=)`` that ignores X. By default the selection
+        minimizes the mean squared error. Early stopping always uses the mean squared error.
+    categorical_features : 'from_dtype', None or array-like, default='from_dtype'
+        The columns of numbers that are categories: those of which the data frame says so, none, or
+        those of a mask, of indices or of names. Strings and truth values always are.
+    n_jobs : int, default=None
+        Number of networks that are trained at a time, by joblib. None means the number of threads.
+        Inside ``joblib.parallel_config``, it is that of the configuration.
+    random_state : int, RandomState instance or None, default=None
+        Determines the settings, the splits, and the training of each network. With an int, the
+        model is the same, bit for bit, for any ``n_jobs`` and number of threads, unless
+        ``max_seconds`` ends the fit.
+    verbose : bool or int, default=False
+        Whether to print the progress.
+
+    Attributes
+    ----------
+    leaderboard_ : dict of lists
+        The members, the best first: their 'settings', 'loss' on rows that they have not seen,
+        'weight' in the ensemble, 'n_epochs' and 'seconds' of training. ``pandas.DataFrame`` makes a
+        table of it.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X has names that are all strings.
+
+    See Also
+    --------
+    MLPRegressor : A single network on numbers.
+    TabularMLPClassifier : The same for classification.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from fastmlp import TabularMLPRegressor
+    >>> table = pd.DataFrame({'size': range(40), 'kind': ['flat', 'house'] * 20})
+    >>> price = 2.0 * table['size'] + 10 * (table['kind'] == 'house')
+    >>> model = TabularMLPRegressor(n_members=2, random_state=0).fit(table, price)
+    >>> bool(model.score(table, price) > 0.9)
+    True
+    """
+
+    _n_outputs = 1
+
+    def __init__(
+        self,
+        *,
+        n_members=16,
+        members="ensemble",
+        max_seconds=None,
+        validation_fraction=None,
+        cv=None,
+        metric=None,
+        categorical_features="from_dtype",
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ) -> None:
+        self.n_members = n_members
+        self.members = members
+        self.max_seconds = max_seconds
+        self.validation_fraction = validation_fraction
+        self.cv = cv
+        self.metric = metric
+        self.categorical_features = categorical_features
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _learn_targets(self, y):
+        y = checked_numbers(y, "y")
+        self._scale = Scale.of(y)
+        return self._scale.to_networks(y)
+
+    def _encode_targets(self, y):
+        return self._scale.to_networks(checked_numbers(y, "y_val"))
+
+    def _decode_targets(self, targets):
+        return self._scale.from_networks(targets.astype(np.float64))
+
+    def _order_for_parts(self, targets, random_state):
+        return random_state.permutation(len(targets))
+
+    def _losses(self, targets, outputs, weight):
+        return outputs[..., 0], mean_squared_errors(targets, weight)
+
+    def _calibrate(self, targets, outputs, weight):
+        scale = self._scale
+        residuals = targets * scale.std + scale.mean - scale.from_networks(outputs[:, 0])
+        self._residuals = np.sort(residuals[weight > 0].astype(np.float64))
+
+    @on_published_state
+    def predict(self, X: MatrixLike) -> Array:
+        """Predict the target of each row.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The predictions, within the range of the training targets.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from fastmlp import TabularMLPRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = TabularMLPRegressor(n_members=2, random_state=0).fit(X, y)
+        >>> model.predict(X[:2]).shape
+        (2,)
+        """
+        outputs = self._outputs(X)
+        return self._scale.from_networks(outputs[:, 0])
+
+    @on_published_state
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> Array:
+        """Predict an interval that contains the target with a given probability.
+
+        The intervals are conformal: they have the coverage on average over rows like those of the
+        training, whatever their distribution. All have the same width. It follows from the
+        absolute errors for the rows that the networks have not seen.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+        coverage : float, default=0.9
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Lower and upper ends. They are infinite if there are too few rows for the coverage.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from fastmlp import TabularMLPRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = TabularMLPRegressor(n_members=2, random_state=0).fit(X, y)
+        >>> lower, upper = model.predict_interval(X, coverage=0.5).T
+        >>> bool(0.4 < ((lower <= y) & (y <= upper)).mean() < 0.8)
+        True
+        """
+        check_shares("coverage", [coverage])
+        width = conformal_quantile(np.sort(np.abs(self._residuals)), coverage)
+        prediction = self.predict(X)
+        return np.column_stack([prediction - width, prediction + width])
+
+    @on_published_state
+    def predict_quantiles(self, X: MatrixLike, quantiles: ArrayLike = (0.05, 0.5, 0.95)) -> Array:
+        """Predict quantiles of the target.
+
+        A quantile is the prediction plus the quantile of the errors for the rows that the networks
+        have not seen.
+
+        Parameters
+        ----------
+        X : data frame, array-like or sparse matrix of shape (n_samples, n_features)
+            A table with the columns of the training data.
+        quantiles : array-like of shape (n_quantiles,), default=(0.05, 0.5, 0.95)
+            Probabilities between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_quantiles)
+            The quantiles. They are infinite if there are too few rows for a probability.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from fastmlp import TabularMLPRegressor
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = TabularMLPRegressor(n_members=2, random_state=0).fit(X, y)
+        >>> model.predict_quantiles(X[:3], [0.1, 0.9]).shape
+        (3, 2)
+        """
+        quantiles = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+        check_shares("quantiles", quantiles)
+        # Below the median, the quantile of the negative errors is the careful one.
+        errors = np.array(
+            [
+                conformal_quantile(self._residuals, share)
+                if share >= 0.5
+                else -conformal_quantile(-self._residuals[::-1], 1 - share)
+                for share in quantiles
+            ]
+        )
+        return self.predict(X)[:, np.newaxis] + errors
+
+
+def checked_numbers(y, name):
+    """Return the targets in float64 after validation."""
+    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name=name, ensure_min_samples=0)
+    return column_or_1d(y, warn=True)
+
+
+def check_shares(name, given):
+    if not all(0 < share < 1 for share in given):
+        raise ValueError(f"{name} must be between 0 and 1, got {given!r}")

@@ -1,0 +1,103 @@
+"""The settings of a network of the ensemble, and how they are drawn at random."""
+
+import math
+from typing import NamedTuple
+
+
+class Settings(NamedTuple):
+    """The settings of a network and of its training.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : tuple of int
+    activation : str
+    layer_norm : bool
+    n_bins : int
+        Number of bins of each number in the piecewise linear encoding; 0 for the numbers alone.
+    learning_rate : float
+        Initial learning rate of AdamW.
+    schedule : {'constant', 'cosine'}
+    beta_2, weight_decay, averaging : float
+        As in `MLPClassifier`.
+    dropout, input_dropout : float
+    batch_size : int
+        Upper limit of the rows in a mini-batch.
+    n_epochs : int
+        Upper limit of the number of epochs, and the length of the schedule.
+    patience : int
+        The training ends after so many epochs without a lower loss on the selection rows.
+    """
+
+    hidden_layer_sizes: tuple = (128, 128)
+    activation: str = "silu"
+    layer_norm: bool = False
+    n_bins: int = 16
+    learning_rate: float = 3e-3
+    schedule: str = "constant"
+    beta_2: float = 0.95
+    weight_decay: float = 0.02
+    averaging: float = 0.0
+    dropout: float = 0.1
+    input_dropout: float = 0.0
+    batch_size: int = 128
+    n_epochs: int = 120
+    patience: int = 16
+
+    def of_descent(self):
+        """Return the settings of `Descent`."""
+        n_hidden = len(self.hidden_layer_sizes)
+        return {
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            "schedule_params": {"warmup": 0}
+            | ({"final": 0.0} if self.schedule == "cosine" else {}),
+            "n_epochs": self.n_epochs,
+            "beta_2": self.beta_2,
+            "weight_decay": self.weight_decay,
+            "averaging": self.averaging,
+            "dropout": (self.input_dropout, *[self.dropout] * n_hidden),
+        }
+
+
+def draw_settings(random_state):
+    """Draw the settings of a network."""
+    width = _one_of(random_state, (64, 128, 256))
+    depth = _one_of(random_state, (1, 2, 3))
+    return Settings(
+        hidden_layer_sizes=(width,) * depth,
+        activation=_one_of(random_state, ("silu", "relu", "gelu")),
+        layer_norm=_one_of(random_state, (False, True)),
+        n_bins=_one_of(random_state, (0, 8, 16, 32)),
+        learning_rate=_log_uniform(random_state, 1e-3, 3e-2),
+        schedule=_one_of(random_state, ("constant", "cosine")),
+        beta_2=_one_of(random_state, (0.95, 0.999)),
+        weight_decay=_log_uniform(random_state, 1e-3, 1.0),
+        averaging=_one_of(random_state, (0.0, 0.99)),
+        dropout=_one_of(random_state, (0.0, 1.0)) * random_state.uniform(0, 0.5),
+        input_dropout=_one_of(random_state, (0.0, 0.0, 0.1)),
+        batch_size=_one_of(random_state, (32, 64, 128)),
+        n_epochs=_one_of(random_state, (40, 80, 160)),
+    )
+
+
+def _one_of(random_state, values):
+    return values[random_state.randint(len(values))]
+
+
+def _log_uniform(random_state, low, high):
+    return math.exp(random_state.uniform(math.log(low), math.log(high)))
+
+
+# RealMLP's defaults as far as this package has them: Holzmueller and others, NeurIPS 2024.
+REALMLP = Settings(
+    hidden_layer_sizes=(256, 256, 256),
+    activation="selu",
+    n_bins=16,
+    learning_rate=4e-3,
+    schedule="cosine",
+    weight_decay=0.02,
+    dropout=0.15,
+    batch_size=256,
+    n_epochs=256,
+    patience=256,
+)

@@ -1,0 +1,220 @@
+"""Training of many candidates side by side, the worse of which are dropped early."""
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
+
+from fastmlp._engine.rows import Data, Features
+from fastmlp._engine.threads import available_threads
+from fastmlp._tabular.member import Member
+
+# Successive halving (Jamieson and Talwalkar, AISTATS 2016): after so many epochs on the first
+# split, this share of the candidates goes on.
+ROUNDS = ((8, 0.5), (24, 0.5))
+
+# The share of all candidates that are trained on the other splits: the best on the first one.
+SHARE_ON_OTHER_SPLITS = 0.5
+
+
+class Split(NamedTuple):
+    """Rows to train on, and rows that the members and the selection are judged by."""
+
+    training: np.ndarray
+    selection: np.ndarray
+
+
+class Candidate:
+    """A draw of settings, with a member for each split of the rows that it has been trained on.
+
+    Parameters
+    ----------
+    settings : Settings
+    seed : int
+    """
+
+    def __init__(self, settings, seed):
+        self.settings = settings
+        self.seed = seed
+        self.members = {}  # number of the split: Member
+
+    @property
+    def loss(self):
+        """The mean of the members' losses; infinity before the first epoch."""
+        losses = [member.loss for member in self.members.values()]
+        return float(np.mean(losses)) if losses else np.inf
+
+    @property
+    def n_epochs(self):
+        return sum(member.n_epochs for member in self.members.values())
+
+    @property
+    def seconds(self):
+        return sum(member.seconds for member in self.members.values())
+
+
+class Task:
+    """What all members are trained on.
+
+    Parameters
+    ----------
+    maps : InputMaps
+    encoded : Encoded
+    targets : ndarray of shape (n_rows,)
+    sample_weight : ndarray of float32, shape (n_rows,)
+    splits : list of Split
+    n_outputs : int
+    is_regression : bool
+    """
+
+    def __init__(self, maps, encoded, targets, sample_weight, splits, n_outputs, *, is_regression):
+        self.maps = maps
+        self.encoded = encoded
+        self.targets = np.ascontiguousarray(targets, dtype=np.float32)
+        self.sample_weight = sample_weight
+        self.splits = splits
+        self.n_outputs = n_outputs
+        self.is_regression = is_regression
+        self._inputs = {}
+
+    def _inputs_for(self, settings):
+        if settings.n_bins not in self._inputs:
+            self.maps.learn(settings)
+            self._inputs[settings.n_bins] = self.maps.inputs(self.encoded, settings)
+        return self._inputs[settings.n_bins]
+
+    def data_for(self, settings):
+        """Return the rows as a network with these settings reads them."""
+        features = Features.of(self._inputs_for(settings))
+        return Data(features, self.targets[:, np.newaxis], self.sample_weight)
+
+    def member(self, candidate, k):
+        """Return a new member of a candidate, for the split ``k``."""
+        return Member(
+            candidate.settings,
+            candidate.seed + k,
+            self._inputs_for(candidate.settings).shape[1],
+            self.n_outputs,
+            is_regression=self.is_regression,
+        )
+
+    def selection_outputs(self, candidate, k):
+        """Return the outputs of the member for the split ``k``, for rows that it did not see."""
+        passes = candidate.members[k].network.passes
+        return passes.evaluate(self.data_for(candidate.settings), self.splits[k].selection)[0]
+
+
+def train_candidates(task, candidates, n_jobs, deadline, display):
+    """Train the candidates: all on the first split, and the best of them on the others.
+
+    A candidate without a finite loss is left out.
+
+    Parameters
+    ----------
+    task : Task
+    candidates : list of Candidate
+    n_jobs : int or None
+    deadline : Deadline
+    display : Silence
+        Shows the progress.
+    """
+    team = Team(task, deadline, display, *shares_of_threads(n_jobs))
+    alive = candidates
+    for until, share in ROUNDS:
+        team.train([(candidate, 0) for candidate in alive], until)
+        alive = best(alive, share * len(alive))
+    team.train([(candidate, 0) for candidate in alive], np.inf)
+    alive = best(candidates, SHARE_ON_OTHER_SPLITS * len(candidates))
+    others = range(1, len(task.splits))
+    team.train([(candidate, k) for candidate in alive for k in others], np.inf)
+
+
+def best(candidates, n):
+    """Return the n candidates of least loss, at least one."""
+    return sorted(candidates, key=lambda candidate: candidate.loss)[: max(1, round(n))]
+
+
+class Team:
+    """Trains members side by side.
+
+    Parameters
+    ----------
+    task : Task
+    deadline : Deadline
+    display : Silence
+    n_jobs : int
+        Number of members at a time.
+    n_threads : int
+        Number of threads of each.
+    """
+
+    def __init__(self, task, deadline, display, n_jobs, n_threads):
+        self.task = task
+        self.deadline = deadline
+        self.display = display
+        self.n_jobs = n_jobs
+        self.n_threads = n_threads
+
+    def train(self, pairs, until):
+        """Train the members for pairs of a candidate and a split, up to the epoch ``until``."""
+        jobs = []
+        for candidate, k in pairs:
+            if k not in candidate.members:
+                candidate.members[k] = self.task.member(candidate, k)
+            if not candidate.members[k].is_done:
+                jobs.append((candidate, k))
+        self.display.begin_round(len(jobs))
+        parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator_unordered")
+        for i, member in parallel(self._job(i, *job, until) for i, job in enumerate(jobs)):
+            candidate, k = jobs[i]
+            candidate.members[k] = member  # another object, if another process has trained it
+            self.display.end_member(member.loss)
+
+    def _job(self, i, candidate, k, until):
+        # However short the time is, there must be a model in the end.
+        fewest_epochs = 1 if i == k == 0 else 0
+        return delayed(_train)(
+            i, candidate.members[k], self.task.data_for(candidate.settings), self.task.splits[k],
+            (fewest_epochs, until), self.deadline, self.n_threads,
+        )  # fmt: skip
+
+
+def _train(i, member, *arguments):
+    return i, member.train(*arguments)
+
+
+def shares_of_threads(n_jobs):
+    """Return the number of members trained at a time, and the number of threads of each.
+
+    By default, as many members as there are threads, unless joblib has been configured otherwise.
+    """
+    n_threads = available_threads()
+    if n_jobs is None:
+        _, configured = get_active_backend()
+        n_jobs = configured if configured not in (None, 1) else n_threads
+    n_jobs = n_jobs if n_jobs > 0 else max(1, n_threads + 1 + n_jobs)
+    return n_jobs, max(1, n_threads // n_jobs)
+
+
+@contextmanager
+def interrupt_ends(deadline):
+    """Let the first Ctrl-C end the training, and keep what is there. A second one raises."""
+
+    def end(number, frame):
+        deadline.end()
+        signal.signal(signal.SIGINT, before)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not is_main or before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
