@@ -41,8 +41,8 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         number of rows is clipped, with a warning.
     learning_rate : str, default='constant'
         Learning rate schedule. 'constant' keeps the rate. 'step', 'exponential', 'cosine',
-        'cosine_restarts', 'one_cycle' and 'plateau' work with all mini-batch solvers except
-        'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive' apply to
+        'cosine_restarts', 'one_cycle', 'coslog4' and 'plateau' work with all mini-batch solvers
+        except 'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive' apply to
         'sgd' only, and other solvers then use a constant rate. 'invscaling' sets the rate to
         ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive' divides the rate
         by 5 at every plateau.

@@ -257,7 +257,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                     parts.append(Part(candidate.settings, share, network))
                     weight_of[candidate] += share
         parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
-        task.maps.forget_rows([part.settings for part in parts])
+        task.maps.keep([part.settings for part in parts])
         self._ensemble = Ensemble(encoder, task.maps, parts)
         rows = np.concatenate(rows)
         self._calibrate(task.targets[rows], np.concatenate(outputs), task.sample_weight[rows])
