@@ -92,7 +92,7 @@ def test_warmup_rises_in_a_straight_line(name):
     n = 2 * N_STEPS
     begins_with = factors_of(name)[0]
     assert_allclose(warm[:n], begins_with * np.arange(1, n + 1) / n)
-    if name not in ("cosine", "one_cycle", "coslog4"):  # what follows is the schedule from its beginning
+    if name not in ("cosine", "one_cycle", "coslog4"):  # the schedule follows from its beginning
         assert_allclose(warm[n:], factors_of(name)[:-n], rtol=1e-6)
 
 
