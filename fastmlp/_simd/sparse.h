@@ -2,8 +2,8 @@
 
    For each element, the chain of multiply-adds has one term for each nonzero number, in the order
    of the row. A strip of up to eight vectors of columns stays in registers while the numbers of a
-   row are gone through (bench/figures.md: sparse-strips). Another thread may change `indices` meanwhile: each is read once, and what
-   is not within the matrix is skipped. */
+   row are gone through (bench/figures.md: sparse-strips). Another thread may change `indices`
+   meanwhile: each is read once, and what is not within the matrix is skipped. */
 
 ALWAYS_INLINE ptrdiff_t NAME(index)(const volatile ptrdiff_t *indices, ptrdiff_t p)
 {
