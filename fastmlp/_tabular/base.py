@@ -166,7 +166,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             maps, encoded, targets, weight, splits, self._n_outputs,
             is_regression=is_regressor(self),
         )  # fmt: skip
-        candidates = self._candidates(random_state)
+        candidates = self._candidates(len(splits[0].training), random_state)
         display = progress_of_members(self.verbose, deadline)
         with interrupt_ends(deadline), closing(display):
             train_candidates(task, candidates, self.n_jobs, deadline, display)
@@ -183,7 +183,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None."
             )
-        encoder = TableEncoder(self.categorical_features, owner=type(self).__name__)
+        encoder = TableEncoder(self.categorical_features, "robust", owner=type(self).__name__)
         encoded = encoder.fit_transform(X)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(encoder, name):
@@ -232,12 +232,15 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         folds = (np.flatnonzero(part == k) for k in range(part.max() + 1))
         return [Split(np.setdiff1d(place, fold, assume_unique=True), fold) for fold in folds]
 
-    def _candidates(self, random_state):
+    def _candidates(self, n_rows, random_state):
         """Return the untrained candidates."""
         if self.members == "realmlp":
             return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
         seeds = random_state.randint(2**31 - 1, size=self.n_members)
-        return [Candidate(draw_settings(np.random.RandomState(s)), int(s)) for s in seeds]
+        return [
+            Candidate(draw_settings(np.random.RandomState(seed), n_rows), int(seed))
+            for seed in seeds
+        ]
 
     def _select(self, task, encoder, candidates):
         """Select the ensemble from the trained candidates, and calibrate it."""
