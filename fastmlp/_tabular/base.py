@@ -1,5 +1,6 @@
 """Base class of the estimators for tables."""
 
+import reprlib
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
 from numbers import Integral, Real
@@ -7,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.checks import check_sample_weight
 from fastmlp._estimators.concurrency import FittedAside
@@ -53,9 +54,13 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
-        "metric": [str, callable, None],
+        "metric": [StrOptions(set(get_scorer_names())), callable, None],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -67,12 +72,16 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
     # Implemented by subclasses -------------------------------------------------------------------
 
     @abstractmethod
-    def _learn_targets(self, y):
-        """Return y as numbers for the networks, of shape (n_rows,), and learn from it."""
+    def _checked_targets(self, y, name):
+        """Return y or y_val as an array of shape (n_rows,) after validation."""
 
     @abstractmethod
-    def _encode_targets(self, y):
-        """Return y_val as numbers for the networks."""
+    def _learn_targets(self, y, weight):
+        """Learn from the targets of the training rows what encoding and decoding needs."""
+
+    @abstractmethod
+    def _encode_targets(self, y, name):
+        """Return y or y_val as numbers for the networks."""
 
     @abstractmethod
     def _decode_targets(self, targets):
@@ -153,14 +162,15 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         deadline = Deadline(self.max_seconds)
         random_state = check_random_state(self.random_state)
         encoder, encoded, targets, weight = self._learn_table(X, y, sample_weight)
-        if validation == (None, None, None):
-            splits = self._splits(targets, random_state)
+        if all(part is None for part in validation):
+            splits = self._splits(targets, weight, random_state)
         else:
             n_rows = len(targets)
             encoded, targets, weight = self._with_validation_rows(
                 encoder, encoded, targets, weight, validation
             )
-            splits = [Split(np.arange(n_rows), np.arange(n_rows, len(targets)))]
+            rows = np.flatnonzero(weight > 0)
+            splits = [Split(rows[rows < n_rows], rows[rows >= n_rows])]
         maps = InputMaps(encoded, encoder.cardinalities)
         task = Task(
             maps, encoded, targets, weight, splits, self._n_outputs,
@@ -171,7 +181,8 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         with interrupt_ends(deadline), closing(display):
             train_candidates(task, candidates, self.n_jobs, deadline, display)
         candidates.sort(key=lambda candidate: candidate.loss)
-        if not np.isfinite(candidates[0].loss):
+        members = (member for candidate in candidates for member in candidate.members.values())
+        if not any(np.isfinite(member.loss) for member in members):
             raise ValueError("y or X has numbers that are too large: no network has a finite loss")
         self._select(task, encoder, candidates)
         return self
@@ -188,55 +199,75 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(encoder, name):
                 setattr(self, name, getattr(encoder, name))
-        targets = self._learn_targets(y)
-        check_consistent_length(encoded.numbers, targets)
-        weight = checked_weight(sample_weight, len(targets))
+        y = self._checked_targets(y, "y")
+        check_length("y", y, "X", encoded.n_rows)
+        weight = checked_weight(sample_weight, len(y))
+        self._learn_targets(y, weight)
         of_class = self._class_weight_of_rows(y)
         if of_class is not None:
-            weight = checked_weight(weight * of_class, len(targets), "class_weight")
-        return encoder, encoded, targets, weight
+            weight = checked_weight(weight * of_class, len(y), "class_weight")
+        return encoder, encoded, self._encode_targets(y, "y"), weight
 
     def _with_validation_rows(self, encoder, encoded, targets, weight, validation):
         """Return the rows, targets and weights with those of the validation set behind them."""
         X_val, y_val, weight_val = validation
         if X_val is None or y_val is None:
-            raise ValueError(
-                "X_val, y_val and sample_weight_val belong together: X_val needs y_val"
-            )
-        others = self._encode_targets(y_val)
-        rows = encoder.transform(X_val)
-        check_consistent_length(rows.numbers, others)
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val must be given together, got no {missing}")
+        try:
+            rows = encoder.transform(X_val)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"X_val: {error}") from error
+        y_val = self._checked_targets(y_val, "y_val")
+        check_length("y_val", y_val, "X_val", rows.n_rows)
+        others = self._encode_targets(y_val, "y_val")
         weight_val = checked_weight(weight_val, len(others), "sample_weight_val")
         return (
             encoded.followed_by(rows), np.append(targets, others), np.append(weight, weight_val),
         )  # fmt: skip
 
-    def _splits(self, targets, random_state):
-        """Return the splits of the rows into training and selection rows."""
-        n_rows = len(targets)
+    def _splits(self, targets, weight, random_state):
+        """Return the splits of the rows of positive weight into training and selection rows."""
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            return self._splits_of_iterable(targets, weight)
+        rows = np.flatnonzero(weight > 0)
+        n_rows = len(rows)
         if n_rows < FEWEST_ROWS:
             raise ValueError(
-                f"X must have at least {FEWEST_ROWS} rows, some to train on and some to select "
-                f"by, got n_samples = {n_rows}"
+                f"X must have at least {FEWEST_ROWS} rows of positive weight, some to train on and "
+                f"some to select by, got n_samples = {n_rows}"
             )
-        if self.cv is not None and not isinstance(self.cv, Integral):
-            folds = check_cv(self.cv).split(np.zeros(n_rows), self._decode_targets(targets))
-            return [Split(*rows) for rows in folds]
-        order, place = self._order_for_parts(targets, random_state), np.arange(n_rows)
+        if self.cv is not None and self.cv > n_rows:
+            raise ValueError(
+                f"cv must be at most the number of rows of positive weight, {n_rows}, got {self.cv}"
+            )
+        order = rows[self._order_for_parts(targets[rows], random_state)]
         is_large = n_rows >= FEWEST_ROWS_FOR_ONE_PART or self.members != "ensemble"
         if self.cv is None and (self.validation_fraction or is_large):
             part = evenly(n_rows, self.validation_fraction or VALIDATION_FRACTION)
         else:
-            part = place % min(self.cv or N_FOLDS, n_rows)
-        part[order] = part.copy()
-        folds = (np.flatnonzero(part == k) for k in range(part.max() + 1))
-        return [Split(np.setdiff1d(place, fold, assume_unique=True), fold) for fold in folds]
+            part = np.arange(n_rows) % min(self.cv or N_FOLDS, n_rows)
+        folds = (np.sort(order[part == k]) for k in range(part.max() + 1))
+        return [Split(np.setdiff1d(rows, fold, assume_unique=True), fold) for fold in folds]
+
+    def _splits_of_iterable(self, targets, weight):
+        """Return the splits that ``cv`` gives, without the rows of weight 0."""
+        no_columns, y = np.zeros((len(targets), 0)), self._decode_targets(targets)
+        try:
+            pairs = list(check_cv(self.cv).split(no_columns, y))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"cv must be an int, or give pairs of training and selection rows: {error}"
+            ) from error
+        if not pairs:
+            raise ValueError("cv must give at least one pair of training and selection rows")
+        return [checked_split(*pair, weight) for pair in pairs]
 
     def _candidates(self, n_rows, random_state):
         """Return the untrained candidates."""
         if self.members == "realmlp":
             return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
-        seeds = random_state.randint(2**31 - 1, size=self.n_members)
+        seeds = random_state.randint(2**31 - 1, size=int(self.n_members))
         return [
             Candidate(draw_settings(np.random.RandomState(seed), n_rows), int(seed))
             for seed in seeds
@@ -279,13 +310,19 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             counted, losses = self._losses(targets, outputs, weight)
             return greedy_selection(losses, counted)
         scorer, y = check_scoring(self, scoring=self.metric), self._decode_targets(targets)
+        # Not all scorers support sample weights.
+        weights = {} if (weight == 1).all() else {"sample_weight": weight}
 
-        def losses(means):
-            return [
-                -scorer(self._with_outputs(mean), None, y, sample_weight=weight) for mean in means
-            ]
+        def loss(outputs):
+            try:
+                score = scorer(self._with_outputs(outputs), None, y, **weights)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"metric={self.metric!r} has failed: {error}") from error
+            if not isinstance(score, Real):
+                raise TypeError(f"metric must return a number, got {score!r}")
+            return -score
 
-        return greedy_selection(losses, outputs)
+        return greedy_selection(lambda means: [loss(mean) for mean in means], outputs)
 
     def _with_outputs(self, outputs):
         """Return an estimator that predicts from known outputs."""
@@ -311,6 +348,45 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
 def checked_weight(sample_weight, n_rows, name="sample_weight"):
     """Return the sample weights as float32, all ones by default, after validation."""
     return check_sample_weight(sample_weight, n_rows, np.dtype(np.float32), name)
+
+
+def check_length(name, given, name_of_table, n_rows):
+    """Raise an error unless there is a target for each row of the table."""
+    if len(given) != n_rows:
+        raise ValueError(
+            f"{name} must have as many values as {name_of_table} has rows, {n_rows}, "
+            f"got {len(given)}"
+        )
+
+
+def checked_split(training, selection, weight):
+    """Return a pair of ``cv`` as a Split, without the rows of weight 0, after validation."""
+    split = Split(rows_of_cv(training, weight), rows_of_cv(selection, weight))
+    both = np.intersect1d(*split)
+    if len(both):
+        raise ValueError(
+            "cv must give selection rows that are not among the training rows, but both have "
+            f"{len(both)} rows, such as {both[0]}"
+        )
+    return split
+
+
+def rows_of_cv(given, weight):
+    """Return the row numbers of positive weight, of row numbers or a mask, after validation."""
+    rows = np.asarray(given)
+    if rows.dtype.kind == "b" and rows.shape == weight.shape:
+        rows = np.flatnonzero(rows)
+    are_numbers = rows.ndim == 1 and (rows.dtype.kind in "iu" or not len(rows))
+    if not are_numbers or (len(rows) and not 0 <= rows.min() <= rows.max() < len(weight)):
+        shown = reprlib.repr(rows.tolist())
+        raise ValueError(f"cv must give numbers of rows from 0 to {len(weight) - 1}, got {shown}")
+    rows = rows.astype(np.intp)
+    rows = rows[weight[rows] > 0]
+    if not len(rows):
+        raise ValueError(
+            "cv must give at least one training and selection row of positive weight, got none"
+        )
+    return rows
 
 
 def evenly(n_rows, fraction):

@@ -49,5 +49,6 @@ def conformal_quantile(scores, coverage):
         Sorted scores of rows that are exchangeable with those to come.
     coverage : float
     """
-    k = math.ceil((len(scores) + 1) * coverage)
-    return scores[k - 1] if 1 <= k <= len(scores) else (math.inf if k > 0 else scores[0])
+    # Rounded, as the product may be a little above a whole number: 25 * 0.28 is.
+    k = max(math.ceil(round((len(scores) + 1) * coverage, 9)), 1)
+    return scores[k - 1] if k <= len(scores) else math.inf

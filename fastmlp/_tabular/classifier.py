@@ -14,6 +14,7 @@ from fastmlp._estimators.targets import check_labels_are_plain
 from fastmlp._estimators.types import Array, MatrixLike
 from fastmlp._tabular.base import BaseTabularMLP
 from fastmlp._tabular.calibration import at_temperature, best_temperature
+from fastmlp._tabular.reading import MOST_SHOWN
 from fastmlp._tabular.selection import mean_log_losses, of_true_class
 
 
@@ -123,25 +124,32 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _learn_targets(self, y):
+    def _checked_targets(self, y, name):
         y = column_or_1d(y, warn=True)
-        check_labels_are_plain("y", y)
+        check_labels_are_plain(name, y)
         if y.dtype.kind == "f":
-            assert_all_finite(y, input_name="y")
+            assert_all_finite(y, input_name=name)
+        return y
+
+    def _learn_targets(self, y, weight):
         check_classification_targets(y)
         self.classes_ = unique_labels(y)
         if len(self.classes_) < 2:
-            raise ValueError(f"y must have at least 2 classes, got one class: {self.classes_[0]!r}")
+            only = self.classes_.tolist()[0]
+            raise ValueError(f"y must have at least 2 classes, got one class: {only!r}")
         self._n_outputs = len(self.classes_)
-        return np.searchsorted(self.classes_, y)
+        self.temperature_ = 1.0  # until `_calibrate`, for the scorers of the selection
 
-    def _encode_targets(self, y):
-        y = column_or_1d(y)
-        check_labels_are_plain("y_val", y)
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(f"y_val has labels that y does not have: {unknown[:10].tolist()}")
-        return np.searchsorted(self.classes_, y)
+    def _encode_targets(self, y, name):
+        codes = np.searchsorted(self.classes_, y)
+        is_known = self.classes_.take(codes, mode="clip") == y
+        if not is_known.all():
+            unknown = np.unique(y[~is_known])[:MOST_SHOWN].tolist()
+            raise ValueError(
+                f"{name} must have only labels that y has, {self.classes_[:MOST_SHOWN].tolist()}, "
+                f"got {unknown}"
+            )
+        return codes
 
     def _decode_targets(self, targets):
         return self.classes_[targets.astype(np.intp)]
@@ -159,7 +167,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     def _class_weight_of_rows(self, y):
         if self.class_weight is None:
             return None
-        return compute_sample_weight(self.class_weight, column_or_1d(y))
+        return compute_sample_weight(self.class_weight, y)
 
     @on_published_state
     def predict_proba(self, X: MatrixLike) -> Array:
@@ -210,6 +218,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         """
         return np.log(self.predict_proba(X))
 
+    @on_published_state
     def predict(self, X: MatrixLike) -> Any:
         """Predict the most probable class of each row.
 

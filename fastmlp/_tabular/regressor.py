@@ -1,15 +1,18 @@
 """`TabularMLPRegressor`."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._estimators.concurrency import on_published_state
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 from fastmlp._tabular.base import BaseTabularMLP
 from fastmlp._tabular.calibration import conformal_quantile
+from fastmlp._tabular.columns import LARGEST
 from fastmlp._tabular.selection import mean_squared_errors
 
 
@@ -22,15 +25,25 @@ class Scale(NamedTuple):
     largest: float
 
     @classmethod
-    def of(cls, y):
-        return cls(float(y.mean()), float(y.std()) or 1.0, float(y.min()), float(y.max()))
+    def of(cls, y, weight):
+        """Return the scale of the targets with a positive weight."""
+        y, weight = y[weight > 0], weight[weight > 0]
+        unit = np.abs(y).max() or 1.0  # the squares of the numbers themselves could overflow
+        mean = np.average(y / unit, weights=weight)
+        variance = np.average((y / unit - mean) ** 2, weights=weight)
+        std = float(np.sqrt(variance) * unit) or 1.0
+        return cls(float(mean * unit), std, float(y.min()), float(y.max()))
 
     def to_networks(self, y):
         return (y - self.mean) / self.std
 
     def from_networks(self, outputs):
-        """Return outputs as targets, within the range of those of the training."""
-        return np.clip(outputs * self.std + self.mean, self.smallest, self.largest)
+        """Return outputs as targets, in float64."""
+        return outputs.astype(np.float64) * self.std + self.mean
+
+    def predictions(self, outputs):
+        """Return outputs as targets within the range of those of the training."""
+        return np.clip(self.from_networks(outputs), self.smallest, self.largest)
 
 
 class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
@@ -129,16 +142,17 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _learn_targets(self, y):
-        y = checked_numbers(y, "y")
-        self._scale = Scale.of(y)
+    def _checked_targets(self, y, name):
+        return checked_numbers(y, name)
+
+    def _learn_targets(self, y, weight):
+        self._scale = Scale.of(y, weight)
+
+    def _encode_targets(self, y, name):
         return self._scale.to_networks(y)
 
-    def _encode_targets(self, y):
-        return self._scale.to_networks(checked_numbers(y, "y_val"))
-
     def _decode_targets(self, targets):
-        return self._scale.from_networks(targets.astype(np.float64))
+        return self._scale.from_networks(targets)
 
     def _order_for_parts(self, targets, random_state):
         return random_state.permutation(len(targets))
@@ -147,9 +161,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         return outputs[..., 0], mean_squared_errors(targets, weight)
 
     def _calibrate(self, targets, outputs, weight):
-        scale = self._scale
-        residuals = targets * scale.std + scale.mean - scale.from_networks(outputs[:, 0])
-        self._residuals = np.sort(residuals[weight > 0].astype(np.float64))
+        residuals = self._decode_targets(targets) - self._scale.predictions(outputs[:, 0])
+        self._residuals = np.sort(residuals)
 
     @on_published_state
     def predict(self, X: MatrixLike) -> Array:
@@ -175,7 +188,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         (2,)
         """
         outputs = self._outputs(X)
-        return self._scale.from_networks(outputs[:, 0])
+        return self._scale.predictions(outputs[:, 0])
 
     @on_published_state
     def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> Array:
@@ -207,7 +220,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         >>> bool(0.4 < ((lower <= y) & (y <= upper)).mean() < 0.8)
         True
         """
-        check_shares("coverage", [coverage])
+        check_is_fitted(self)
+        check_share("coverage", coverage)
         width = conformal_quantile(np.sort(np.abs(self._residuals)), coverage)
         prediction = self.predict(X)
         return np.column_stack([prediction - width, prediction + width])
@@ -240,8 +254,10 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         >>> model.predict_quantiles(X[:3], [0.1, 0.9]).shape
         (3, 2)
         """
-        quantiles = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
-        check_shares("quantiles", quantiles)
+        check_is_fitted(self)
+        quantiles = np.atleast_1d(quantiles).tolist()
+        for share in quantiles:
+            check_share("quantiles", share)
         # Below the median, the quantile of the negative errors is the careful one.
         errors = np.array(
             [
@@ -256,10 +272,23 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
 
 def checked_numbers(y, name):
     """Return the targets in float64 after validation."""
+    given = np.asarray(y)
+    if given.dtype.kind in "SUMmV" or (given.dtype.kind == "O" and holds_strings(given)):
+        raise ValueError(f"{name} must hold numbers, got the dtype {given.dtype} with {given[:3]}")
     y = check_array(y, dtype=np.float64, ensure_2d=False, input_name=name, ensure_min_samples=0)
-    return column_or_1d(y, warn=True)
+    y = column_or_1d(y, warn=True)
+    if len(y) and np.abs(y).max() > LARGEST:
+        raise ValueError(
+            f"{name} must hold numbers from {-LARGEST} to {LARGEST}, got {y[np.abs(y).argmax()]}"
+        )
+    return y
 
 
-def check_shares(name, given):
-    if not all(0 < share < 1 for share in given):
-        raise ValueError(f"{name} must be between 0 and 1, got {given!r}")
+def holds_strings(values):
+    return any(isinstance(value, str | bytes) for value in values.ravel())
+
+
+def check_share(name, share):
+    """Raise an error unless the share is a number between 0 and 1."""
+    if not (isinstance(share, Real) and 0 < share < 1):
+        raise ValueError(f"{name} must be between 0 and 1, got {share!r}")
