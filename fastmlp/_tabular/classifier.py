@@ -33,25 +33,30 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         early.
     members : {'ensemble', 'realmlp'}, default='ensemble'
         'realmlp' trains a single network with settings like those of RealMLP, in place of drawn
-        ones.
+        ones. Then ``n_members`` has no effect, and small tables are not split into folds either.
     max_seconds : float, default=None
         Limit of the time for `fit`. The best networks at that time make up the model, which then
         depends on the speed of the machine.
     validation_fraction : float, default=None
         Part of the rows that is set aside for early stopping, selection and calibration. By
-        default 0.2 from 5,000 rows on; tables with fewer rows are split into folds.
+        default 0.2 from 5,000 rows on; tables with fewer rows are split into folds. It has no
+        effect with ``cv``.
     cv : int, cross-validation generator or iterable, default=None
-        Folds. Each member has a network for each fold, which is trained on the other folds. By
-        default 5 folds for tables of less than 5,000 rows without ``validation_fraction``.
+        Folds. Each member has a network for each fold, which is trained on the other folds. An
+        iterable gives pairs of arrays, the rows to train on and the others, for instance
+        ``GroupKFold(5).split(X, y, groups)``. By default 5 folds for tables of less than 5,000 rows
+        without ``validation_fraction``.
     metric : str or callable, default=None
         What the selection of the ensemble maximizes: the name of a scorer of scikit-learn, or a
-        function ``f(estimator, X, y, sample_weight=)`` that ignores X. By default the selection
-        minimizes the log loss. Early stopping always uses the log loss.
+        function ``f(estimator, X, y)`` that gives X only to methods of the estimator. If rows have
+        different weights, it also gets ``sample_weight=``. By default the selection minimizes the
+        log loss. Early stopping always uses the log loss.
     categorical_features : 'from_dtype', None or array-like, default='from_dtype'
         The columns of numbers that are categories: those of which the data frame says so, none, or
         those of a mask, of indices or of names. Strings and truth values always are.
     class_weight : dict or 'balanced', default=None
-        Weights of the classes, as in scikit-learn. The networks and the selection use them.
+        Weights of the classes, as in scikit-learn. The networks and the selection use them. They do
+        not apply to ``X_val``.
     n_jobs : int, default=None
         Number of networks that are trained at a time, by joblib. None means the number of threads.
         Inside ``joblib.parallel_config``, it is that of the configuration.

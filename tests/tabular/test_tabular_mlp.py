@@ -486,6 +486,7 @@ def test_interrupt_keeps_what_is_there(estimator, monkeypatch):
 
 
 @both
+@pytest.mark.filterwarnings("ignore:.*tasks:UserWarning")  # by joblib, which ends before its time
 def test_second_interrupt_leaves_the_model_as_it_was(estimator, monkeypatch):
     model = made(estimator).fit(FRAME, Y[estimator])
     before, state = bits(model), dict(vars(model))
