@@ -63,6 +63,8 @@ from fastmlp._kernels cimport (
     add_decay,
     add_multiple,
     add_noise,
+    add_rows,
+    add_to_rows,
     all_finite,
     backward_kernel,
     dropout,
@@ -801,13 +803,12 @@ cdef void add_sparse_product(
 ) noexcept nogil:
     """(1) z += x W for sparse x: adds a multiple of one row of W for each nonzero number."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, j, p, column
+    cdef Py_ssize_t i, j, p
     for i in range(rows.n):
         j = in_data(rows, i)
-        for p in range(begin_of_row(&rows.source, j), begin_of_row(&rows.source, j + 1)):
-            column = read_once(&rows.source.indices[p])
-            if 0 <= column < layer.n_in:
-                add_multiple(values[p], W + column * layer.stride, z, layer.stride)
+        p = begin_of_row(&rows.source, j)
+        add_rows(values + p, rows.source.indices + p, begin_of_row(&rows.source, j + 1) - p,
+                 layer.n_in, W, layer.stride, z)
         z += layer.stride
 
 
@@ -1391,18 +1392,12 @@ cdef void add_sparse_gradient(
 ) noexcept nogil:
     """(4) dW += x^T delta for sparse x: adds a multiple of a row of delta for each nonzero."""
     cdef const real* values = <const real*> rows.source.values
-    cdef Py_ssize_t i, p, end, column
+    cdef Py_ssize_t i, p, end
     for i in range(rows.n):
         p, end = rows.places[i], begin_of_row(&rows.source, in_data(rows, i) + 1)
-        while p < end:
-            column = read_once(&rows.source.indices[p])
-            if column >= block.last:
-                break
-            if block.first <= column < layer.n_in:
-                add_multiple(values[p], delta, dW + (column - block.first) * layer.stride,
-                             layer.stride)
-            p += 1
-        rows.places[i] = p
+        rows.places[i] = p + add_to_rows(
+            values + p, rows.source.indices + p, end - p, block.first,
+            min(block.last, layer.n_in), delta, dW, layer.stride)
         delta += layer.stride
 
 

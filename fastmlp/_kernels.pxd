@@ -68,6 +68,14 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*exponentials)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*logarithms)(const float*, float*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(float, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*add_rows)(
+            const float*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t,
+            float*,
+        ) noexcept nogil
+        Py_ssize_t (*add_to_rows)(
+            const float*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
+            float*, Py_ssize_t,
+        ) noexcept nogil
         double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
         float (*largest_size)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
@@ -96,6 +104,14 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*exponentials)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*logarithms)(const double*, double*, Py_ssize_t) noexcept nogil
         void (*add_multiple)(double, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*add_rows)(
+            const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t,
+            double*,
+        ) noexcept nogil
+        Py_ssize_t (*add_to_rows)(
+            const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
+            double*, Py_ssize_t,
+        ) noexcept nogil
         double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
         double (*largest_size)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
@@ -261,6 +277,28 @@ cdef inline void add_multiple(real x, const real* b, real* c, Py_ssize_t n) noex
         kernels.f32.add_multiple(x, b, c, n)
     else:
         kernels.f64.add_multiple(x, b, c, n)
+
+
+cdef inline void add_rows(
+    const real* values, const Py_ssize_t* indices, Py_ssize_t n_terms, Py_ssize_t n_in,
+    const real* W, Py_ssize_t stride, real* z,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.add_rows(values, indices, n_terms, n_in, W, stride, z)
+    else:
+        kernels.f64.add_rows(values, indices, n_terms, n_in, W, stride, z)
+
+
+cdef inline Py_ssize_t add_to_rows(
+    const real* values, const Py_ssize_t* indices, Py_ssize_t n_terms, Py_ssize_t first,
+    Py_ssize_t last, const real* delta, real* dW, Py_ssize_t stride,
+) noexcept nogil:
+    if real is float:
+        return kernels.f32.add_to_rows(
+            values, indices, n_terms, first, last, delta, dW, stride)
+    else:
+        return kernels.f64.add_to_rows(
+            values, indices, n_terms, first, last, delta, dW, stride)
 
 
 cdef inline double add_decay(real x, const real* W, real* dW, Py_ssize_t n) noexcept nogil:

@@ -31,7 +31,7 @@ LOSSES = {
     "quantile": {"quantiles": [0.1, 0.5, 0.9]}, "poisson": {}, "gamma": {},
     "tweedie": {"power": 1.3},
 }  # fmt: skip
-SCHEDULES = ("step", "exponential", "cosine", "cosine_restarts", "one_cycle", "plateau")
+SCHEDULES = ("step", "exponential", "cosine", "cosine_restarts", "one_cycle", "coslog4", "plateau")
 REGULARIZERS = {
     "l1": 1e-3, "alpha": 0.1, "weight_decay": 0.1, "dropout": 0.3, "input_dropout": 0.2,
     "input_noise": 0.1, "max_norm": 0.5, "clip_norm": 0.1, "clip_value": 1e-3, "averaging": 0.9,

@@ -121,9 +121,9 @@ MUTATIONS = [
         "training/test_regularization.py::test_where_no_connection_is_the_weight_stays_zero",
     ),
     Mutation(
-        "sparse columns at the beginning of a block are left out", CORE,
-        "if block.first <= column <",
-        "if block.first < column <",
+        "sparse columns at the beginning of a block are left out", "_simd/sparse.h",
+        "        if (j < 0)\n",
+        "        if (j <= 0)\n",
         "estimators/test_data.py::test_sparse_rows_give_what_dense_ones_give",
     ),
     Mutation(
@@ -198,13 +198,13 @@ MUTATIONS = [
         "an indptr that changed is taken as it is", CORE,
         "min(max(read_once(&source.indptr[j]), 0), source.n_nonzero)",
         "source.indptr[j]",
-        "core/test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
+        "core/test_changed_arrays.py::test_sparse_indices_that_change_under_the_core",
     ),
     Mutation(
-        "a column that changed is taken as it is", CORE,
-        "if 0 <= column < layer.n_in:",
-        "if True:",
-        "core/test_changed_arrays.py::test_sparse_indices_that_change_during_a_fit",
+        "a column that changed is taken as it is", "_simd/sparse.h",
+        "        if (j < 0 || j >= n_in)\n            continue;\n",
+        "",
+        "core/test_changed_arrays.py::test_sparse_indices_that_change_under_the_core",
     ),
     Mutation(
         "the state is not checked", CORE,

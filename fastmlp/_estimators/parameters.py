@@ -41,11 +41,11 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         number of rows is clipped, with a warning.
     learning_rate : str, default='constant'
         Learning rate schedule. 'constant' keeps the rate. 'step', 'exponential', 'cosine',
-        'cosine_restarts', 'one_cycle' and 'plateau' work with all mini-batch solvers except
-        'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive' apply to
-        'sgd' only, and other solvers then use a constant rate. 'invscaling' sets the rate to
-        ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive' divides the rate
-        by 5 at every plateau.
+        'cosine_restarts', 'one_cycle', 'coslog4' and 'plateau' work with all mini-batch solvers
+        except 'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive'
+        apply to 'sgd' only, and other solvers then use a constant rate. 'invscaling' sets the rate
+        to ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive' divides the
+        rate by 5 at every plateau.
     learning_rate_init : float, default=1e-3
         Initial learning rate, which the schedule then changes. 'adadelta' was designed for a rate
         of 1 with ``epsilon=1e-6``. For 'adagrad' and 'rprop' (where it is the initial step size),

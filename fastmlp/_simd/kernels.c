@@ -1,6 +1,6 @@
 /* All kernels for one instruction set, the one of the compiler flags: products.h, elementwise.h,
-   rows.h and solvers.h, for float and for double. Only the table is visible outside of this
-   file. */
+   rows.h, sparse.h and solvers.h, for float and for double. Only the table is visible outside of
+   this file. */
 
 #include "kernels.h"
 
@@ -103,8 +103,8 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
-            exponentials_##S, logarithms_##S, add_multiple_##S, add_decay_##S, largest_size_##S,   \
-            sum_of_squares_##S, move_##S                                                           \
+            exponentials_##S, logarithms_##S, add_multiple_##S, add_rows_##S, add_to_rows_##S,     \
+            add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

@@ -154,6 +154,14 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*logarithms)(const REAL *z, REAL *a, ptrdiff_t n);                                   \
         /* c += x b */                                                                             \
         void (*add_multiple)(REAL x, const REAL *b, REAL *c, ptrdiff_t n);                         \
+        /* (1) z (stride,) += x W for a sparse row x of n_terms numbers */                         \
+        void (*add_rows)(const REAL *values, const ptrdiff_t *indices, ptrdiff_t n_terms,          \
+                         ptrdiff_t n_in, const REAL *W, ptrdiff_t stride, REAL *z);                \
+        /* (4) dW (last - first, stride) += x^T delta for a sparse row x; returns how many of its  \
+           numbers come before column `last` */                                                    \
+        ptrdiff_t (*add_to_rows)(const REAL *values, const ptrdiff_t *indices, ptrdiff_t n_terms,  \
+                                 ptrdiff_t first, ptrdiff_t last, const REAL *delta, REAL *dW,     \
+                                 ptrdiff_t stride);                                                \
         /* dW += x W; returns the sum of W^2 */                                                    \
         double (*add_decay)(REAL x, const REAL *W, REAL *dW, ptrdiff_t n);                         \
         /* the largest |x|, infinity if a number is not finite, 0 if there are none */             \

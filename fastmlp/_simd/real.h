@@ -15,4 +15,5 @@ typedef INTEGER NAME(half_mask) __attribute__((vector_size(VECTOR_BYTES / 2)));
 #include "transpose.h"
 #include "products.h"
 #include "rows.h"
+#include "sparse.h"
 #include "solvers.h"

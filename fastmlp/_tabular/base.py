@@ -176,7 +176,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             maps, encoded, targets, weight, splits, self._n_outputs,
             is_regression=is_regressor(self),
         )  # fmt: skip
-        candidates = self._candidates(random_state)
+        candidates = self._candidates(len(splits[0].training), random_state)
         display = progress_of_members(self.verbose, deadline)
         with interrupt_ends(deadline), closing(display):
             train_candidates(task, candidates, self.n_jobs, deadline, display)
@@ -194,7 +194,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None."
             )
-        encoder = TableEncoder(self.categorical_features, owner=type(self).__name__)
+        encoder = TableEncoder(self.categorical_features, "robust", owner=type(self).__name__)
         encoded = encoder.fit_transform(X)
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(encoder, name):
@@ -263,12 +263,15 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("cv must give at least one pair of training and selection rows")
         return [checked_split(*pair, weight) for pair in pairs]
 
-    def _candidates(self, random_state):
+    def _candidates(self, n_rows, random_state):
         """Return the untrained candidates."""
         if self.members == "realmlp":
             return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
         seeds = random_state.randint(2**31 - 1, size=int(self.n_members))
-        return [Candidate(draw_settings(np.random.RandomState(s)), int(s)) for s in seeds]
+        return [
+            Candidate(draw_settings(np.random.RandomState(seed), n_rows), int(seed))
+            for seed in seeds
+        ]
 
     def _select(self, task, encoder, candidates):
         """Select the ensemble from the trained candidates, and calibrate it."""
@@ -288,7 +291,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                     parts.append(Part(candidate.settings, share, network))
                     weight_of[candidate] += share
         parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
-        task.maps.forget_rows([part.settings for part in parts])
+        task.maps.keep([part.settings for part in parts])
         self._ensemble = Ensemble(encoder, task.maps, parts)
         rows = np.concatenate(rows)
         self._calibrate(task.targets[rows], np.concatenate(outputs), task.sample_weight[rows])

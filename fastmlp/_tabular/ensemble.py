@@ -45,9 +45,10 @@ class Ensemble:
     def _add_outputs(self, encoded, total):
         inputs = {}
         for settings, weight, network in self.parts:
-            if settings.n_bins not in inputs:
-                inputs[settings.n_bins] = self.maps.inputs(encoded, settings)
-            total += weight * network.output(inputs[settings.n_bins])
+            key = self.maps.key(settings)
+            if key not in inputs:
+                inputs[key] = self.maps.inputs(encoded, settings)
+            total += weight * network.output(inputs[key])
 
 
 class KnownOutputs:

@@ -6,13 +6,17 @@ import scipy.sparse
 # One-hot categories of more columns than this are kept sparse.
 MOST_DENSE_COLUMNS = 256
 
+# A table of many numbers gets fewer bins for each, or none.
+MOST_BINS_IN_TOTAL = 2048
+FEWEST_BINS = 4
+
 
 class Bins:
     """The piecewise linear encoding of numbers: Gorishniy, Rubachev and Babenko, NeurIPS 2022.
 
-    Each number becomes a number for each of its bins: how far it is through the bin, from 0 to 1.
-    The edges of the bins are quantiles of the training rows. A number with at most two distinct
-    values stays as it is.
+    Each number is followed by a number for each of its bins: how far it is through the bin, from 0
+    to 1. The edges of the bins are quantiles of the training rows. A number with at most two
+    distinct values has no bins.
 
     Parameters
     ----------
@@ -25,12 +29,12 @@ class Bins:
     def __init__(self, numbers, n_bins):
         places = np.linspace(0, 1, n_bins + 1)
         edges = [np.unique(np.quantile(column, places)) for column in numbers.T]
-        self.of_few = np.flatnonzero([len(some) < 3 for some in edges])
-        several = [some if len(some) >= 3 else some[:0] for some in edges]
+        several = [some if len(some) > 2 else some[:0] for some in edges]
         self.columns = np.repeat(np.arange(len(edges)), [max(len(some) - 1, 0) for some in several])
-        empty = [np.zeros(0)]
-        self.lower = np.concatenate(empty + [some[:-1] for some in several]).astype(np.float32)
-        self.width = np.concatenate(empty + [np.diff(some) for some in several]).astype(np.float32)
+        nothing = [np.zeros(0)]
+        self.lower = np.concatenate(nothing + [some[:-1] for some in several]).astype(np.float32)
+        self.width = np.concatenate(nothing + [np.diff(some) for some in several])
+        self.width = self.width.astype(np.float32)
 
     def __call__(self, numbers):
         """Encode numbers of shape (n_rows, n_numbers)."""
@@ -38,7 +42,7 @@ class Bins:
         parts -= self.lower
         parts /= self.width
         np.clip(parts, 0, 1, out=parts)
-        return np.concatenate([parts, np.take(numbers, self.of_few, axis=1)], axis=1)
+        return np.concatenate([numbers, parts], axis=1)
 
 
 def one_hot(codes, cardinalities):
@@ -65,26 +69,32 @@ class InputMaps:
 
     def __init__(self, encoded, cardinalities):
         self.cardinalities = cardinalities
-        self._numbers = encoded.numbers  # until `forget_rows`, for bins that are not yet known
+        self._numbers = encoded.numbers  # until `keep`, for bins that are not yet known
+        self._most_bins = MOST_BINS_IN_TOTAL // max(1, encoded.numbers.shape[1])
         self._bins = {}
 
-    def forget_rows(self, kept):
-        """Give up the training rows, and the bins of all settings but these."""
-        n_bins = {settings.n_bins for settings in kept}
-        self._bins = {n: bins for n, bins in self._bins.items() if n in n_bins}
-        self._numbers = None
+    def key(self, settings):
+        """Return what the inputs depend on."""
+        n_bins = min(settings.n_bins, self._most_bins)
+        return n_bins if n_bins >= FEWEST_BINS else 0
 
     def learn(self, settings):
         """Learn the bins that a network with these settings needs."""
-        n_bins = settings.n_bins
+        n_bins = self.key(settings)
         if n_bins and n_bins not in self._bins:
             self._bins[n_bins] = Bins(self._numbers, n_bins)
 
+    def keep(self, kept):
+        """Give up the training rows, and the bins of all settings but these."""
+        keys = set(map(self.key, kept))
+        self._bins = {n: bins for n, bins in self._bins.items() if n in keys}
+        self._numbers = None
+
     def inputs(self, encoded, settings):
         """Return the inputs: an array of float32, or a CSR matrix if there are many categories."""
-        numbers = encoded.numbers
-        if settings.n_bins:
-            numbers = self._bins[settings.n_bins](numbers)
+        numbers, n_bins = encoded.numbers, self.key(settings)
+        if n_bins:
+            numbers = self._bins[n_bins](numbers)
         if not len(self.cardinalities):
             n_unused = int(numbers.shape[1] == 0)  # a network has at least one input
             return np.ascontiguousarray(np.pad(numbers, ((0, 0), (0, n_unused))))

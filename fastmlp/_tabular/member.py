@@ -72,6 +72,7 @@ class Member:
             (n_inputs, *settings.hidden_layer_sizes, n_outputs),
             settings.activation,
             "squared_error" if is_regression else "log_loss",
+            loss_params=None if is_regression else {"label_smoothing": settings.label_smoothing},
             layer_norm=settings.layer_norm,
             init="he_normal",
             random_state=self.random_state,

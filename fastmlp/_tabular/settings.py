@@ -3,6 +3,9 @@
 import math
 from typing import NamedTuple
 
+# Tables with fewer rows get smaller mini-batches and more epochs.
+FEW_ROWS = 5_000
+
 
 class Settings(NamedTuple):
     """The settings of a network and of its training.
@@ -14,12 +17,14 @@ class Settings(NamedTuple):
     layer_norm : bool
     n_bins : int
         Number of bins of each number in the piecewise linear encoding; 0 for the numbers alone.
+    label_smoothing : float
+        For classification.
     learning_rate : float
         Initial learning rate of AdamW.
     schedule : {'constant', 'cosine'}
     beta_2, weight_decay, averaging : float
         As in `MLPClassifier`.
-    dropout, input_dropout : float
+    dropout : float
     batch_size : int
         Upper limit of the rows in a mini-batch.
     n_epochs : int
@@ -32,13 +37,13 @@ class Settings(NamedTuple):
     activation: str = "silu"
     layer_norm: bool = False
     n_bins: int = 16
+    label_smoothing: float = 0.0
     learning_rate: float = 3e-3
     schedule: str = "constant"
     beta_2: float = 0.95
     weight_decay: float = 0.02
     averaging: float = 0.0
     dropout: float = 0.1
-    input_dropout: float = 0.0
     batch_size: int = 128
     n_epochs: int = 120
     patience: int = 16
@@ -55,28 +60,28 @@ class Settings(NamedTuple):
             "beta_2": self.beta_2,
             "weight_decay": self.weight_decay,
             "averaging": self.averaging,
-            "dropout": (self.input_dropout, *[self.dropout] * n_hidden),
+            "dropout": (0.0, *[self.dropout] * n_hidden),
         }
 
 
-def draw_settings(random_state):
-    """Draw the settings of a network."""
-    width = _one_of(random_state, (64, 128, 256))
+def draw_settings(random_state, n_rows):
+    """Draw the settings of a network for a table with so many rows to train on."""
+    width = _one_of(random_state, (64, 64, 128))
     depth = _one_of(random_state, (1, 2, 3))
     return Settings(
         hidden_layer_sizes=(width,) * depth,
-        activation=_one_of(random_state, ("silu", "relu", "gelu")),
+        activation=_one_of(random_state, ("silu", "silu", "relu", "gelu")),
         layer_norm=_one_of(random_state, (False, True)),
         n_bins=_one_of(random_state, (0, 8, 16, 32)),
-        learning_rate=_log_uniform(random_state, 1e-3, 3e-2),
+        label_smoothing=_one_of(random_state, (0.0, 0.05)),
+        learning_rate=_log_uniform(random_state, 1e-3, 2e-2),
         schedule=_one_of(random_state, ("constant", "cosine")),
         beta_2=_one_of(random_state, (0.95, 0.999)),
         weight_decay=_log_uniform(random_state, 1e-3, 1.0),
         averaging=_one_of(random_state, (0.0, 0.99)),
-        dropout=_one_of(random_state, (0.0, 1.0)) * random_state.uniform(0, 0.5),
-        input_dropout=_one_of(random_state, (0.0, 0.0, 0.1)),
-        batch_size=_one_of(random_state, (32, 64, 128)),
-        n_epochs=_one_of(random_state, (40, 80, 160)),
+        dropout=_one_of(random_state, (0.0, 1.0)) * random_state.uniform(0, 0.4),
+        batch_size=_one_of(random_state, (32, 64) if n_rows < FEW_ROWS else (64, 128, 256)),
+        n_epochs=_one_of(random_state, (60, 120) if n_rows < FEW_ROWS else (30, 60)),
     )
 
 

@@ -82,10 +82,11 @@ class Task:
         self._inputs = {}
 
     def _inputs_for(self, settings):
-        if settings.n_bins not in self._inputs:
+        key = self.maps.key(settings)
+        if key not in self._inputs:
             self.maps.learn(settings)
-            self._inputs[settings.n_bins] = self.maps.inputs(self.encoded, settings)
-        return self._inputs[settings.n_bins]
+            self._inputs[key] = self.maps.inputs(self.encoded, settings)
+        return self._inputs[key]
 
     def data_for(self, settings):
         """Return the rows as a network with these settings reads them."""

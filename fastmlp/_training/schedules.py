@@ -54,6 +54,15 @@ def one_cycle(epochs, n_epochs, peak_at, start, final):
     return np.where(done < peak_at, up, cosine(done - peak_at, 1 - peak_at, final))
 
 
+def coslog4(epochs, n_epochs):
+    """Four cosine waves from 0 to 1 and back, each twice as long as the last.
+
+    Holzmueller, Grinsztajn and Steinwart, Better by default, NeurIPS 2024.
+    """
+    done = np.minimum(epochs / n_epochs, 1)
+    return (1 - np.cos(2 * np.pi * np.log2(1 + 15 * done))) / 2
+
+
 # name: (function, its options)
 SCHEDULES = {
     "constant": (constant, {}),
@@ -78,6 +87,7 @@ SCHEDULES = {
             "final": Number(1e-4, "[0, 1]"),
         },
     ),
+    "coslog4": (coslog4, {}),
     "plateau": (constant, {"factor": Number(0.1, "(0, 1)"), "patience": Number(5, "[0, inf)")}),
 }
 

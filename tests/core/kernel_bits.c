@@ -166,6 +166,34 @@ static void all_products(enum kind kind)
         products(large[i][0], large[i][1], large[i][2], kind);
 }
 
+/* (1) and (4) for a sparse row of n_terms numbers in a layer of n_in inputs and `stride` outputs.
+   Some of its columns are not within the matrix, as if another thread had changed them. */
+static void sparse_products(ptrdiff_t n_terms, ptrdiff_t n_in, ptrdiff_t stride, enum kind kind)
+{
+    static ptrdiff_t columns[64];
+    for (ptrdiff_t p = 0; p < n_terms; p++)
+        columns[p] = p * (n_in + 2) / n_terms - 1;
+    fill(x, n_terms, 31, kind);
+    fill(y, n_in * stride, 32, kind);
+    fill(z, stride, 33, kind);
+    TABLE->add_rows(x, columns, n_terms, n_in, y, stride, z);
+    add(z, stride);
+    print("add_rows", KINDS[kind], n_terms, n_in, stride);
+    fill(z, stride, 34, kind);
+    add_double((double)TABLE->add_to_rows(x, columns, n_terms, 1, n_in, z, y, stride));
+    add(y, n_in * stride);
+    print("add_to_rows", KINDS[kind], n_terms, n_in, stride);
+}
+
+static void all_sparse_products(enum kind kind)
+{
+    for (ptrdiff_t n_lines = 1; n_lines <= 19; n_lines++)
+        sparse_products(17, 21, n_lines * LINE, kind);
+    sparse_products(17, 21, 1, kind);
+    sparse_products(0, 3, LINE, kind);
+    sparse_products(60, 5, LINE, kind);
+}
+
 /* What is done to n numbers side by side. */
 static void flat(ptrdiff_t n, enum kind kind)
 {
@@ -269,6 +297,7 @@ int main(void)
         hash = 0xcbf29ce484222325u;
         for (enum kind kind = PLAIN; kind < N_KINDS; kind++) {
             all_products(kind);
+            all_sparse_products(kind);
             for (ptrdiff_t n = 1; n <= 70; n++) {
                 flat(n, kind);
                 solvers(n, kind);

@@ -10,6 +10,7 @@ import scipy.sparse
 from fastmlp import MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._core import SOLVERS
 from fastmlp._engine.checks import check_data
+from fastmlp._training.descent import Descent
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -53,6 +54,24 @@ def test_sparse_indices_that_change_during_a_fit(name, value, solver, places):
     regressor = MLPRegressor(solver=solver, callbacks=change, max_iter=3, random_state=0)
     regressor.fit(rows, np.zeros(500))
     assert np.isfinite(regressor.predict(X)).all()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("places", [slice(None), slice(1, None, 2)])
+@pytest.mark.parametrize("name", ["indices", "indptr"])
+@pytest.mark.parametrize("value", [10**9, -(10**9), 2**62])
+def test_sparse_indices_that_change_under_the_core(name, value, places, n_threads):
+    """Once the core has its arrays, which a fit does not share with the user."""
+    rows = scipy.sparse.random(500, 50, 0.2, format="csr", dtype=np.float32, random_state=0)
+    network = Network([50, 20, 1], random_state=0, n_threads=n_threads)
+    data = check_data(rows, np.zeros(500), None, network)
+    getattr(data.features, name)[places] = value
+    descent = Descent(network, "adam", {})
+    for _ in range(2):
+        loss, _ = descent.epoch(data, np.arange(500), 100)
+    assert np.isfinite([loss, network.passes.evaluate(data, np.arange(500))[1]]).all()
+    gradient = np.zeros_like(network.parameters.flat)
+    assert np.isfinite(network.passes.full_gradient(data, gradient))
 
 
 @pytest.mark.parametrize("value", [1e9, -1, np.nan, np.inf])

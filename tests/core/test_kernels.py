@@ -118,6 +118,25 @@ def test_products_at_every_edge(kernels, activation, dtype):
         assert_allclose(network.output(X), z[-1], rtol=0, atol=RTOL[dtype] * scale)
 
 
+@pytest.mark.parametrize("dtype", RTOL)
+def test_sparse_products_at_every_edge(kernels, dtype):
+    """Equations (1) and (4) for every number of vectors in a strip of columns, and two strips."""
+    rng = np.random.RandomState(0)
+    for n_out in (1, *range(2, 140, 3), 257):
+        network = Network([30, n_out], "identity", dtype=dtype, random_state=rng, n_threads=1)
+        X = scipy.sparse.random_array((23, 30), density=0.2, rng=rng, format="csr", dtype=dtype)
+        X.data[...] = rng.standard_normal(X.nnz)
+        y = rng.standard_normal((23, n_out)).astype(dtype)
+        W, b = (part.astype(float) for part in network.params[0])
+        z = X.astype(float) @ W + b
+        slope = (z - y) / 23
+        got = network.loss_and_gradients(X, y)
+        tolerance = {"rtol": 0, "atol": RTOL[dtype] * np.abs(z).max(), "err_msg": str(n_out)}
+        assert_allclose(network.output(X), z, **tolerance)
+        assert_allclose(got.dW[0], X.astype(float).T @ slope, **tolerance)
+        assert_allclose(got.db[0], slope.sum(axis=0), **tolerance)
+
+
 def fitted(dtype="float32", n_classes=4, **parameters):
     """Every number that a fit leaves behind."""
     rng = np.random.RandomState(0)

@@ -78,6 +78,12 @@ def test_schedules_by_hand():
     assert (np.diff(cycle[: peak + 1]) > 0).all()
     assert (np.diff(cycle[peak:]) < 0).all()
     assert cycle[-1] < 0.01
+    # peaks at (2^(k + 1/2) - 1) / 15 of all epochs, zeros at (2^k - 1) / 15 for k = 0 to 3
+    waves = factors("coslog4", {"warmup": 0}, 0, 15_000, 1000, 15)
+    is_peak = (waves[1:-1] > waves[:-2]) & (waves[1:-1] >= waves[2:])
+    expected = 2 ** np.arange(0.5, 4) - 1
+    assert_allclose((np.flatnonzero(is_peak) + 1) / 1000, expected, atol=1e-3)
+    assert_allclose(waves[[0, 1000, 3000, 7000]], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -86,7 +92,7 @@ def test_warmup_rises_in_a_straight_line(name):
     n = 2 * N_STEPS
     begins_with = factors_of(name)[0]
     assert_allclose(warm[:n], begins_with * np.arange(1, n + 1) / n)
-    if name not in ("cosine", "one_cycle"):  # what follows is the schedule from its beginning
+    if name not in ("cosine", "one_cycle", "coslog4"):  # the schedule follows from its beginning
         assert_allclose(warm[n:], factors_of(name)[:-n], rtol=1e-6)
 
 
@@ -141,6 +147,7 @@ BY_HAND = {
         {"period": 2, "multiplier": 1},
         np.cos(np.pi * (LAST_STEPS % 2) / 4) ** 2,
     ),
+    "coslog4": ({}, np.sin(np.pi * np.log2(1 + 3 * LAST_STEPS)) ** 2),
     "one_cycle": (
         {"peak_at": 0.4, "start": 0.0, "final": 0.0},
         np.where(
@@ -202,7 +209,7 @@ def test_plateau_ends_the_training_once_the_rate_is_small():
     assert_allclose(rates, [1e-2] * 3 + [5e-5] * 2 + [2.5e-7] * 4)
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("name", ["cosine", "one_cycle", "coslog4"])
 def test_a_schedule_that_is_over_is_no_sign_of_no_convergence(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a mark would give way to the module's
