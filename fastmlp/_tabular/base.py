@@ -130,10 +130,10 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         y : array-like of shape (n_samples,)
             The targets: class labels, or numbers for regression.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights, which must not be negative.
+            Sample weights, which must not be negative. Rows of weight 0 are left out.
         X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
             Rows for early stopping, selection and calibration. By default, they are taken from X;
-            see ``validation_fraction`` and ``cv``.
+            see ``validation_fraction`` and ``cv``, which have no effect otherwise.
 
         Returns
         -------

@@ -33,7 +33,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         early. By default 32 for tables of less than 5,000 rows, and 24 from there on.
     members : {'ensemble', 'realmlp'}, default='ensemble'
         'realmlp' trains a single network with settings like those of RealMLP, in place of drawn
-        ones.
+        ones. Then ``n_members`` has no effect, and small tables are not split into folds either.
     refit_single : bool, default=False
         Whether one network then learns the outputs of the ensemble and takes its place.
         Predictions are faster and somewhat less accurate.
@@ -42,20 +42,24 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         depends on the speed of the machine.
     validation_fraction : float, default=None
         Part of the rows that is set aside for early stopping, selection and calibration. By
-        default, folds are set aside in turn; see ``cv``.
+        default, folds are set aside in turn; see ``cv``. It has no effect with ``cv``.
     cv : int, cross-validation generator or iterable, default=None
         Folds for early stopping and selection. All members are trained with the first one set
-        aside, and the best of them also with each of the others. By default there are five folds,
-        of which four are set aside in turn from 5,000 rows on.
+        aside, and the best of them also with each of the others. An iterable gives pairs of
+        arrays, the rows to train on and the others, for instance
+        ``GroupKFold(5).split(X, y, groups)``. By default there are five folds, of which four are
+        set aside in turn from 5,000 rows on.
     metric : str or callable, default=None
         What the selection of the ensemble maximizes: the name of a scorer of scikit-learn, or a
-        function ``f(estimator, X, y, sample_weight=)`` that ignores X. By default the selection
-        minimizes the log loss. Early stopping always uses the log loss.
+        function ``f(estimator, X, y)`` that gives X only to methods of the estimator. If rows have
+        different weights, it also gets ``sample_weight=``. By default the selection minimizes the
+        log loss. Early stopping always uses the log loss.
     categorical_features : 'from_dtype', None or array-like, default='from_dtype'
         The columns of numbers that are categories: those of which the data frame says so, none, or
         those of a mask, of indices or of names. Strings and truth values always are.
     class_weight : dict or 'balanced', default=None
-        Weights of the classes, as in scikit-learn. The networks and the selection use them.
+        Weights of the classes, as in scikit-learn. The networks and the selection use them. They do
+        not apply to ``X_val``.
     n_jobs : int, default=None
         Number of networks that are trained at a time, by joblib. None means the number of threads.
         Inside ``joblib.parallel_config``, it is that of the configuration.

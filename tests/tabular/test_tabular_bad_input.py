@@ -69,6 +69,7 @@ BAD_FITS = {
     "strings of numbers": (R, {}, (X, TARGETS.astype(str)), {}, "y must hold numbers, got"),
     "string objects": (R, {}, (X, LABELS.astype(object)), {}, "y must hold numbers, got"),
     "dates as targets": (R, {}, (X, CLASSES.astype("M8[D]")), {}, "y must hold numbers, got"),
+    "objects as targets": (R, {}, (X, [{}] * N_ROWS), {}, "y must hold numbers.*'dict'"),
     "complex targets": (R, {}, (X, TARGETS + 1j), {}, "Complex data not supported"),
     "huge targets": (R, {}, (X, changed(TARGETS, 2e300)), {}, r"y must hold .*got 2e\+300"),
     "y 2d": (R, {}, (X, X), {}, "y should be a 1d array"),

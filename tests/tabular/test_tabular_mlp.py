@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
-from fastmlp._tabular import base
+from fastmlp._tabular import base, settings
+from fastmlp._tabular.training import Team
 from fastmlp._tabular.progress import Silence
 
 pd = pytest.importorskip("pandas")
@@ -36,7 +37,7 @@ both = pytest.mark.parametrize("estimator", [TabularMLPClassifier, TabularMLPReg
 
 
 def made(estimator, **parameters):
-    return estimator(**{"n_members": 3, "random_state": 0} | parameters)
+    return estimator(**{"n_members": 2, "random_state": 0} | parameters)
 
 
 def output(model, X=FRAME):
@@ -127,12 +128,55 @@ def test_the_part_set_aside_has_all_classes(tasks):
     assert_allclose(shares, expected, atol=1 / len(selection))
 
 
-def test_large_tables_have_a_single_part(tasks, monkeypatch):
-    monkeypatch.setattr(base, "FEWEST_ROWS_FOR_ONE_PART", N_ROWS)
+def test_large_tables_set_four_of_five_folds_aside(tasks, monkeypatch):
+    monkeypatch.setattr(settings, "FEW_ROWS", N_ROWS)
     made(TabularMLPRegressor).fit(FRAME, TARGETS)
     made(TabularMLPRegressor).fit(FRAME[1:], TARGETS[1:])
-    assert [len(task.splits) for task in tasks] == [1, 5]
-    assert len(tasks[0].splits[0].selection) == 0.2 * N_ROWS
+    assert [len(task.splits) for task in tasks] == [4, 5]
+    selected = np.concatenate([split.selection for split in tasks[0].splits])
+    assert len(np.unique(selected)) == len(selected) == 0.8 * N_ROWS
+
+
+def test_most_members_are_dropped_after_an_epoch_or_three(monkeypatch):
+    monkeypatch.setattr(settings, "FEW_ROWS", N_ROWS)
+    model = made(TabularMLPRegressor, n_members=10, validation_fraction=0.2).fit(FRAME, TARGETS)
+    n_epochs = sorted(model.leaderboard_["n_epochs"])
+    assert n_epochs[:8] == [1] * 5 + [3] * 3
+    assert n_epochs[8] > 3
+
+
+def test_the_best_members_go_on_to_the_other_splits(tasks, monkeypatch):
+    trained = []
+
+    def train(self, pairs, until):
+        trained.append([(candidate, k) for candidate, k in pairs])
+        return train_pairs(self, pairs, until)
+
+    train_pairs = Team.train
+    monkeypatch.setattr(Team, "train", train)
+    made(TabularMLPRegressor, n_members=8, cv=4).fit(FRAME, TARGETS)
+    first, second, others = trained
+    assert [k for _, k in first] == [0] * 8
+    by_loss = sorted((c for c, _ in first), key=lambda candidate: candidate.members[0].loss)
+    assert [(c, k) for c, k in second] == [(c, 1) for c in by_loss[:3]]
+    by_mean = sorted(by_loss[:3], key=lambda c: c.members[0].loss + c.members[1].loss)
+    assert others == [(c, k) for c in by_mean[:2] for k in (2, 3)]
+
+
+@both
+def test_one_network_learns_the_outputs_of_the_ensemble(estimator):
+    whole = made(estimator, n_members=4).fit(FRAME, Y[estimator])
+    single = made(estimator, n_members=4, refit_single=True).fit(FRAME, Y[estimator])
+    assert len(single._ensemble.parts) == 1 < len(whole._ensemble.parts)
+    taught, learned = (model._ensemble.outputs(FRAME) for model in (whole, single))
+    assert np.corrcoef(taught.ravel(), learned.ravel())[0, 1] > 0.8
+    assert single.leaderboard_["loss"] == whole.leaderboard_["loss"]
+    again = made(estimator, n_members=4, refit_single=True, n_jobs=3).fit(FRAME, Y[estimator])
+    assert_array_equal(again._ensemble.outputs(FRAME), learned)
+    if estimator is TabularMLPClassifier:
+        assert_allclose(single.predict_proba(FRAME).sum(axis=1), 1)
+    else:
+        assert single.predict_interval(FRAME).shape == (N_ROWS, 2)
 
 
 @both
@@ -269,7 +313,7 @@ def predicted(estimator, outputs, y):
 )
 def test_metric_leads_the_selection(estimator, metric, score, tasks, selections):
     y = Y[estimator]
-    made(estimator, metric=metric).fit(FRAME, y)
+    made(estimator, n_members=4, metric=metric).fit(FRAME, y)
     assert len(selections) == 5
     for (losses_of, outputs, weights), (_, rows) in zip(selections, tasks[0].splits, strict=True):
         expected = [-score(y[rows], predicted(estimator, of_one, y)) for of_one in outputs]
@@ -279,7 +323,7 @@ def test_metric_leads_the_selection(estimator, metric, score, tasks, selections)
 
 def test_metric_of_two_classes(tasks, selections):
     y = LABELS == "yes"
-    made(TabularMLPClassifier, metric="roc_auc", cv=2).fit(FRAME, y)
+    made(TabularMLPClassifier, n_members=4, metric="roc_auc", cv=2).fit(FRAME, y)
     for (losses_of, outputs, _), (_, rows) in zip(selections, tasks[0].splits, strict=True):
         expected = [-roc_auc_score(y[rows], of_one[:, 1]) for of_one in outputs]
         assert_allclose(losses_of(outputs), expected, rtol=1e-6)
@@ -292,7 +336,9 @@ def test_metric_as_a_function(selections):
         assert set(y) <= set(LABELS)
         return model.predict_proba(X)[:, 0].mean()
 
-    made(TabularMLPClassifier, metric=metric, validation_fraction=0.3).fit(FRAME, LABELS)
+    made(TabularMLPClassifier, n_members=4, metric=metric, validation_fraction=0.3).fit(
+        FRAME, LABELS
+    )
     ((_, outputs, weights),) = selections
     expected = np.zeros(len(outputs))
     expected[outputs[:, :, 0].mean(axis=1).argmax()] = 1
@@ -301,7 +347,7 @@ def test_metric_as_a_function(selections):
 
 def test_metric_is_weighted(tasks, selections):
     weight = np.linspace(0.1, 1, N_ROWS)
-    made(TabularMLPClassifier, metric="accuracy", cv=2).fit(FRAME, LABELS, weight)
+    made(TabularMLPClassifier, n_members=4, metric="accuracy", cv=2).fit(FRAME, LABELS, weight)
     for (losses_of, outputs, _), (_, rows) in zip(selections, tasks[0].splits, strict=True):
         expected = [
             -accuracy_score(
@@ -422,14 +468,17 @@ def test_intervals_of_too_few_rows_are_infinite():
 @both
 @pytest.mark.parametrize("settings", [{}, {"validation_fraction": 0.2}], ids=["folds", "part"])
 def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings):
-    once = bits(made(estimator, n_jobs=1, **settings).fit(FRAME, Y[estimator]))
+    once = bits(made(estimator, n_members=3, n_jobs=1, **settings).fit(FRAME, Y[estimator]))
     for n_jobs in (2, 3):
-        assert bits(made(estimator, n_jobs=n_jobs, **settings).fit(FRAME, Y[estimator])) == once
+        assert (
+            bits(made(estimator, n_members=3, n_jobs=n_jobs, **settings).fit(FRAME, Y[estimator]))
+            == once
+        )
     with threadpool_limits(1):
-        assert bits(made(estimator, **settings).fit(FRAME, Y[estimator])) == once
+        assert bits(made(estimator, n_members=3, **settings).fit(FRAME, Y[estimator])) == once
     for backend in ("loky", "threading"):
         with parallel_config(backend=backend, n_jobs=2):
-            assert bits(made(estimator, **settings).fit(FRAME, Y[estimator])) == once
+            assert bits(made(estimator, n_members=3, **settings).fit(FRAME, Y[estimator])) == once
 
 
 @both
@@ -486,6 +535,7 @@ def test_interrupt_keeps_what_is_there(estimator, monkeypatch):
 
 
 @both
+@pytest.mark.filterwarnings("ignore:.*tasks:UserWarning")  # by joblib, which ends before its time
 def test_second_interrupt_leaves_the_model_as_it_was(estimator, monkeypatch):
     model = made(estimator).fit(FRAME, Y[estimator])
     before, state = bits(model), dict(vars(model))
@@ -504,7 +554,7 @@ def test_display(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("round ")
     assert f"best loss {model.leaderboard_['loss'][0]:.5g}, 0 s left" in lines[-1]
-    assert any(line.startswith("round 1: 3/3 networks, ") for line in lines)
+    assert any(line.startswith("round 1: 2/2 networks, ") for line in lines)
 
 
 @both
