@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
 from fastmlp._tabular import base, settings
-from fastmlp._tabular.training import Team
 from fastmlp._tabular.progress import Silence
+from fastmlp._tabular.training import Team
 
 pd = pytest.importorskip("pandas")
 
