@@ -78,9 +78,8 @@ def load(name, folder=None):
         na_values={name: [""] for name in categorical}
         | {name: ["", "NA", "NaN", "nan"] for name in about["numeric"]},
     )
-    X = frame[about["numeric"] + categorical]
-    X = X.astype(dict.fromkeys(about["numeric"], np.float64) | dict.fromkeys(categorical, object))
-    X = X.astype(dict.fromkeys(categorical, "category"))
+    types = dict.fromkeys(about["numeric"], np.float64) | dict.fromkeys(categorical, "category")
+    X = frame[list(types)].astype(types)
     if about["task"] == "classification":
         return Table(about["task"], X, pd.factorize(frame["target"], sort=True)[0])
     return Table(about["task"], X, frame["target"].to_numpy(np.float64))

@@ -137,7 +137,7 @@ class Results:
             ]
             for j in np.argsort(ranks.mean(axis=0), kind="stable")
         ]  # fmt: skip
-        return f"Ranking on {len(tables)} tables: {', '.join(tables)}\n\n" + table(
+        return f"Ranking on {len(tables)} table(s): {', '.join(tables)}\n\n" + table(
             ["model", "mean rank", "mean of error / best error", "tables won"], rows
         )
 
