@@ -10,6 +10,10 @@ from fastmlp._tabular.selection import SMALLEST_PROBABILITY, log_loss
 # The temperature is looked for between the inverse of this and this.
 LARGEST_TEMPERATURE = 3.0
 
+# Standard deviation of the prior of its logarithm. Few rows, all of them predicted right, say
+# little about it.
+PRIOR_OF_LOG = 0.25
+
 
 def at_temperature(probabilities, temperature):
     """Return the probabilities p^(1 / temperature), scaled to the sum 1."""
@@ -20,6 +24,8 @@ def at_temperature(probabilities, temperature):
 def best_temperature(y, probabilities, weight):
     """Return the temperature with the least log loss: Guo and others, ICML 2017.
 
+    Its logarithm has a normal prior around 0, which matters for few rows.
+
     Parameters
     ----------
     y : ndarray of shape (n_rows,)
@@ -29,8 +35,14 @@ def best_temperature(y, probabilities, weight):
     """
     probabilities = probabilities.astype(np.float64)
     limit = math.log(LARGEST_TEMPERATURE)
+    n_rows = np.count_nonzero(weight)
+
+    def loss(log):
+        of_prior = (log / PRIOR_OF_LOG) ** 2 / 2 / n_rows
+        return log_loss(y, at_temperature(probabilities, math.exp(log)), weight) + of_prior
+
     found = minimize_scalar(
-        lambda log: log_loss(y, at_temperature(probabilities, math.exp(log)), weight),
+        loss,
         bounds=(-limit, limit),
         method="bounded",
     )

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from scipy.stats import norm
 from sklearn.metrics import log_loss as log_loss_of_scikit_learn
 from sklearn.metrics import mean_squared_error
 
@@ -114,7 +115,8 @@ def test_temperature_is_that_of_scipy(rng, sharpness):
 
     def loss(log_temperature):
         scaled = log_softmax(given / np.exp(log_temperature[0]), axis=1)
-        return -(weight * scaled[np.arange(500), y]).sum()
+        log_likelihood = np.average(scaled[np.arange(500), y], weights=weight)
+        return -log_likelihood - norm(scale=0.25).logpdf(log_temperature[0]) / 500
 
     expected = np.exp(minimize(loss, [0.0], method="Nelder-Mead", tol=1e-10).x[0])
     assert abs(expected - sharpness) < 0.4 * sharpness  # the labels tell the temperature
@@ -122,10 +124,16 @@ def test_temperature_is_that_of_scipy(rng, sharpness):
 
 
 def test_temperature_is_limited(rng):
-    y = rng.randint(2, size=50)
-    right = np.eye(2)[y] * 0.8 + 0.1  # always right, so the sharper the better
-    assert_allclose(best_temperature(y, right, np.ones(50)), 1 / 3, rtol=1e-3)
-    assert_allclose(best_temperature(y, right[:, ::-1], np.ones(50)), 3, rtol=1e-3)
+    y = rng.randint(2, size=2000)
+    right = np.eye(2)[y] * 0.2 + 0.4  # always right, so the sharper the better
+    assert_allclose(best_temperature(y, right, np.ones(2000)), 1 / 3, rtol=1e-3)
+    assert_allclose(best_temperature(y, right[:, ::-1], np.ones(2000)), 3, rtol=1e-3)
+
+
+def test_few_rows_say_little_about_the_temperature(rng):
+    y = rng.randint(2, size=20)
+    right = np.eye(2)[y] * 0.98 + 0.01
+    assert 0.9 < best_temperature(y, right, np.ones(20)) < 1
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 5.0])
