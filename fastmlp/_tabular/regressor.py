@@ -95,9 +95,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     Attributes
     ----------
     leaderboard_ : dict of lists
-        The members, the best first: their 'settings', 'loss' on rows that they have not seen,
-        'weight' in the ensemble, 'n_epochs' and 'seconds' of training. ``pandas.DataFrame`` makes a
-        table of it.
+        The members, the best first: their 'settings', 'loss' on rows that they have not seen (the
+        mean squared error in units of the variance of y), 'weight' in the ensemble, 'n_epochs' and
+        'seconds' of training. ``pandas.DataFrame`` makes a table of it.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)

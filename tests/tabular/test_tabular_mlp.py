@@ -1,13 +1,17 @@
 """The estimators for tables: splits, weights, selection, intervals, bits, interrupts, threads."""
 
+import io
 import pickle
 import signal
+import sys
 import threading
 
 import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_auc_score
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
@@ -77,6 +81,14 @@ def selections(monkeypatch):
 
     monkeypatch.setattr(base, "greedy_selection", watched)
     return found
+
+
+@pytest.fixture
+def equal_shares(monkeypatch):
+    """All networks have a part in the ensemble, in place of the best."""
+    monkeypatch.setattr(
+        base, "greedy_selection", lambda _, outputs: np.ones(len(outputs)) / len(outputs)
+    )
 
 
 # Splits ------------------------------------------------------------------------------------------
@@ -360,14 +372,28 @@ def test_output_is_the_weighted_mean_of_the_networks():
     assert_allclose(model.predict(FRAME), np.clip(mean, TARGETS.min(), TARGETS.max()), atol=1e-6)
 
 
+def test_temperature_is_the_best_for_unseen_rows(equal_shares):
+    """The best one for the probabilities before the calibration, by another minimizer."""
+    model = made(TabularMLPClassifier, n_members=3)
+    model.fit(FRAME[60:], LABELS[60:], X_val=FRAME[:60], y_val=LABELS[:60])
+    logits = np.log(model.predict_proba(FRAME[:60])) * model.temperature_
+
+    def loss(log_temperature):
+        return log_loss(LABELS[:60], softmax(logits / np.exp(log_temperature[0]), axis=1))
+
+    best = minimize(loss, [0.0], method="Nelder-Mead", tol=1e-8).x[0]
+    assert abs(best) > 0.02  # not 1 by default
+    assert_allclose(model.temperature_, np.exp(best), rtol=1e-3)
+
+
 # Intervals ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9])
-def test_intervals_are_the_errors_for_unseen_rows(offset):
-    """A single network, so that its errors for the validation set can be computed from outside."""
+def test_intervals_are_the_errors_for_unseen_rows(offset, equal_shares):
+    """With a validation set, so that the errors for it can be computed from outside."""
     y = TARGETS + offset
-    model = made(TabularMLPRegressor, n_members=1)
+    model = made(TabularMLPRegressor, n_members=3)
     model.fit(FRAME[60:], y[60:], X_val=FRAME[:60], y_val=y[:60])
     errors = np.sort(y[:60] - model.predict(FRAME[:60]))
     for coverage in (0.5, 0.9):
@@ -511,6 +537,31 @@ def test_display(capsys):
     assert lines[-1].startswith("round ")
     assert f"best loss {model.leaderboard_['loss'][0]:.5g}, 0 s left" in lines[-1]
     assert any(line.startswith("round 1: 2/2 networks, ") for line in lines)
+
+
+class Terminal(io.StringIO):
+    """Knows what has been shown so far each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def isatty(self):
+        return True
+
+    def flush(self):
+        self.shown.append(self.getvalue())
+
+
+def test_display_on_a_terminal(monkeypatch):
+    """One line that changes. It shows something before the end of the fit."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    made(TabularMLPRegressor, validation_fraction=0.2, verbose=True).fit(FRAME, TARGETS)
+    assert sys.stdout.shown[0].startswith("\rround 1: 1/2 networks, best loss ")
+    lines = sys.stdout.getvalue().split("\r")
+    assert len(lines) > 2
+    assert lines[-1].rstrip().endswith(", 0 s left")
+    assert sys.stdout.getvalue().count("\n") == 1
 
 
 @both
