@@ -15,6 +15,10 @@ from fastmlp._tabular.calibration import conformal_quantile
 from fastmlp._tabular.columns import LARGEST
 from fastmlp._tabular.selection import mean_squared_errors
 
+# Targets of validation rows and of rows of weight 0 count as no further away than so many standard
+# deviations, so that their squares are finite in float32.
+FURTHEST = 1e15
+
 
 class Scale(NamedTuple):
     """The scale of the targets, which the networks learn with mean 0 and variance 1."""
@@ -35,7 +39,8 @@ class Scale(NamedTuple):
         return cls(float(mean * unit), std, float(y.min()), float(y.max()))
 
     def to_networks(self, y):
-        return (y - self.mean) / self.std
+        with np.errstate(over="ignore"):
+            return np.clip((y - self.mean) / self.std, -FURTHEST, FURTHEST)
 
     def from_networks(self, outputs):
         """Return outputs as targets, in float64."""
