@@ -18,23 +18,23 @@ from fastmlp._estimators.concurrency import FittedAside
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.sklearn_private import Interval, StrOptions
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
+from fastmlp._tabular.distillation import distilled
 from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
 from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline
 from fastmlp._tabular.progress import progress_of_members
 from fastmlp._tabular.selection import greedy_selection
-from fastmlp._tabular.settings import REALMLP, draw_settings
+from fastmlp._tabular.settings import REALMLP, Plan, draw_settings
 from fastmlp._tabular.table import TableEncoder
 from fastmlp._tabular.training import (
     Candidate,
     Split,
     Task,
     interrupt_ends,
+    shares_of_threads,
     train_candidates,
 )
 
-# With fewer rows than this, folds take the place of a single validation part.
-FEWEST_ROWS_FOR_ONE_PART = 5_000
 N_FOLDS = 5
 FEWEST_ROWS = 4
 VALIDATION_FRACTION = 0.2
@@ -49,8 +49,9 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
     """Base class of TabularMLPClassifier and TabularMLPRegressor."""
 
     _parameter_constraints: dict = {
-        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "n_members": [Interval(Integral, 1, None, closed="left"), None],
         "members": [StrOptions({"ensemble", "realmlp"})],
+        "refit_single": ["boolean"],
         "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
@@ -165,27 +166,38 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         if all(part is None for part in validation):
             splits = self._splits(targets, weight, random_state)
         else:
-            n_rows = len(targets)
+            n_training = len(targets)
             encoded, targets, weight = self._with_validation_rows(
                 encoder, encoded, targets, weight, validation
             )
             rows = np.flatnonzero(weight > 0)
-            splits = [Split(rows[rows < n_rows], rows[rows >= n_rows])]
+            splits = [Split(rows[rows < n_training], rows[rows >= n_training])]
         maps = InputMaps(encoded, encoder.cardinalities)
         task = Task(
             maps, encoded, targets, weight, splits, self._n_outputs,
             is_regression=is_regressor(self),
         )  # fmt: skip
-        candidates = self._candidates(len(splits[0].training), random_state)
+        n_rows = np.count_nonzero(weight)
+        candidates = self._candidates(n_rows, random_state)
         display = progress_of_members(self.verbose, deadline)
         with interrupt_ends(deadline), closing(display):
-            train_candidates(task, candidates, self.n_jobs, deadline, display)
+            train_candidates(task, candidates, Plan.of(n_rows), self.n_jobs, deadline, display)
         candidates.sort(key=lambda candidate: candidate.loss)
         members = (member for candidate in candidates for member in candidate.members.values())
         if not any(np.isfinite(member.loss) for member in members):
             raise ValueError("y or X has numbers that are too large: no network has a finite loss")
         self._select(task, encoder, candidates)
+        if self.refit_single:
+            self._distil(task, candidates[0].seed, deadline)
         return self
+
+    def _distil(self, task, seed, deadline):
+        """Put one network in the place of the ensemble, and calibrate it."""
+        _, n_threads = shares_of_threads(1)
+        self._ensemble = distilled(task, self._ensemble, seed, deadline, n_threads)
+        rows = task.splits[0].selection
+        outputs = self._ensemble.outputs_of(task.encoded.part(rows))
+        self._calibrate(task.targets[rows], outputs, task.sample_weight[rows])
 
     def _learn_table(self, X, y, sample_weight):
         """Return the encoder, and the encoded rows with targets and weights."""
@@ -242,12 +254,12 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                 f"cv must be at most the number of rows of positive weight, {n_rows}, got {self.cv}"
             )
         order = rows[self._order_for_parts(targets[rows], random_state)]
-        is_large = n_rows >= FEWEST_ROWS_FOR_ONE_PART or self.members != "ensemble"
-        if self.cv is None and (self.validation_fraction or is_large):
+        if self.cv is None and (self.validation_fraction or self.members != "ensemble"):
             part = evenly(n_rows, self.validation_fraction or VALIDATION_FRACTION)
         else:
             part = np.arange(n_rows) % min(self.cv or N_FOLDS, n_rows)
-        folds = (np.sort(order[part == k]) for k in range(part.max() + 1))
+        n_splits = part.max() + 1 if self.cv else min(part.max() + 1, Plan.of(n_rows).n_splits)
+        folds = (np.sort(order[part == k]) for k in range(n_splits))
         return [Split(np.setdiff1d(rows, fold, assume_unique=True), fold) for fold in folds]
 
     def _splits_of_iterable(self, targets, weight):
@@ -267,7 +279,8 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         """Return the untrained candidates."""
         if self.members == "realmlp":
             return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
-        seeds = random_state.randint(2**31 - 1, size=int(self.n_members))
+        n_members = int(self.n_members or Plan.of(n_rows).n_members)
+        seeds = random_state.randint(2**31 - 1, size=n_members)
         return [
             Candidate(draw_settings(np.random.RandomState(seed), n_rows), int(seed))
             for seed in seeds

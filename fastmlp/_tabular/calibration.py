@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from fastmlp._tabular.selection import SMALLEST_PROBABILITY, log_loss
 
 # The temperature is looked for between the inverse of this and this.
-LARGEST_TEMPERATURE = 5.0
+LARGEST_TEMPERATURE = 3.0
 
 
 def at_temperature(probabilities, temperature):

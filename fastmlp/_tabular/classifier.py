@@ -28,24 +28,27 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     Parameters
     ----------
-    n_members : int, default=16
+    n_members : int, default=None
         Number of members, each with its own settings drawn at random. Most of them are dropped
-        early.
+        early. By default 32 for tables of less than 5,000 rows, and 24 from there on.
     members : {'ensemble', 'realmlp'}, default='ensemble'
         'realmlp' trains a single network with settings like those of RealMLP, in place of drawn
         ones. Then ``n_members`` has no effect, and small tables are not split into folds either.
+    refit_single : bool, default=False
+        Whether one network then learns the outputs of the ensemble and takes its place.
+        Predictions are faster and somewhat less accurate.
     max_seconds : float, default=None
         Limit of the time for `fit`. The best networks at that time make up the model, which then
         depends on the speed of the machine.
     validation_fraction : float, default=None
         Part of the rows that is set aside for early stopping, selection and calibration. By
-        default 0.2 from 5,000 rows on; tables with fewer rows are split into folds. It has no
-        effect with ``cv``.
+        default, folds are set aside in turn; see ``cv``. It has no effect with ``cv``.
     cv : int, cross-validation generator or iterable, default=None
-        Folds. Each member has a network for each fold, which is trained on the other folds. An
-        iterable gives pairs of arrays, the rows to train on and the others, for instance
-        ``GroupKFold(5).split(X, y, groups)``. By default 5 folds for tables of less than 5,000 rows
-        without ``validation_fraction``.
+        Folds for early stopping and selection. All members are trained with the first one set
+        aside, and the best of them also with each of the others. An iterable gives pairs of
+        arrays, the rows to train on and the others, for instance
+        ``GroupKFold(5).split(X, y, groups)``. By default there are five folds, of which four are
+        set aside in turn from 5,000 rows on.
     metric : str or callable, default=None
         What the selection of the ensemble maximizes: the name of a scorer of scikit-learn, or a
         function ``f(estimator, X, y)`` that gives X only to methods of the estimator. If rows have
@@ -105,8 +108,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     def __init__(
         self,
         *,
-        n_members=16,
+        n_members=None,
         members="ensemble",
+        refit_single=False,
         max_seconds=None,
         validation_fraction=None,
         cv=None,
@@ -119,6 +123,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     ) -> None:
         self.n_members = n_members
         self.members = members
+        self.refit_single = refit_single
         self.max_seconds = max_seconds
         self.validation_fraction = validation_fraction
         self.cv = cv

@@ -34,8 +34,11 @@ class Ensemble:
 
     def outputs(self, X):
         """Return the mean output for each row of a table, in float64."""
-        encoded = self.encoder.transform(X)
-        n_rows = len(encoded.numbers)
+        return self.outputs_of(self.encoder.transform(X))
+
+    def outputs_of(self, encoded):
+        """Return the mean output for each row of an encoded table."""
+        n_rows = encoded.n_rows
         total = np.zeros((n_rows, self.parts[0].network.layer_sizes[-1]))
         for start in range(0, n_rows, ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)

@@ -1,7 +1,9 @@
-"""The inputs of the networks: encoded numbers, in bins, and categories as ones and zeros."""
+"""The inputs of the networks: encoded numbers, their ranks and bins, and one-hot categories."""
 
 import numpy as np
 import scipy.sparse
+
+from fastmlp._tabular.scaling import QuantileMap
 
 # One-hot categories of more columns than this are kept sparse.
 MOST_DENSE_COLUMNS = 256
@@ -14,9 +16,9 @@ FEWEST_BINS = 4
 class Bins:
     """The piecewise linear encoding of numbers: Gorishniy, Rubachev and Babenko, NeurIPS 2022.
 
-    Each number is followed by a number for each of its bins: how far it is through the bin, from 0
-    to 1. The edges of the bins are quantiles of the training rows. A number with at most two
-    distinct values has no bins.
+    Each number becomes a number for each of its bins: how far it is through the bin, from 0 to 1.
+    The edges of the bins are quantiles of the training rows. A number with at most two distinct
+    values has no bins.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ class Bins:
         parts -= self.lower
         parts /= self.width
         np.clip(parts, 0, 1, out=parts)
-        return np.concatenate([numbers, parts], axis=1)
+        return parts
 
 
 def one_hot(codes, cardinalities):
@@ -55,6 +57,26 @@ def one_hot(codes, cardinalities):
     ones = np.ones(len(indices), dtype=np.float32)
     shape = (len(codes), int(ends[-1]) if len(ends) else 0)
     return scipy.sparse.csr_matrix((ones, indices, indptr), shape=shape)
+
+
+class Ranks:
+    """The numbers, followed by their quantile maps to a standard normal.
+
+    Parameters
+    ----------
+    numbers : ndarray of float32, shape (n_rows, n_numbers)
+        The numbers of the training rows.
+    """
+
+    def __init__(self, numbers):
+        several = [column.min() < column.max() for column in numbers.T.astype(np.float64)]
+        self._columns = np.flatnonzero(several)
+        maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self._columns]
+        self._map = QuantileMap.stack(maps) if maps else np.asarray
+
+    def __call__(self, numbers):
+        ranks = self._map(np.take(numbers, self._columns, axis=1).astype(np.float64))
+        return np.concatenate([numbers, ranks.astype(np.float32)], axis=1)
 
 
 class InputMaps:
@@ -70,6 +92,7 @@ class InputMaps:
     def __init__(self, encoded, cardinalities):
         self.cardinalities = cardinalities
         self._numbers = encoded.numbers  # until `keep`, for bins that are not yet known
+        self._ranks = Ranks(encoded.numbers)
         self._most_bins = MOST_BINS_IN_TOTAL // max(1, encoded.numbers.shape[1])
         self._bins = {}
 
@@ -93,8 +116,10 @@ class InputMaps:
     def inputs(self, encoded, settings):
         """Return the inputs: an array of float32, or a CSR matrix if there are many categories."""
         numbers, n_bins = encoded.numbers, self.key(settings)
-        if n_bins:
-            numbers = self._bins[n_bins](numbers)
+        ranked = self._ranks(numbers)
+        numbers = (
+            np.concatenate([ranked, self._bins[n_bins](numbers)], axis=1) if n_bins else ranked
+        )
         if not len(self.cardinalities):
             n_unused = int(numbers.shape[1] == 0)  # a network has at least one input
             return np.ascontiguousarray(np.pad(numbers, ((0, 0), (0, n_unused))))

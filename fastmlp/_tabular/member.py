@@ -118,7 +118,7 @@ class Member:
         loss = np.inf
         if np.isfinite(training_loss):
             outputs = self.network.passes.evaluate(data, rows)[0]
-            loss = self.loss_of_outputs(data.y[rows, 0], outputs, data.sample_weight[rows])
+            loss = self.loss_of_outputs(data.y[rows], outputs, data.sample_weight[rows])
         if loss < self.loss:
             self.loss, self.best_epoch, self.best = loss, self.n_epochs, self.network.snapshot()
         self.is_done = (

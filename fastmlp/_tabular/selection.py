@@ -13,13 +13,14 @@ def of_true_class(y, probabilities):
 
 
 def log_loss(y, probabilities, weight):
-    """Return the mean log loss of probabilities (n, n_classes) for the class numbers y (n,)."""
-    return float(mean_log_losses(weight)(of_true_class(y, probabilities)))
+    """Return the mean log loss of probabilities (n, n_classes) for n class numbers."""
+    return float(mean_log_losses(weight)(of_true_class(y.ravel(), probabilities)))
 
 
 def squared_error(y, predictions, weight):
-    """Return the mean squared error of predictions (n, 1) for the targets y (n,)."""
-    return float(mean_squared_errors(y, weight)(predictions[:, 0]))
+    """Return the mean squared error of predictions (n, n_outputs) for as many targets."""
+    errors = (predictions - y.reshape(predictions.shape)) ** 2
+    return float(np.average(errors.mean(axis=1), weights=weight))
 
 
 def _log_losses(probabilities):

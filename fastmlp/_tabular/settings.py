@@ -3,8 +3,9 @@
 import math
 from typing import NamedTuple
 
-# Tables with fewer rows get smaller mini-batches and more epochs.
+# Tables with fewer rows have more members and folds, smaller mini-batches and more epochs.
 FEW_ROWS = 5_000
+MANY_ROWS = 20_000
 
 
 class Settings(NamedTuple):
@@ -39,13 +40,13 @@ class Settings(NamedTuple):
     n_bins: int = 16
     label_smoothing: float = 0.0
     learning_rate: float = 3e-3
-    schedule: str = "constant"
+    schedule: str = "cosine"
     beta_2: float = 0.95
     weight_decay: float = 0.02
-    averaging: float = 0.0
+    averaging: float = 0.99
     dropout: float = 0.1
-    batch_size: int = 128
-    n_epochs: int = 120
+    batch_size: int = 64
+    n_epochs: int = 60
     patience: int = 16
 
     def of_descent(self):
@@ -65,24 +66,52 @@ class Settings(NamedTuple):
 
 
 def draw_settings(random_state, n_rows):
-    """Draw the settings of a network for a table with so many rows to train on."""
+    """Draw the settings of a network for a table with so many rows."""
+    are_few = n_rows < FEW_ROWS
     width = _one_of(random_state, (64, 64, 128))
     depth = _one_of(random_state, (1, 2, 3))
     return Settings(
         hidden_layer_sizes=(width,) * depth,
-        activation=_one_of(random_state, ("silu", "silu", "relu", "gelu")),
+        activation=_one_of(random_state, ("silu", "silu", "relu")),
         layer_norm=_one_of(random_state, (False, True)),
-        n_bins=_one_of(random_state, (0, 8, 16, 32)),
+        n_bins=_one_of(random_state, (0, 0, 8, 16, 32, 16)),
         label_smoothing=_one_of(random_state, (0.0, 0.05)),
-        learning_rate=_log_uniform(random_state, 1e-3, 2e-2),
-        schedule=_one_of(random_state, ("constant", "cosine")),
-        beta_2=_one_of(random_state, (0.95, 0.999)),
-        weight_decay=_log_uniform(random_state, 1e-3, 1.0),
-        averaging=_one_of(random_state, (0.0, 0.99)),
+        learning_rate=_log_uniform(random_state, 2e-3, 1.5e-2),
+        weight_decay=_log_uniform(random_state, 1e-2, 1.0),
         dropout=_one_of(random_state, (0.0, 1.0)) * random_state.uniform(0, 0.4),
-        batch_size=_one_of(random_state, (32, 64) if n_rows < FEW_ROWS else (64, 128, 256)),
-        n_epochs=_one_of(random_state, (60, 120) if n_rows < FEW_ROWS else (30, 60)),
+        batch_size=32 if are_few else 64 if n_rows < MANY_ROWS else 128,
+        n_epochs=60 if are_few else 30,
+        patience=16 if are_few else 6,
     )
+
+
+class Plan(NamedTuple):
+    """How many candidates are trained for how long.
+
+    Attributes
+    ----------
+    n_members : int
+        Number of candidates by default.
+    rounds : tuple of (int, float)
+        Successive halving on the first split (Jamieson and Talwalkar, AISTATS 2016): after so many
+        epochs, this share of all candidates goes on.
+    shares : tuple of float
+        The shares of all candidates that are trained on the second split, and on the others.
+    n_splits : int
+        Of the folds, so many are set aside in turn.
+    """
+
+    n_members: int
+    rounds: tuple
+    shares: tuple
+    n_splits: int
+
+    @classmethod
+    def of(cls, n_rows):
+        """Return the plan for a table with so many rows."""
+        if n_rows < FEW_ROWS:
+            return cls(32, rounds=(), shares=(0.375, 0.25), n_splits=5)
+        return cls(24, rounds=((1, 0.5), (3, 0.2)), shares=(0.17, 0.17), n_splits=4)
 
 
 def _one_of(random_state, values):
@@ -96,11 +125,11 @@ def _log_uniform(random_state, low, high):
 # RealMLP's defaults as far as this package has them: Holzmueller and others, NeurIPS 2024.
 REALMLP = Settings(
     hidden_layer_sizes=(256, 256, 256),
-    activation="selu",
-    n_bins=16,
+    activation="silu",
+    label_smoothing=0.1,
     learning_rate=4e-3,
-    schedule="cosine",
-    weight_decay=0.02,
+    schedule="coslog4",
+    averaging=0.0,
     dropout=0.15,
     batch_size=256,
     n_epochs=256,

@@ -13,13 +13,6 @@ from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
 from fastmlp._tabular.member import Member
 
-# Successive halving (Jamieson and Talwalkar, AISTATS 2016): after so many epochs on the first
-# split, this share of the candidates goes on.
-ROUNDS = ((8, 0.5), (24, 0.5))
-
-# The share of all candidates that are trained on the other splits: the best on the first one.
-SHARE_ON_OTHER_SPLITS = 0.5
-
 
 class Split(NamedTuple):
     """Rows to train on, and rows that the members and the selection are judged by."""
@@ -88,6 +81,10 @@ class Task:
             self._inputs[key] = self.maps.inputs(self.encoded, settings)
         return self._inputs[key]
 
+    def n_inputs(self, settings):
+        """Return the number of inputs of a network with these settings."""
+        return self._inputs_for(settings).shape[1]
+
     def data_for(self, settings):
         """Return the rows as a network with these settings reads them."""
         features = Features.of(self._inputs_for(settings))
@@ -98,7 +95,7 @@ class Task:
         return Member(
             candidate.settings,
             candidate.seed + k,
-            self._inputs_for(candidate.settings).shape[1],
+            self.n_inputs(candidate.settings),
             self.n_outputs,
             is_regression=self.is_regression,
         )
@@ -109,29 +106,29 @@ class Task:
         return passes.evaluate(self.data_for(candidate.settings), self.splits[k].selection)[0]
 
 
-def train_candidates(task, candidates, n_jobs, deadline, display):
+def train_candidates(task, candidates, plan, n_jobs, deadline, display):
     """Train the candidates: all on the first split, and the best of them on the others.
-
-    A candidate without a finite loss is left out.
 
     Parameters
     ----------
     task : Task
     candidates : list of Candidate
+    plan : Plan
     n_jobs : int or None
     deadline : Deadline
     display : Silence
         Shows the progress.
     """
     team = Team(task, deadline, display, *shares_of_threads(n_jobs))
-    alive = candidates
-    for until, share in ROUNDS:
+    alive, n = candidates, len(candidates)
+    for until, share in plan.rounds:
         team.train([(candidate, 0) for candidate in alive], until)
-        alive = best(alive, share * len(alive))
+        alive = best(alive, share * n)
     team.train([(candidate, 0) for candidate in alive], np.inf)
-    alive = best(candidates, SHARE_ON_OTHER_SPLITS * len(candidates))
-    others = range(1, len(task.splits))
-    team.train([(candidate, k) for candidate in alive for k in others], np.inf)
+    first, others = np.split(np.arange(1, len(task.splits)), [1])
+    for splits, share in zip((first, others), plan.shares, strict=True):
+        alive = best(alive, share * n)
+        team.train([(candidate, int(k)) for candidate in alive for k in splits], np.inf)
 
 
 def best(candidates, n):

@@ -124,8 +124,8 @@ def test_temperature_is_that_of_scipy(rng, sharpness):
 def test_temperature_is_limited(rng):
     y = rng.randint(2, size=50)
     right = np.eye(2)[y] * 0.8 + 0.1  # always right, so the sharper the better
-    assert_allclose(best_temperature(y, right, np.ones(50)), 1 / 5, rtol=1e-3)
-    assert_allclose(best_temperature(y, right[:, ::-1], np.ones(50)), 5, rtol=1e-3)
+    assert_allclose(best_temperature(y, right, np.ones(50)), 1 / 3, rtol=1e-3)
+    assert_allclose(best_temperature(y, right[:, ::-1], np.ones(50)), 3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 5.0])

@@ -17,8 +17,9 @@ from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
-from fastmlp._tabular import base
+from fastmlp._tabular import base, settings
 from fastmlp._tabular.progress import Silence
+from fastmlp._tabular.training import Team
 
 pd = pytest.importorskip("pandas")
 
@@ -139,12 +140,55 @@ def test_the_part_set_aside_has_all_classes(tasks):
     assert_allclose(shares, expected, atol=1 / len(selection))
 
 
-def test_large_tables_have_a_single_part(tasks, monkeypatch):
-    monkeypatch.setattr(base, "FEWEST_ROWS_FOR_ONE_PART", N_ROWS)
+def test_large_tables_set_four_of_five_folds_aside(tasks, monkeypatch):
+    monkeypatch.setattr(settings, "FEW_ROWS", N_ROWS)
     made(TabularMLPRegressor).fit(FRAME, TARGETS)
     made(TabularMLPRegressor).fit(FRAME[1:], TARGETS[1:])
-    assert [len(task.splits) for task in tasks] == [1, 5]
-    assert len(tasks[0].splits[0].selection) == 0.2 * N_ROWS
+    assert [len(task.splits) for task in tasks] == [4, 5]
+    selected = np.concatenate([split.selection for split in tasks[0].splits])
+    assert len(np.unique(selected)) == len(selected) == 0.8 * N_ROWS
+
+
+def test_most_members_are_dropped_after_an_epoch_or_three(monkeypatch):
+    monkeypatch.setattr(settings, "FEW_ROWS", N_ROWS)
+    model = made(TabularMLPRegressor, n_members=10, validation_fraction=0.2).fit(FRAME, TARGETS)
+    n_epochs = sorted(model.leaderboard_["n_epochs"])
+    assert n_epochs[:8] == [1] * 5 + [3] * 3
+    assert n_epochs[8] > 3
+
+
+def test_the_best_members_go_on_to_the_other_splits(tasks, monkeypatch):
+    trained = []
+
+    def train(self, pairs, until):
+        trained.append([(candidate, k) for candidate, k in pairs])
+        return train_pairs(self, pairs, until)
+
+    train_pairs = Team.train
+    monkeypatch.setattr(Team, "train", train)
+    made(TabularMLPRegressor, n_members=8, cv=4).fit(FRAME, TARGETS)
+    first, second, others = trained
+    assert [k for _, k in first] == [0] * 8
+    by_loss = sorted((c for c, _ in first), key=lambda candidate: candidate.members[0].loss)
+    assert [(c, k) for c, k in second] == [(c, 1) for c in by_loss[:3]]
+    by_mean = sorted(by_loss[:3], key=lambda c: c.members[0].loss + c.members[1].loss)
+    assert others == [(c, k) for c in by_mean[:2] for k in (2, 3)]
+
+
+@both
+def test_one_network_learns_the_outputs_of_the_ensemble(estimator):
+    whole = made(estimator, n_members=4).fit(FRAME, Y[estimator])
+    single = made(estimator, n_members=4, refit_single=True).fit(FRAME, Y[estimator])
+    assert len(single._ensemble.parts) == 1 < len(whole._ensemble.parts)
+    taught, learned = (model._ensemble.outputs(FRAME) for model in (whole, single))
+    assert np.corrcoef(taught.ravel(), learned.ravel())[0, 1] > 0.8
+    assert single.leaderboard_["loss"] == whole.leaderboard_["loss"]
+    again = made(estimator, n_members=4, refit_single=True, n_jobs=3).fit(FRAME, Y[estimator])
+    assert_array_equal(again._ensemble.outputs(FRAME), learned)
+    if estimator is TabularMLPClassifier:
+        assert_allclose(single.predict_proba(FRAME).sum(axis=1), 1)
+    else:
+        assert single.predict_interval(FRAME).shape == (N_ROWS, 2)
 
 
 @both
