@@ -13,11 +13,11 @@ COLUMNS = tuple(dict.fromkeys(variant.column for variant in VARIANTS))
 DISTRIBUTIONS = ("fastmlp", "numpy", "scipy", "scikit-learn", "torch", "jax", "onnxruntime")
 
 
-def machine():
+def machine(distributions=DISTRIBUTIONS):
     """The class of the machine and the versions in use; nothing that names the one machine."""
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     versions = {}
-    for distribution in DISTRIBUTIONS:
+    for distribution in distributions:
         try:
             versions[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:

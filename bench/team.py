@@ -20,17 +20,14 @@ class PeerError(Exception):
 
 
 class PeerProcess:
-    """A running `peers.serve`."""
+    """A running `peers.serve`, or another module with such a server."""
 
-    def __init__(self, variant):
+    def __init__(self, arguments, environment):
         self.errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115, closed by `close`
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "peers.serve"),
-                *(variant.module, variant.precision, json.dumps(variant.options)),
-            ],
+            [sys.executable, "-m", *arguments],
             cwd=Path(__file__).parent,
-            env=os.environ | variant.environment,
+            env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -38,7 +35,7 @@ class PeerProcess:
         )
 
     def send(self, do, **arguments):
-        """Ask for a method of `peers.serve.Session`, without waiting for the answer."""
+        """Ask for a method of the server's session, without waiting for the answer."""
         # A process that has ended breaks the pipe; `receive` finds no answer and says why.
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
@@ -72,7 +69,9 @@ class Team:
 
     def __enter__(self):
         for name, variant in self.variants.items():
-            self.processes[name] = PeerProcess(variant)
+            options = json.dumps(variant.options)
+            arguments = ["peers.serve", variant.module, variant.precision, options]
+            self.processes[name] = PeerProcess(arguments, variant.environment)
         return self
 
     def __exit__(self, *exception):
@@ -112,11 +111,11 @@ class Team:
             return None
 
 
-def installed(variants):
+def installed(variants, extra="bench"):
     """The variants whose libraries are there; says once for each library that is not."""
     libraries = dict.fromkeys(library for variant in variants for library in variant.libraries)
     missing = [name for name in libraries if importlib.util.find_spec(name) is None]
     for library in missing:
-        package = "." if library == "fastmlp" else '".[bench]"'
+        package = "." if library == "fastmlp" else f'".[{extra}]"'
         print(f"{library}: not installed, skipped (pip install {package})")
     return [variant for variant in variants if not set(missing).intersection(variant.libraries)]

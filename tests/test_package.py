@@ -11,11 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import train_test_split
 
 import fastmlp
 from fastmlp import _core
-from fastmlp.__main__ import main, take_turns, verdict
+from fastmlp.__main__ import Fit, main, patients, take_turns, verdict, verdict_of_table
 
 PACKAGE = Path(fastmlp.__file__).parent
 MOST_LINES = 520
@@ -189,6 +193,83 @@ def test_turns_of_demo(monkeypatch):
     assert fits == [2, 2, 2, 7] * 2
     monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0)
     assert take_turns(contestants, None, None) == {"fastmlp": [2], "scikit-learn": [7]}
+
+
+def test_demo_of_table(capsys, monkeypatch):
+    """One split, whose figures of HistGradientBoosting are computed here once more."""
+    monkeypatch.setattr("fastmlp.__main__.TABLE_SECONDS", 0)
+    assert main(["demo", "--table"]) == 0
+    out = capsys.readouterr().out
+    row = r"^(fastmlp|HistGradientBoosting) +(\d+\.\d)% +(\d\.\d{3}) +(\d+\.\d\d)$"
+    rows = re.findall(row, out, re.MULTILINE)
+    assert [row[0] for row in rows] == ["fastmlp", "HistGradientBoosting"]
+    X, y = patients()
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=0.25, random_state=0, stratify=y
+    )
+    theirs = HistGradientBoostingClassifier(categorical_features=[1, 10], random_state=0)
+    theirs.fit(X_train, y_train)
+    assert rows[1][1] == f"{100 * (1 - theirs.score(X_test, y_test)):.1f}"
+    of_true = theirs.predict_proba(X_test)[y_test == "faster", 0].tolist()
+    of_true += theirs.predict_proba(X_test)[y_test == "slower", 1].tolist()
+    assert rows[1][2] == f"{-np.mean(np.log(of_true)):.3f}"
+    assert float(rows[0][1]) < 35  # half of the rows are in each class
+    assert "Means of 1 split(s) into 331 rows to train on and 111 to test." in out
+
+
+def test_table_of_demo():
+    X, y = patients()
+    original, progression = load_diabetes(return_X_y=True, scaled=False)
+    assert X.shape == (442, 11)
+    missing = np.isnan(X)
+    assert 0.04 < missing.mean() < 0.06
+    np.testing.assert_array_equal(X[:, :10], np.where(missing[:, :10], np.nan, original))
+    known = ~missing[:, 10]
+    body_mass = original[:, 2]
+    expected = np.where(body_mass < 25, 0, np.where(body_mass < 30, 1, 2))
+    np.testing.assert_array_equal(X[known, 10], expected[known])
+    assert (y == "faster").sum() == 221
+    assert progression[y == "faster"].min() > progression[y == "slower"].max()
+
+
+def test_splits_of_demo_of_table(capsys, monkeypatch):
+    """Splits follow until their time is over, and the figures are means over them."""
+    now, figures = [0.0], iter([Fit(0.1, 0.5, 4), Fit(0.3, 0.4, 1), Fit(0.2, 0.1, 2), Fit(0, 0, 3)])
+
+    def fit_on_split(*_):
+        now[0] += 2
+        return next(figures)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fastmlp.__main__.fit_on_split", fit_on_split)
+    monkeypatch.setattr("fastmlp.__main__.TABLE_SECONDS", 6)
+    main(["demo", "--table"])
+    out = capsys.readouterr().out
+    assert re.search(r"^fastmlp +15\.0% +0\.300 +3\.00$", out, re.MULTILINE)
+    assert re.search(r"^HistGradientBoosting +15\.0% +0\.200 +2\.00$", out, re.MULTILINE)
+    assert "Means of 2 split(s)" in out
+    assert next(figures, None) is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (
+            Fit(0.2, 0.5, 3.0), Fit(0.25, 0.6, 1.0),
+            "fastmlp is wrong for 20.0% of the test rows, and HistGradientBoosting for 25.0%.\n"
+            "The probabilities of fastmlp are better: its log loss is lower.\n"
+            "fastmlp takes 3.0 times as long.",
+        ),
+        (
+            Fit(0.2, 0.6, 1.0), Fit(0.1, 0.5, 2.0),
+            "fastmlp is wrong for 20.0% of the test rows, and HistGradientBoosting for 10.0%.\n"
+            "The probabilities of HistGradientBoosting are better: its log loss is lower.\n"
+            "HistGradientBoosting takes 2.0 times as long.",
+        ),
+    ],
+)  # fmt: skip
+def test_verdict_of_table(ours, theirs, expected):
+    assert verdict_of_table(ours, theirs) == expected
 
 
 def test_command_line(capsys):

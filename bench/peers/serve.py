@@ -65,23 +65,28 @@ class Session:
         return {"best": min(times), "median": statistics.median(times)}
 
 
-def main():
-    """Answer requests until the input ends."""
+def serve(session_of):
+    """Answer requests until the input ends, by the session that the first one starts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which ends this one
     # What a library prints must not get among the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    module, precision, options = sys.argv[1:]
     session = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if session is None:
-                session = Session(module, precision, json.loads(options))
+                session = session_of()
             answer = getattr(session, request.pop("do"))(**request)
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers)
+
+
+def main():
+    """Serve the peer that the command line names."""
+    module, precision, options = sys.argv[1:]
+    serve(lambda: Session(module, precision, json.loads(options)))
 
 
 if __name__ == "__main__":

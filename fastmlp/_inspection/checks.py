@@ -16,6 +16,12 @@ class HasHistory(Protocol):
     history_: dict[str, list[Any]]
 
 
+class HasFindings(Protocol):
+    """An estimator that knows what is wrong with its fit: see `BaseTabularMLP.__findings__`."""
+
+    def __findings__(self) -> list[tuple[str, str, str]]: ...
+
+
 class HasWeights(Protocol):
     """An estimator that has weights once it is fitted."""
 

@@ -1,10 +1,11 @@
 """Diagnosis of common problems of a fit."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp._inspection.checks import HasHistory, check_trained
+from fastmlp._inspection.checks import HasFindings, HasHistory, check_trained
 
 # Thresholds of `diagnose`.
 LARGE_FEATURE = 1e2  # root mean square of a column
@@ -41,7 +42,8 @@ class Finding(NamedTuple):
     name : str
         Name of the problem: 'unscaled features', 'unscaled targets', 'overfitting',
         'vanishing gradients', 'exploding gradients', 'dead units', 'saturated units',
-        'learning rate too high', 'learning rate too low' or 'no gradients'.
+        'learning rate too high', 'learning rate too low' or 'no gradients'; for tables
+        'nothing learned', 'cut short' or 'identifiers'.
     what : str
         Description of the problem, with the measured values.
     remedy : str
@@ -77,13 +79,14 @@ class Diagnosis(list[Finding]):
         return "\n".join(map(str, self)) or "Nothing stands out."
 
 
-def diagnose(estimator: HasHistory) -> Diagnosis:
+def diagnose(estimator: HasHistory | HasFindings) -> Diagnosis:
     """Describe common problems of a fit and suggest remedies.
 
     Parameters
     ----------
-    estimator : MLPClassifier or MLPRegressor
-        Fitted estimator. Some problems can be found only with ``diagnostics=True``.
+    estimator : MLPClassifier, MLPRegressor, TabularMLPClassifier or TabularMLPRegressor
+        Fitted estimator. Some problems of the first two can be found only with
+        ``diagnostics=True``.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def diagnose(estimator: HasHistory) -> Diagnosis:
     >>> [finding.name for finding in fastmlp.diagnose(classifier)]
     ['vanishing gradients']
     """
+    if hasattr(type(estimator), "__findings__"):
+        return Diagnosis(itertools.starmap(Finding, estimator.__findings__()))
     check_trained(estimator)
     history = {name: np.asarray(column, float) for name, column in estimator.history_.items()}
     findings = [_features(estimator), _targets(estimator), _overfitting(estimator, history)]

@@ -20,6 +20,7 @@ from fastmlp._estimators.sklearn_private import Interval, StrOptions
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 from fastmlp._tabular.distillation import distilled
 from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
+from fastmlp._tabular.findings import Facts
 from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline
 from fastmlp._tabular.progress import progress_of_members
@@ -40,8 +41,8 @@ FEWEST_ROWS = 4
 VALIDATION_FRACTION = 0.2
 
 FITTED_ATTRIBUTES = (
-    "_ensemble", "_n_outputs", "_scale", "_residuals", "classes_", "temperature_", "leaderboard_",
-    "n_features_in_", "feature_names_in_",
+    "_ensemble", "_facts", "_n_outputs", "_scale", "_residuals", "classes_", "temperature_",
+    "leaderboard_", "n_features_in_", "feature_names_in_",
 )  # fmt: skip
 
 
@@ -98,6 +99,10 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
 
         ``outputs`` are those of several networks, of shape (n_networks, n_rows, n_outputs).
         """
+
+    @abstractmethod
+    def _constant_output(self, task):
+        """Return the output of a network that does not look at X."""
 
     @abstractmethod
     def _calibrate(self, targets, outputs, weight):
@@ -306,8 +311,10 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
         task.maps.keep([part.settings for part in parts])
         self._ensemble = Ensemble(encoder, task.maps, parts)
-        rows = np.concatenate(rows)
-        self._calibrate(task.targets[rows], np.concatenate(outputs), task.sample_weight[rows])
+        rows, outputs_of_all = np.concatenate(rows), np.concatenate(outputs)
+        of_rows = task.targets[rows], outputs_of_all, task.sample_weight[rows]
+        self._calibrate(*of_rows)
+        self._facts = self._learned_facts(task, encoder, candidates, *of_rows)
         self.leaderboard_ = {
             "settings": [candidate.settings._asdict() for candidate in candidates],
             "loss": [candidate.loss for candidate in candidates],
@@ -315,6 +322,24 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             "n_epochs": [candidate.n_epochs for candidate in candidates],
             "seconds": [candidate.seconds for candidate in candidates],
         }
+
+    def _learned_facts(self, task, encoder, candidates, targets, outputs, weight):
+        constant = np.broadcast_to(self._constant_output(task), outputs.shape)
+        counted, losses = self._losses(targets, np.stack([outputs, constant]), weight)
+        loss, constant_loss = losses(counted).tolist()
+        members = (member for candidate in candidates for member in candidate.members.values())
+        return Facts(
+            n_rows=np.count_nonzero(task.sample_weight),
+            loss=loss,
+            constant_loss=constant_loss,
+            is_cut_short=any(member.is_cut_short for member in members),
+            n_values=dict(zip(encoder.category_names, encoder.cardinalities.tolist(), strict=True)),
+        )
+
+    def __findings__(self):
+        """Return (name, what, remedy) of each problem of the fit, for `diagnose`."""
+        check_is_fitted(self)
+        return self._facts.findings()
 
     def _shares(self, task, rows, outputs):
         """Return the share of each network in the ensemble, by its outputs for these rows."""

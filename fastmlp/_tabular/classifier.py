@@ -171,6 +171,10 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     def _losses(self, targets, outputs, weight):
         return of_true_class(targets, outputs), mean_log_losses(weight)
 
+    def _constant_output(self, task):
+        counts = np.bincount(task.targets.astype(np.intp), task.sample_weight, self._n_outputs)
+        return counts / counts.sum()
+
     def _calibrate(self, targets, outputs, weight):
         self.temperature_ = best_temperature(targets, outputs, weight)
 

@@ -174,6 +174,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     def _losses(self, targets, outputs, weight):
         return outputs[..., 0], mean_squared_errors(targets, weight)
 
+    def _constant_output(self, task):
+        return np.average(task.targets, weights=task.sample_weight)
+
     def _calibrate(self, targets, outputs, weight):
         residuals = self._decode_targets(targets) - self._scale.predictions(outputs[:, 0])
         self._residuals = np.sort(residuals)

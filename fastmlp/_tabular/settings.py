@@ -74,7 +74,8 @@ def draw_settings(random_state, n_rows):
         hidden_layer_sizes=(width,) * depth,
         activation=_one_of(random_state, ("silu", "silu", "relu")),
         layer_norm=_one_of(random_state, (False, True)),
-        n_bins=_one_of(random_state, (0, 0, 8, 16, 32, 16)),
+        # The inputs for each number of bins are in memory at the same time.
+        n_bins=_one_of(random_state, (0, 16, 16) if n_rows >= MANY_ROWS else (0, 0, 8, 16, 16, 32)),
         label_smoothing=_one_of(random_state, (0.0, 0.05)),
         learning_rate=_log_uniform(random_state, 2e-3, 1.5e-2),
         weight_decay=_log_uniform(random_state, 1e-2, 1.0),

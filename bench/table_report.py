@@ -1,0 +1,309 @@
+"""The tables that bench/tabular.py prints."""
+
+import numpy as np
+from peers.tables import OURS, REFERENCE, WITHIN_SECONDS
+from report import table
+from scipy.stats import rankdata
+
+BASELINE, SLOW_NETWORK = "scikit-learn MLP", "RealMLP-TD-S"
+ROWS_OF_LARGE = 10_000
+
+
+class Results:
+    """The cells of a run, as arrays by split for each table and model.
+
+    Parameters
+    ----------
+    cells : iterable of dict
+        Figures of fits; 'failed' says what went wrong.
+    tables : list of str
+    models : list of peers.tables.Model
+    n_splits : int
+    """
+
+    def __init__(self, cells, tables, models, n_splits):
+        names = {model.name for model in models}
+        cells = [
+            cell
+            for cell in cells
+            if cell["table"] in tables and cell["model"] in names and cell["split"] < n_splits
+        ]
+        self.failures = [cell for cell in cells if "failed" in cell]
+        by_fit = {
+            (cell["table"], cell["model"], cell["split"]): cell
+            for cell in cells
+            if "failed" not in cell
+        }
+        self.cells = {}
+        for table_name in tables:
+            for model in models:
+                of_splits = [by_fit.get((table_name, model.name, k)) for k in range(n_splits)]
+                if all(of_splits):  # a mean over fewer splits would compare other rows
+                    self.cells[table_name, model.name] = of_splits
+        self.tables = [name for name in tables if any(name == t for t, _ in self.cells)]
+        self.models = [m for m in models if any(m.name == name for _, name in self.cells)]
+
+    def figures(self, table_name, model, figure="test_error"):
+        """A figure of all splits."""
+        return np.array([cell[figure] for cell in self.cells[table_name, model]])
+
+    def mean(self, table_name, model, figure="test_error"):
+        """A figure's mean over the splits; NaN without cells, or where it has no meaning."""
+        cells = self.cells.get((table_name, model))
+        if not cells or figure not in cells[0]:
+            return np.nan
+        return float(np.mean([cell[figure] for cell in cells]))
+
+    def n_train(self, table_name):
+        return next(
+            cells[0]["n_train"] for key, cells in self.cells.items() if key[0] == table_name
+        )
+
+    def has(self, figure, table_name):
+        """Whether a figure has a meaning for a table."""
+        return any(key[0] == table_name and figure in c[0] for key, c in self.cells.items())
+
+    def competing(self):
+        return [model.name for model in self.models if model.competes]
+
+    # Texts ---------------------------------------------------------------------------------------
+
+    def text(self):
+        """All tables, each below a line that says what it shows."""
+        if not self.tables:
+            return "No table has all of its splits."
+        parts = [self.errors(), self.rankings(), self.probabilities(), self.times()]
+        if any(model.name == OURS for model in self.models):
+            parts += [self.not_best(), self.intervals(), self.within_seconds()]
+        if self.failures:
+            lines = [
+                f"{cell['model']}, {cell['table']}, split {cell['split']}: {cell['failed']}"
+                for cell in self.failures
+            ]
+            parts.append("Failed:\n" + "\n".join(lines))
+        return "\n\n".join(part for part in parts if part)
+
+    def of_models(self, figure, digits, tables):
+        """A table of means, with a row for each of `tables`; the best of a row in bold."""
+        names = [model.name for model in self.models]
+        rows = []
+        for name in tables:
+            means = [self.mean(name, model, figure) for model in names]
+            best = np.nanmin(means)
+            rows.append(
+                [
+                    name,
+                    f"{self.n_train(name):,}",
+                    *(cell_text(mean, best, digits) for mean in means),
+                ]
+            )
+        return table(["table", "rows", *names], rows)
+
+    def errors(self):
+        return (
+            "Error: share of wrong classes, or RMSE / standard deviation of y; mean of the "
+            "splits\n\n" + self.of_models("test_error", 4, self.tables)
+        )
+
+    def rankings(self):
+        """Of the models that have all tables, and of all models on the tables that all have."""
+        names = self.competing()
+        everywhere = [
+            name
+            for name in names
+            if all((table_name, name) in self.cells for table_name in self.tables)
+        ]
+        shared = [
+            table_name
+            for table_name in self.tables
+            if all((table_name, n) in self.cells for n in names)
+        ]
+        parts = []
+        if len(everywhere) > 1:
+            parts.append(self.ranking(everywhere, self.tables))
+        if len(names) > len(everywhere) and shared:
+            parts.append(self.ranking(names, shared))
+        return "\n\n".join(parts)
+
+    def ranking(self, names, tables):
+        errors = self.matrix(names, tables)
+        ranks = ranks_of(errors)
+        ratios = errors / errors.min(axis=1, keepdims=True)
+        wins = (ranks < 2).sum(axis=0)
+        rows = [
+            [
+                names[j], f"{ranks[:, j].mean():.2f}", f"{ratios[:, j].mean():.3f}",
+                str(wins[j]),
+            ]
+            for j in np.argsort(ranks.mean(axis=0), kind="stable")
+        ]  # fmt: skip
+        return f"Ranking on {len(tables)} table(s): {', '.join(tables)}\n\n" + table(
+            ["model", "mean rank", "mean of error / best error", "tables won"], rows
+        )
+
+    def matrix(self, names, tables):
+        """The mean errors, of shape (n_tables, n_models).
+
+        Without a wrong row the ratio would have no meaning: half a row is the least that counts.
+        """
+        errors = np.array([[self.mean(name, model) for model in names] for name in tables])
+        for i, name in enumerate(tables):
+            if self.has("log_loss", name):
+                cells = self.cells[name, names[0]]
+                errors[i] = np.maximum(errors[i], 0.5 / sum(cell["n_test"] for cell in cells))
+        return errors
+
+    def probabilities(self):
+        tables = [name for name in self.tables if self.has("log_loss", name)]
+        if not tables:
+            return ""
+        return (
+            "Log loss\n\n"
+            + self.of_models("log_loss", 4, tables)
+            + "\n\nExpected calibration error, 15 bins\n\n"
+            + self.of_models("calibration_error", 4, tables)
+        )
+
+    def times(self):
+        """Seconds of a fit, and their ratios to CatBoost's and RealMLP's."""
+        parts = ["Seconds of a fit\n\n" + self.of_models("seconds", 2, self.tables)]
+        for reference in (REFERENCE, SLOW_NETWORK):
+            rows = self.ratios_of_times(reference)
+            if rows:
+                heads = ["model", "all tables", f"from {ROWS_OF_LARGE:,} rows on", "least", "most"]
+                parts.append(
+                    f"Seconds divided by those of {reference}: geometric mean, least and most\n\n"
+                    + table(heads, rows)
+                )
+        return "\n\n".join(parts)
+
+    def ratios_of_times(self, reference):
+        rows = []
+        for model in self.models:
+            ratios = {
+                name: self.mean(name, model.name, "seconds") / self.mean(name, reference, "seconds")
+                for name in self.tables
+                if (name, model.name) in self.cells and (name, reference) in self.cells
+            }
+            if ratios and model.name != reference:
+                values = np.array(list(ratios.values()))
+                # The test rows count too: a table is large as a whole.
+                large = [ratios[name] for name in ratios if self.n_rows(name) >= ROWS_OF_LARGE]
+                rows.append(
+                    [
+                        model.name,
+                        f"{geometric_mean(values):.3g}",
+                        f"{geometric_mean(large):.3g}" if large else "-",
+                        f"{values.min():.3g}",
+                        f"{values.max():.3g}",
+                    ]
+                )
+        return rows
+
+    def n_rows(self, table_name):
+        cell = next(cells[0] for key, cells in self.cells.items() if key[0] == table_name)
+        return cell["n_train"] + cell["n_test"]
+
+    def not_best(self):
+        """The tables on which ours is not the best, or worse than scikit-learn's MLP."""
+        lines, worse = [], []
+        for name in self.tables:
+            rivals = [m for m in self.competing() if (name, m) in self.cells and m != OURS]
+            if (name, OURS) not in self.cells or not rivals:
+                continue
+            best = min(rivals, key=lambda model, name=name: self.mean(name, model))
+            if self.mean(name, best) < self.mean(name, OURS):
+                lines.append(self.difference(name, best))
+            if BASELINE in rivals and self.mean(name, BASELINE) < self.mean(name, OURS):
+                worse.append(self.difference(name, BASELINE))
+        return (
+            "Tables on which fastmlp is not the best (difference of the errors, and its standard "
+            f"error over the splits):\n{listed(lines)}\n\n"
+            f"Tables on which {BASELINE} is better than fastmlp:\n{listed(worse)}"
+        )
+
+    def difference(self, name, model):
+        ours, theirs = self.figures(name, OURS), self.figures(name, model)
+        differences = ours - theirs
+        noise = (
+            f" +- {differences.std(ddof=1) / np.sqrt(len(differences)):.4f}"
+            if len(differences) > 1
+            else ""
+        )
+        return (
+            f"{name}: {ours.mean():.4f}, {model} {theirs.mean():.4f}, difference "
+            f"{differences.mean():.4f}{noise}"
+        )
+
+    def intervals(self):
+        rows = [
+            [
+                name,
+                f"{self.mean(name, OURS, 'coverage'):.3f}",
+                f"{self.mean(name, OURS, 'width'):.2f}",
+            ]
+            for name in self.tables
+            if np.isfinite(self.mean(name, OURS, "coverage"))
+        ]
+        if not rows:
+            return ""
+        return "fastmlp: predict_interval with coverage 0.9, on the test rows\n\n" + table(
+            ["table", "coverage", "width / standard deviation of y"], rows
+        )
+
+    def within_seconds(self):
+        """The seconds used with max_seconds=5, and the rank in the place of the full fit's."""
+        names = [name for name in self.competing() if name != OURS]
+        tables = [
+            t for t in self.tables if (t, OURS) in self.cells and (t, WITHIN_SECONDS) in self.cells
+        ]
+        rows, differences = [], []
+        for name in tables:
+            others = [model for model in names if (name, model) in self.cells]
+            full, short = (
+                ranks_of(self.matrix([model, *others], [name]))[0, 0]
+                for model in (OURS, WITHIN_SECONDS)
+            )
+            seconds = self.figures(name, WITHIN_SECONDS, "seconds")
+            differences.append(short - full)
+            rows.append(
+                [
+                    name,
+                    f"{self.mean(name, OURS, 'seconds'):.2f}",
+                    f"{seconds.max():.2f}",
+                    f"{self.mean(name, OURS):.4f}",
+                    f"{self.mean(name, WITHIN_SECONDS):.4f}",
+                    f"{full:g}",
+                    f"{short:g}",
+                ]
+            )
+        if not rows:
+            return ""
+        heads = [
+            "table", "seconds", "most seconds, 5 s", "error", "error, 5 s", "rank", "rank, 5 s"
+        ]  # fmt: skip
+        return (
+            "fastmlp: max_seconds=5 beside a fit without a limit\n\n"
+            + table(heads, rows)
+            + f"\n\nWith the limit, the rank is {np.mean(differences):.2f} worse on average."
+        )
+
+
+def ranks_of(errors):
+    """The ranks in each row, from 1 for the least error; equal errors share the mean rank."""
+    return np.array([rankdata(np.round(row, 12)) for row in errors])
+
+
+def cell_text(value, best, digits):
+    if np.isnan(value):
+        return "-"
+    text = f"{value:.{digits}f}"
+    return f"**{text}**" if value <= best else text
+
+
+def geometric_mean(values):
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def listed(lines):
+    return "\n".join(f"- {line}" for line in lines) if lines else "- none"
