@@ -561,6 +561,27 @@ def test_interrupt_keeps_what_is_there(estimator, monkeypatch):
 
 
 @both
+def test_interrupt_keeps_the_ensemble_while_one_network_learns_from_it(estimator, monkeypatch):
+    learn = base.distilled
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return learn(*arguments)
+
+    monkeypatch.setattr(base, "distilled", interrupted)
+    model = made(estimator, refit_single=True).fit(FRAME, Y[estimator])
+    assert bits(model) == bits(made(estimator).fit(FRAME, Y[estimator]))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@both
+def test_no_network_learns_from_the_ensemble_when_the_time_is_over(estimator, monkeypatch):
+    monkeypatch.setattr(base, "distilled", None)
+    model = made(estimator, refit_single=True, max_seconds=1e-9).fit(FRAME, Y[estimator])
+    assert np.isfinite(output(model)).all()
+
+
+@both
 @pytest.mark.filterwarnings("ignore:.*tasks:UserWarning")  # by joblib, which ends before its time
 def test_second_interrupt_leaves_the_model_as_it_was(estimator, monkeypatch):
     model = made(estimator).fit(FRAME, Y[estimator])
