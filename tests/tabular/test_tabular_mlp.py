@@ -187,8 +187,10 @@ def test_one_network_learns_the_outputs_of_the_ensemble(estimator):
     assert_array_equal(again._ensemble.outputs(FRAME), learned)
     if estimator is TabularMLPClassifier:
         assert_allclose(single.predict_proba(FRAME).sum(axis=1), 1)
+        assert single.temperature_ == whole.temperature_  # by networks that have not seen the rows
     else:
-        assert single.predict_interval(FRAME).shape == (N_ROWS, 2)
+        width, expected = (np.ptp(model.predict_interval(FRAME)[0]) for model in (single, whole))
+        assert_allclose(width, expected)
 
 
 @both
@@ -451,7 +453,8 @@ def test_intervals_are_the_errors_for_unseen_rows(offset, equal_shares):
     assert_allclose(got, np.tile(errors[[60 - 55, 30, 54]], (N_ROWS, 1)), atol=1e-4)
 
 
-def test_intervals_cover_new_rows():
+@pytest.mark.parametrize("refit_single", [False, True])
+def test_intervals_cover_new_rows(refit_single):
     rng = np.random.RandomState(0)
 
     def draw(n):
@@ -460,7 +463,7 @@ def test_intervals_cover_new_rows():
 
     X, y = draw(400)
     fresh, targets = draw(3000)
-    model = made(TabularMLPRegressor, n_members=4).fit(X, y)
+    model = made(TabularMLPRegressor, n_members=4, refit_single=refit_single).fit(X, y)
     for coverage in (0.5, 0.8, 0.95):
         lower, upper = model.predict_interval(fresh, coverage).T
         assert abs(((lower <= targets) & (targets <= upper)).mean() - coverage) < 0.08
