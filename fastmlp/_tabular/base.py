@@ -191,7 +191,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         members = (member for candidate in candidates for member in candidate.members.values())
         if not any(np.isfinite(member.loss) for member in members):
             raise ValueError("y or X has numbers that are too large: no network has a finite loss")
-        self._select(task, encoder, candidates)
+        self._select(task, encoder, candidates, is_cut_short=deadline.is_over)
         if self.refit_single and not deadline.is_over:
             self._distil(task, candidates[0].seed, deadline)
         return self
@@ -295,7 +295,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             for seed in seeds
         ]
 
-    def _select(self, task, encoder, candidates):
+    def _select(self, task, encoder, candidates, *, is_cut_short):
         """Select the ensemble from the trained candidates, and calibrate it."""
         parts, outputs, rows = [], [], []
         weight_of = dict.fromkeys(candidates, 0.0)
@@ -318,7 +318,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         rows, outputs_of_all = np.concatenate(rows), np.concatenate(outputs)
         of_rows = task.targets[rows], outputs_of_all, task.sample_weight[rows]
         self._calibrate(*of_rows)
-        self._facts = self._learned_facts(task, encoder, candidates, *of_rows)
+        self._facts = self._learned_facts(task, encoder, *of_rows, is_cut_short=is_cut_short)
         self.leaderboard_ = {
             "settings": [candidate.settings._asdict() for candidate in candidates],
             "loss": [candidate.loss for candidate in candidates],
@@ -327,16 +327,15 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             "seconds": [candidate.seconds for candidate in candidates],
         }
 
-    def _learned_facts(self, task, encoder, candidates, targets, outputs, weight):
+    def _learned_facts(self, task, encoder, targets, outputs, weight, *, is_cut_short):
         constant = np.broadcast_to(self._constant_output(task), outputs.shape)
         counted, losses = self._losses(targets, np.stack([outputs, constant]), weight)
         loss, constant_loss = losses(counted).tolist()
-        members = (member for candidate in candidates for member in candidate.members.values())
         return Facts(
             n_rows=np.count_nonzero(task.sample_weight),
             loss=loss,
             constant_loss=constant_loss,
-            is_cut_short=any(member.is_cut_short for member in members),
+            is_cut_short=is_cut_short,
             n_values=dict(zip(encoder.category_names, encoder.cardinalities.tolist(), strict=True)),
         )
 

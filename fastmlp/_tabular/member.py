@@ -62,8 +62,6 @@ class Member:
         Time spent on training.
     is_done : bool
         Whether more epochs are of no use.
-    is_cut_short : bool
-        Whether the deadline has ended the training.
     """
 
     def __init__(self, settings, seed, n_inputs, n_outputs, *, is_regression):
@@ -82,7 +80,7 @@ class Member:
         self.descent = Descent(self.network, "adamw", settings.of_descent(), seed)
         self.n_epochs, self.best_epoch = 0, 0
         self.loss, self.best = np.inf, self.network.snapshot()
-        self.seconds, self.is_done, self.is_cut_short = 0.0, False, False
+        self.seconds, self.is_done = 0.0, False
 
     def train(self, data, split, epochs, deadline, n_threads):
         """Train until an epoch, until the loss no longer improves, or until the deadline.
@@ -111,7 +109,6 @@ class Member:
             loss, _ = self.descent.epoch(data, order, batch_size, deadline.at)
             self.n_epochs += 1
             self._judge(loss, data, split)
-        self.is_cut_short = deadline.is_over and not self.is_done
         self.seconds += time.perf_counter() - began
         return self
 

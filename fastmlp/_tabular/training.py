@@ -161,6 +161,8 @@ class Team:
         """Train the members for pairs of a candidate and a split, up to the epoch ``until``."""
         jobs = []
         for candidate, k in pairs:
+            if self.deadline.is_over and (jobs or k > 0):
+                break  # what has not begun needs no inputs; but there must be a model in the end
             if k not in candidate.members:
                 candidate.members[k] = self.task.member(candidate, k)
             if not candidate.members[k].is_done:
