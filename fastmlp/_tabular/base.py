@@ -192,17 +192,21 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         if not any(np.isfinite(member.loss) for member in members):
             raise ValueError("y or X has numbers that are too large: no network has a finite loss")
         self._select(task, encoder, candidates, is_cut_short=deadline.is_over)
-        if self.refit_single:
+        if self.refit_single and not deadline.is_over:
             self._distil(task, candidates[0].seed, deadline)
         return self
 
     def _distil(self, task, seed, deadline):
-        """Put one network in the place of the ensemble, and calibrate it."""
+        """Put one network in the place of the ensemble, if there is time.
+
+        The calibration stays that of the ensemble: there are no rows for another one, as each has
+        been seen by some network that this one has learned from.
+        """
         _, n_threads = shares_of_threads(1)
-        self._ensemble = distilled(task, self._ensemble, seed, deadline, n_threads)
-        rows = task.splits[0].selection
-        outputs = self._ensemble.outputs_of(task.encoded.part(rows))
-        self._calibrate(task.targets[rows], outputs, task.sample_weight[rows])
+        with interrupt_ends(deadline):
+            student = distilled(task, self._ensemble, seed, deadline, n_threads)
+        if not deadline.is_over:  # or else it has not learned all that it could
+            self._ensemble = student
 
     def _learn_table(self, X, y, sample_weight):
         """Return the encoder, and the encoded rows with targets and weights."""

@@ -36,7 +36,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         ones. Then ``n_members`` has no effect, and small tables are not split into folds either.
     refit_single : bool, default=False
         Whether one network then learns the outputs of the ensemble and takes its place.
-        Predictions are faster and somewhat less accurate.
+        Predictions are faster and somewhat less accurate. The ensemble stays if the time is over.
     max_seconds : float, default=None
         Limit of the time for `fit`. The best networks at that time make up the model, which then
         depends on the speed of the machine.

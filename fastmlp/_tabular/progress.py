@@ -45,7 +45,10 @@ class Lines(Silence):
             f"round {self._round}: {self._n_done}/{self._n_members} networks, "
             f"best loss {self._least:.5g}, {left:.0f} s left"
         )
-        print(f"\r{text:79}" if self._is_terminal else text, end="" if self._is_terminal else "\n")
+        if self._is_terminal:
+            print(f"\r{text:79}", end="", flush=True)  # a terminal waits for the end of the line
+        else:
+            print(text)
 
     def close(self):
         if self._is_terminal:

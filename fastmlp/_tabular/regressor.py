@@ -15,6 +15,10 @@ from fastmlp._tabular.calibration import conformal_quantile
 from fastmlp._tabular.columns import LARGEST
 from fastmlp._tabular.selection import mean_squared_errors
 
+# Targets of validation rows and of rows of weight 0 count as no further away than so many standard
+# deviations, so that their squares are finite in float32.
+FURTHEST = 1e15
+
 
 class Scale(NamedTuple):
     """The scale of the targets, which the networks learn with mean 0 and variance 1."""
@@ -35,7 +39,8 @@ class Scale(NamedTuple):
         return cls(float(mean * unit), std, float(y.min()), float(y.max()))
 
     def to_networks(self, y):
-        return (y - self.mean) / self.std
+        with np.errstate(over="ignore"):
+            return np.clip((y - self.mean) / self.std, -FURTHEST, FURTHEST)
 
     def from_networks(self, outputs):
         """Return outputs as targets, in float64."""
@@ -64,7 +69,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         ones. Then ``n_members`` has no effect, and small tables are not split into folds either.
     refit_single : bool, default=False
         Whether one network then learns the outputs of the ensemble and takes its place.
-        Predictions are faster and somewhat less accurate.
+        Predictions are faster and somewhat less accurate. The ensemble stays if the time is over.
     max_seconds : float, default=None
         Limit of the time for `fit`. The best networks at that time make up the model, which then
         depends on the speed of the machine.
@@ -98,9 +103,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     Attributes
     ----------
     leaderboard_ : dict of lists
-        The members, the best first: their 'settings', 'loss' on rows that they have not seen,
-        'weight' in the ensemble, 'n_epochs' and 'seconds' of training. ``pandas.DataFrame`` makes a
-        table of it.
+        The members, the best first: their 'settings', 'loss' on rows that they have not seen (the
+        mean squared error in units of the variance of y), 'weight' in the ensemble, 'n_epochs' and
+        'seconds' of training. ``pandas.DataFrame`` makes a table of it.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)

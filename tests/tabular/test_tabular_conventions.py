@@ -278,6 +278,15 @@ def test_targets_of_any_size(scale):
     assert np.isfinite(model.predict_interval(FRAME)).all()
 
 
+def test_targets_far_beyond_those_of_the_training():
+    """Those of a row that does not count, and of a validation set."""
+    far = np.where(np.arange(N_ROWS) == 3, 1e299, TARGETS)
+    model = made(TabularMLPRegressor).fit(FRAME, far, (far < 1e9) * 1.0)
+    assert model.score(FRAME, TARGETS) > 0.4
+    model.fit(FRAME, TARGETS, X_val=FRAME, y_val=far)
+    assert np.isfinite(model.predict_interval(FRAME, 0.5)).all()
+
+
 @pytest.mark.parametrize("value", [7, 0.1, 0, -1e200])
 def test_constant_targets(value):
     model = made(TabularMLPRegressor).fit(FRAME, np.full(N_ROWS, value))

@@ -1,13 +1,17 @@
 """The estimators for tables: splits, weights, selection, intervals, bits, interrupts, threads."""
 
+import io
 import pickle
 import signal
+import sys
 import threading
 
 import numpy as np
 import pytest
 from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_auc_score
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
@@ -78,6 +82,14 @@ def selections(monkeypatch):
 
     monkeypatch.setattr(base, "greedy_selection", watched)
     return found
+
+
+@pytest.fixture
+def equal_shares(monkeypatch):
+    """All networks have a part in the ensemble, in place of the best."""
+    monkeypatch.setattr(
+        base, "greedy_selection", lambda _, outputs: np.ones(len(outputs)) / len(outputs)
+    )
 
 
 # Splits ------------------------------------------------------------------------------------------
@@ -175,8 +187,10 @@ def test_one_network_learns_the_outputs_of_the_ensemble(estimator):
     assert_array_equal(again._ensemble.outputs(FRAME), learned)
     if estimator is TabularMLPClassifier:
         assert_allclose(single.predict_proba(FRAME).sum(axis=1), 1)
+        assert single.temperature_ == whole.temperature_  # by networks that have not seen the rows
     else:
-        assert single.predict_interval(FRAME).shape == (N_ROWS, 2)
+        width, expected = (np.ptp(model.predict_interval(FRAME)[0]) for model in (single, whole))
+        assert_allclose(width, expected)
 
 
 @both
@@ -404,14 +418,28 @@ def test_output_is_the_weighted_mean_of_the_networks():
     assert_allclose(model.predict(FRAME), np.clip(mean, TARGETS.min(), TARGETS.max()), atol=1e-6)
 
 
+def test_temperature_is_the_best_for_unseen_rows(equal_shares):
+    """The best one for the probabilities before the calibration, by another minimizer."""
+    model = made(TabularMLPClassifier, n_members=3)
+    model.fit(FRAME[60:], LABELS[60:], X_val=FRAME[:60], y_val=LABELS[:60])
+    logits = np.log(model.predict_proba(FRAME[:60])) * model.temperature_
+
+    def loss(log_temperature):
+        return log_loss(LABELS[:60], softmax(logits / np.exp(log_temperature[0]), axis=1))
+
+    best = minimize(loss, [0.0], method="Nelder-Mead", tol=1e-8).x[0]
+    assert abs(best) > 0.02  # not 1 by default
+    assert_allclose(model.temperature_, np.exp(best), rtol=1e-3)
+
+
 # Intervals ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9])
-def test_intervals_are_the_errors_for_unseen_rows(offset):
-    """A single network, so that its errors for the validation set can be computed from outside."""
+def test_intervals_are_the_errors_for_unseen_rows(offset, equal_shares):
+    """With a validation set, so that the errors for it can be computed from outside."""
     y = TARGETS + offset
-    model = made(TabularMLPRegressor, n_members=1)
+    model = made(TabularMLPRegressor, n_members=3)
     model.fit(FRAME[60:], y[60:], X_val=FRAME[:60], y_val=y[:60])
     errors = np.sort(y[:60] - model.predict(FRAME[:60]))
     for coverage in (0.5, 0.9):
@@ -425,7 +453,8 @@ def test_intervals_are_the_errors_for_unseen_rows(offset):
     assert_allclose(got, np.tile(errors[[60 - 55, 30, 54]], (N_ROWS, 1)), atol=1e-4)
 
 
-def test_intervals_cover_new_rows():
+@pytest.mark.parametrize("refit_single", [False, True])
+def test_intervals_cover_new_rows(refit_single):
     rng = np.random.RandomState(0)
 
     def draw(n):
@@ -434,7 +463,7 @@ def test_intervals_cover_new_rows():
 
     X, y = draw(400)
     fresh, targets = draw(3000)
-    model = made(TabularMLPRegressor, n_members=4).fit(X, y)
+    model = made(TabularMLPRegressor, n_members=4, refit_single=refit_single).fit(X, y)
     for coverage in (0.5, 0.8, 0.95):
         lower, upper = model.predict_interval(fresh, coverage).T
         assert abs(((lower <= targets) & (targets <= upper)).mean() - coverage) < 0.08
@@ -535,6 +564,27 @@ def test_interrupt_keeps_what_is_there(estimator, monkeypatch):
 
 
 @both
+def test_interrupt_keeps_the_ensemble_while_one_network_learns_from_it(estimator, monkeypatch):
+    learn = base.distilled
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return learn(*arguments)
+
+    monkeypatch.setattr(base, "distilled", interrupted)
+    model = made(estimator, refit_single=True).fit(FRAME, Y[estimator])
+    assert bits(model) == bits(made(estimator).fit(FRAME, Y[estimator]))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@both
+def test_no_network_learns_from_the_ensemble_when_the_time_is_over(estimator, monkeypatch):
+    monkeypatch.setattr(base, "distilled", None)
+    model = made(estimator, refit_single=True, max_seconds=1e-9).fit(FRAME, Y[estimator])
+    assert np.isfinite(output(model)).all()
+
+
+@both
 @pytest.mark.filterwarnings("ignore:.*tasks:UserWarning")  # by joblib, which ends before its time
 def test_second_interrupt_leaves_the_model_as_it_was(estimator, monkeypatch):
     model = made(estimator).fit(FRAME, Y[estimator])
@@ -555,6 +605,31 @@ def test_display(capsys):
     assert lines[-1].startswith("round ")
     assert f"best loss {model.leaderboard_['loss'][0]:.5g}, 0 s left" in lines[-1]
     assert any(line.startswith("round 1: 2/2 networks, ") for line in lines)
+
+
+class Terminal(io.StringIO):
+    """Knows what has been shown so far each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def isatty(self):
+        return True
+
+    def flush(self):
+        self.shown.append(self.getvalue())
+
+
+def test_display_on_a_terminal(monkeypatch):
+    """One line that changes. It shows something before the end of the fit."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    made(TabularMLPRegressor, validation_fraction=0.2, verbose=True).fit(FRAME, TARGETS)
+    assert sys.stdout.shown[0].startswith("\rround 1: 1/2 networks, best loss ")
+    lines = sys.stdout.getvalue().split("\r")
+    assert len(lines) > 2
+    assert lines[-1].rstrip().endswith(", 0 s left")
+    assert sys.stdout.getvalue().count("\n") == 1
 
 
 @both
