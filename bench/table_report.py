@@ -129,7 +129,7 @@ class Results:
         errors = self.matrix(names, tables)
         ranks = ranks_of(errors)
         ratios = errors / errors.min(axis=1, keepdims=True)
-        wins = (ranks < 2).sum(axis=0)
+        wins = (ranks == ranks.min(axis=1, keepdims=True)).sum(axis=0)  # several may share one
         rows = [
             [
                 names[j], f"{ranks[:, j].mean():.2f}", f"{ratios[:, j].mean():.3f}",
