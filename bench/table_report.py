@@ -216,11 +216,13 @@ class Results:
                 lines.append(self.difference(name, best))
             if BASELINE in rivals and self.mean(name, BASELINE) < self.mean(name, OURS):
                 worse.append(self.difference(name, BASELINE))
-        return (
+        parts = [
             "Tables on which fastmlp is not the best (difference of the errors, and its standard "
-            f"error over the splits):\n{listed(lines)}\n\n"
-            f"Tables on which {BASELINE} is better than fastmlp:\n{listed(worse)}"
-        )
+            f"error over the splits):\n{listed(lines)}"
+        ]
+        if BASELINE in self.competing():
+            parts.append(f"Tables on which {BASELINE} is better than fastmlp:\n{listed(worse)}")
+        return "\n\n".join(parts)
 
     def difference(self, name, model):
         ours, theirs = self.figures(name, OURS), self.figures(name, model)
