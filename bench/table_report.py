@@ -129,7 +129,7 @@ class Results:
         errors = self.matrix(names, tables)
         ranks = ranks_of(errors)
         ratios = errors / errors.min(axis=1, keepdims=True)
-        wins = (ranks < 2).sum(axis=0)
+        wins = (ranks == ranks.min(axis=1, keepdims=True)).sum(axis=0)  # several may share one
         rows = [
             [
                 names[j], f"{ranks[:, j].mean():.2f}", f"{ratios[:, j].mean():.3f}",
@@ -216,11 +216,13 @@ class Results:
                 lines.append(self.difference(name, best))
             if BASELINE in rivals and self.mean(name, BASELINE) < self.mean(name, OURS):
                 worse.append(self.difference(name, BASELINE))
-        return (
+        parts = [
             "Tables on which fastmlp is not the best (difference of the errors, and its standard "
-            f"error over the splits):\n{listed(lines)}\n\n"
-            f"Tables on which {BASELINE} is better than fastmlp:\n{listed(worse)}"
-        )
+            f"error over the splits):\n{listed(lines)}"
+        ]
+        if BASELINE in self.competing():
+            parts.append(f"Tables on which {BASELINE} is better than fastmlp:\n{listed(worse)}")
+        return "\n\n".join(parts)
 
     def difference(self, name, model):
         ours, theirs = self.figures(name, OURS), self.figures(name, model)
