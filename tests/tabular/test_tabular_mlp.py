@@ -497,19 +497,26 @@ def test_intervals_of_too_few_rows_are_infinite():
 
 
 @both
-@pytest.mark.parametrize("settings", [{}, {"validation_fraction": 0.2}], ids=["folds", "part"])
-def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings):
-    once = bits(made(estimator, n_members=3, n_jobs=1, **settings).fit(FRAME, Y[estimator]))
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"validation_fraction": 0.2}, {"refit_single": True, "cv": 2}],
+    ids=["folds", "part", "single"],
+)
+def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings, monkeypatch):
+    def fit(**parameters):
+        return bits(made(estimator, n_members=3, **settings, **parameters).fit(FRAME, Y[estimator]))
+
+    once = fit(n_jobs=1)
     for n_jobs in (2, 3):
-        assert (
-            bits(made(estimator, n_members=3, n_jobs=n_jobs, **settings).fit(FRAME, Y[estimator]))
-            == once
-        )
-    with threadpool_limits(1):
-        assert bits(made(estimator, n_members=3, **settings).fit(FRAME, Y[estimator])) == once
+        assert fit(n_jobs=n_jobs) == once
     for backend in ("loky", "threading"):
         with parallel_config(backend=backend, n_jobs=2):
-            assert bits(made(estimator, n_members=3, **settings).fit(FRAME, Y[estimator])) == once
+            assert fit() == once
+    with threadpool_limits(1):
+        assert fit() == once
+    monkeypatch.setattr("fastmlp._tabular.training.available_threads", lambda: 5)
+    for n_jobs in (1, 2):  # members with five threads, and with two
+        assert fit(n_jobs=n_jobs) == once
 
 
 @both
