@@ -1,5 +1,6 @@
 """`TabularMLPClassifier`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from fastmlp._estimators.concurrency import on_published_state
 from fastmlp._estimators.sklearn_private import StrOptions
 from fastmlp._estimators.targets import check_labels_are_plain
-from fastmlp._estimators.types import Array, MatrixLike
+from fastmlp._estimators.types import Array, ArrayLike, ClassWeight, MatrixLike
 from fastmlp._tabular.base import BaseTabularMLP
 from fastmlp._tabular.calibration import at_temperature, best_temperature
 from fastmlp._tabular.reading import MOST_SHOWN
@@ -101,6 +102,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     array(['small', 'large'], dtype='<U5')
     """
 
+    classes_: Array
+    temperature_: float
+
     _parameter_constraints = BaseTabularMLP._parameter_constraints | {
         "class_weight": [dict, StrOptions({"balanced"}), None]
     }
@@ -108,18 +112,18 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     def __init__(
         self,
         *,
-        n_members=None,
-        members="ensemble",
-        refit_single=False,
-        max_seconds=None,
-        validation_fraction=None,
-        cv=None,
-        metric=None,
-        categorical_features="from_dtype",
-        class_weight=None,
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
+        n_members: int | None = None,
+        members: str = "ensemble",
+        refit_single: bool = False,
+        max_seconds: float | None = None,
+        validation_fraction: float | None = None,
+        cv: Any = None,
+        metric: str | Callable[..., float] | None = None,
+        categorical_features: ArrayLike | str | None = "from_dtype",
+        class_weight: ClassWeight | str | None = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
     ) -> None:
         self.n_members = n_members
         self.members = members

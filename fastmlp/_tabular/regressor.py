@@ -1,7 +1,8 @@
 """`TabularMLPRegressor`."""
 
+from collections.abc import Callable
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -132,17 +133,17 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     def __init__(
         self,
         *,
-        n_members=None,
-        members="ensemble",
-        refit_single=False,
-        max_seconds=None,
-        validation_fraction=None,
-        cv=None,
-        metric=None,
-        categorical_features="from_dtype",
-        n_jobs=None,
-        random_state=None,
-        verbose=False,
+        n_members: int | None = None,
+        members: str = "ensemble",
+        refit_single: bool = False,
+        max_seconds: float | None = None,
+        validation_fraction: float | None = None,
+        cv: Any = None,
+        metric: str | Callable[..., float] | None = None,
+        categorical_features: ArrayLike | str | None = "from_dtype",
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
     ) -> None:
         self.n_members = n_members
         self.members = members

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, Network
+from fastmlp import (
+    MLPClassifier,
+    MLPRegressor,
+    Network,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +43,14 @@ epochs: int = classifier.n_iter_
 first_weight: float = float(classifier.coefs_[0][0, 0])
 probabilities: npt.NDArray[np.floating] = classifier.predict_proba(X)
 classifier.initialize(3, classes=["no", "yes"], multilabel=False)
+
+table_classifier = TabularMLPClassifier(n_members=4, metric="roc_auc", max_seconds=5.0, n_jobs=2)
+table_classifier = table_classifier.fit(X, y, np.ones(10), X_val=X, y_val=y)
+losses: list[float] = table_classifier.leaderboard_["loss"]
+temperature: float = table_classifier.temperature_
+print(fastmlp.diagnose(table_classifier), table_classifier.predict_proba(X))
+table_regressor = TabularMLPRegressor(categorical_features=[0], refit_single=True).fit(X, y)
+ends: npt.NDArray[np.floating] = table_regressor.predict_interval(X, coverage=0.8)
 
 regressor = MLPRegressor("quantile", 30, loss_params={"quantiles": [0.1, 0.9]}).fit(X, y)
 score: float = regressor.score(X, y)
