@@ -500,6 +500,38 @@ MUTATIONS = [
         "        self._generator.seed(self.random_state)", "        pass",
         "estimators/test_streams.py",
     ),
+    # The estimators for tables
+    Mutation(
+        "a member keeps its last weights, not its best", "_tabular/member.py",
+        "        self.network.restore(self.best)", "        pass",
+        "tabular/test_tabular_mlp.py::test_loss_of_the_leaderboard_is_that_of_the_network",
+    ),
+    Mutation(
+        "networks are trained on the rows that judge them", "_tabular/base.py",
+        "np.setdiff1d(rows, fold, assume_unique=True)", "rows",
+        "tabular/test_tabular_mlp.py",
+    ),
+    Mutation(
+        "the selection goes on when nothing improves it", "_tabular/selection.py",
+        "if not losses[added] < best:", "if False:",
+        "tabular/test_selection.py",
+    ),
+    Mutation(
+        "probabilities are not calibrated", "_tabular/classifier.py",
+        "return at_temperature(self._outputs(X), self.temperature_)", "return self._outputs(X)",
+        "tabular/test_tabular_mlp.py",
+    ),
+    Mutation(
+        "every split counts as the whole", "_tabular/base.py",
+        "part.weight / len(rows)", "part.weight",
+        "tabular/test_tabular_mlp.py",
+    ),
+    Mutation(
+        "a missing number counts as the middle without a sign", "_tabular/columns.py",
+        "numbers[:, int(self.map is not None)] = column.missing",
+        "numbers[:, int(self.map is not None)] = 0",
+        "tabular/test_table.py",
+    ),
     Mutation(
         "an interrupted fit says that it has converged", "_training/epochs.py",
         'reason = "interrupted"', 'reason = "converged"',

@@ -339,7 +339,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             n_values=dict(zip(encoder.category_names, encoder.cardinalities.tolist(), strict=True)),
         )
 
-    def __findings__(self):
+    def __findings__(self) -> list[tuple[str, str, str]]:
         """Return (name, what, remedy) of each problem of the fit, for `diagnose`."""
         check_is_fitted(self)
         return self._facts.findings()
