@@ -38,7 +38,7 @@ class Candidate:
     @property
     def loss(self):
         """The mean of the members' losses; infinity before the first epoch."""
-        losses = [member.loss for member in self.members.values()]
+        losses = [member.loss for member in self.members.values() if member.n_epochs]
         return float(np.mean(losses)) if losses else np.inf
 
     @property
@@ -168,7 +168,7 @@ class Team:
             if not candidate.members[k].is_done:
                 jobs.append((candidate, k))
         self.display.begin_round(len(jobs))
-        parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator_unordered")
+        parallel = parallel_of(self.n_jobs)
         for i, member in parallel(self._job(i, *job, until) for i, job in enumerate(jobs)):
             candidate, k = jobs[i]
             candidate.members[k] = member  # another object, if another process has trained it
@@ -181,6 +181,14 @@ class Team:
             i, candidate.members[k], self.task.data_for(candidate.settings), self.task.splits[k],
             (fewest_epochs, until), self.deadline, self.n_threads,
         )  # fmt: skip
+
+
+def parallel_of(n_jobs):
+    """Return joblib's `Parallel` that gives results as they come, if the backend can do that."""
+    try:
+        return Parallel(n_jobs, prefer="threads", return_as="generator_unordered")
+    except ValueError:
+        return Parallel(n_jobs, prefer="threads")
 
 
 def _train(i, member, *arguments):

@@ -509,7 +509,7 @@ def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings, monkeypatch
     once = fit(n_jobs=1)
     for n_jobs in (2, 3):
         assert fit(n_jobs=n_jobs) == once
-    for backend in ("loky", "threading"):
+    for backend in ("loky", "threading", "multiprocessing", "sequential"):
         with parallel_config(backend=backend, n_jobs=2):
             assert fit() == once
     with threadpool_limits(1):
