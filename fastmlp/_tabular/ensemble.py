@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Rows of a prediction whose inputs are in memory at a time.
-ROWS_AT_A_TIME = 8_192
+from fastmlp._tabular.inputs import ROWS_AT_A_TIME
 
 
 class Part(NamedTuple):

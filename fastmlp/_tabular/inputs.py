@@ -5,6 +5,9 @@ import scipy.sparse
 
 from fastmlp._tabular.scaling import QuantileMap
 
+# Rows whose inputs are computed at a time, so that no second copy of all of them is needed.
+ROWS_AT_A_TIME = 8_192
+
 # One-hot categories of more columns than this are kept sparse.
 MOST_DENSE_COLUMNS = 256
 
@@ -115,6 +118,21 @@ class InputMaps:
 
     def inputs(self, encoded, settings):
         """Return the inputs: an array of float32, or a CSR matrix if there are many categories."""
+        starts = range(0, encoded.n_rows, ROWS_AT_A_TIME)
+        parts = (encoded.part(slice(start, start + ROWS_AT_A_TIME)) for start in starts)
+        matrices = (self._inputs_of_part(part, settings) for part in parts)
+        first = next(matrices)
+        if len(starts) == 1:
+            return first
+        if scipy.sparse.issparse(first):
+            return scipy.sparse.vstack([first, *matrices], format="csr")
+        whole = np.empty((encoded.n_rows, first.shape[1]), dtype=np.float32)
+        whole[:ROWS_AT_A_TIME] = first
+        for start, matrix in zip(starts[1:], matrices, strict=True):
+            whole[start : start + ROWS_AT_A_TIME] = matrix
+        return whole
+
+    def _inputs_of_part(self, encoded, settings):
         numbers, n_bins = encoded.numbers, self.key(settings)
         ranked = self._ranks(numbers)
         numbers = (
