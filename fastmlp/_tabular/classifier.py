@@ -23,9 +23,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     """An ensemble of networks for classification of tables, as they are.
 
     The columns may hold numbers, strings, categories, truth values and dates, and values may be
-    missing. Networks with different settings are trained side by side. The worse half of them is
-    dropped twice, early in the training. The ensemble is selected from the others by its loss on
-    rows that they have not seen, and its probabilities are calibrated on these rows.
+    missing. Networks with settings drawn at random are trained side by side, the better ones on
+    several folds. The ensemble is selected from them by its loss on rows that they have not seen,
+    and its probabilities are calibrated on these rows.
 
     Parameters
     ----------

@@ -56,9 +56,9 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
     """An ensemble of networks for regression on tables, as they are.
 
     The columns may hold numbers, strings, categories, truth values and dates, and values may be
-    missing. Networks with different settings are trained side by side. The worse half of them is
-    dropped twice, early in the training. The ensemble is selected from the others by its loss on
-    rows that they have not seen, which also give the errors for `predict_interval`.
+    missing. Networks with settings drawn at random are trained side by side, the better ones on
+    several folds. The ensemble is selected from them by its loss on rows that they have not seen,
+    which also give the errors for `predict_interval`.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ class Settings(NamedTuple):
         For classification.
     learning_rate : float
         Initial learning rate of AdamW.
-    schedule : {'constant', 'cosine'}
+    schedule : {'constant', 'cosine', 'coslog4'}
     beta_2, weight_decay, averaging : float
         As in `MLPClassifier`.
     dropout : float

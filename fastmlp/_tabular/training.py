@@ -203,7 +203,7 @@ def shares_of_threads(n_jobs):
     n_threads = available_threads()
     if n_jobs is None:
         _, configured = get_active_backend()
-        n_jobs = configured if configured not in (None, 1) else n_threads
+        n_jobs = n_threads if configured is None else configured
     n_jobs = n_jobs if n_jobs > 0 else max(1, n_threads + 1 + n_jobs)
     return n_jobs, max(1, n_threads // n_jobs)
 

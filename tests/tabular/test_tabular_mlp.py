@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
 from fastmlp._tabular import base, settings
 from fastmlp._tabular.progress import Silence
-from fastmlp._tabular.training import Team
+from fastmlp._tabular.training import Team, shares_of_threads
 
 pd = pytest.importorskip("pandas")
 
@@ -517,6 +517,27 @@ def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings, monkeypatch
     monkeypatch.setattr("fastmlp._tabular.training.available_threads", lambda: 5)
     for n_jobs in (1, 2):  # members with five threads, and with two
         assert fit(n_jobs=n_jobs) == once
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "configured", "expected"),
+    [
+        (None, None, (6, 1)),
+        (None, 1, (1, 6)),
+        (None, 2, (2, 3)),
+        (None, -1, (6, 1)),
+        (1, 2, (1, 6)),
+        (4, None, (4, 1)),
+        (-1, None, (6, 1)),
+        (-2, None, (5, 1)),
+        (-9, None, (1, 6)),
+        (12, None, (12, 1)),
+    ],
+)
+def test_members_share_the_threads(n_jobs, configured, expected, monkeypatch):
+    monkeypatch.setattr("fastmlp._tabular.training.available_threads", lambda: 6)
+    with parallel_config(n_jobs=configured):
+        assert shares_of_threads(n_jobs) == expected
 
 
 @both
