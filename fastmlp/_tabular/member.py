@@ -27,7 +27,11 @@ class Deadline:
 
     @property
     def is_over(self):
-        return time.perf_counter() >= self.at
+        return self <= time.perf_counter()
+
+    def __le__(self, now):
+        """Whether it is over at a time, so that `Descent` hears of a changed end in an epoch."""
+        return self.at <= now
 
     def end(self):
         """End the training as soon as possible."""
@@ -106,7 +110,7 @@ class Member:
         fewest, most = epochs
         while self.n_epochs < (fewest if deadline.is_over else most) and not self.is_done:
             _core.shuffle(order, self.random_state._bit_generator)
-            loss, _ = self.descent.epoch(data, order, batch_size, deadline.at)
+            loss, _ = self.descent.epoch(data, order, batch_size, deadline)
             self.n_epochs += 1
             self._judge(loss, data, split)
         self.seconds += time.perf_counter() - began

@@ -17,10 +17,13 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_a
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
-from fastmlp import TabularMLPClassifier, TabularMLPRegressor
+from fastmlp import TabularMLPClassifier, TabularMLPRegressor, _core
+from fastmlp._engine.rows import Data, Features
 from fastmlp._tabular import base, settings
+from fastmlp._tabular.member import Deadline, Member
 from fastmlp._tabular.progress import Silence
-from fastmlp._tabular.training import Team, shares_of_threads
+from fastmlp._tabular.settings import Settings
+from fastmlp._tabular.training import Split, Team, shares_of_threads
 
 pd = pytest.importorskip("pandas")
 
@@ -538,6 +541,26 @@ def test_members_share_the_threads(n_jobs, configured, expected, monkeypatch):
     monkeypatch.setattr("fastmlp._tabular.training.available_threads", lambda: 6)
     with parallel_config(n_jobs=configured):
         assert shares_of_threads(n_jobs) == expected
+
+
+def test_the_end_is_heard_in_the_middle_of_an_epoch(monkeypatch):
+    deadline, train = Deadline(), _core.train
+
+    def interrupted(*arguments):
+        train(*arguments)
+        deadline.end()
+
+    monkeypatch.setattr(_core, "train", interrupted)
+    n_rows = 100_000  # more than the core takes in one call
+    X, y = np.zeros((n_rows, 10), np.float32), np.zeros((n_rows, 1), np.float32)
+    data = Data(Features.of(X), y, np.ones(n_rows, np.float32))
+    split = Split(np.arange(n_rows - 10), np.arange(n_rows - 10, n_rows))
+    member = Member(Settings(n_epochs=2), 0, 10, 1, is_regression=True)
+    assert member.train(data, split, (0, 2), deadline, 1) is member
+    assert member.n_epochs == 1
+    assert member.descent.network is member.network
+    n_steps = int(member.descent._solver["t"][0])
+    assert 0 < n_steps < (n_rows - 10) / 64
 
 
 @both
