@@ -61,6 +61,8 @@ class Step:
         gradient = aligned_zeros((max(THREADS), own.largest_piece), own.dtype)
         regularizer = np.zeros(1, _core.REGULARIZER)
         regularizer["l2"] = 1e-4
+        for kind in ("bias", "scale", "activation", "embedding"):
+            regularizer[f"{kind}_rate"] = 1
         self.step = _core.Step(
             self.model, self.work, solver, regularizer, state, own.flat[:0], gradient
         )
@@ -68,8 +70,8 @@ class Step:
 
     def _arguments(self, n_steps):
         order = np.resize(self.order, n_steps * self.batch_size)
-        rates = np.full(n_steps, 1e-5)
-        return self.model, self.work, self.samples, order, self.batch_size, rates, self.step
+        schedule = np.tile([1e-5, 1.0, 1.0], (n_steps, 1))
+        return self.model, self.work, self.samples, order, self.batch_size, schedule, self.step
 
     def seconds(self, n_threads, n_steps):
         """The time of a real step."""

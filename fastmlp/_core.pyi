@@ -82,6 +82,7 @@ class Gradient:
         scale: float,
         penalties: tuple[float, float] = (0, 0),
         key: int = 0,
+        dropout_factor: float = 1,
     ) -> None: ...
     @property
     def loss(self) -> float: ...
@@ -106,7 +107,7 @@ def train(
     samples: Samples,
     order: _Rows,
     batch_size: int,
-    learning_rates: NDArray[np.float64],
+    schedule: NDArray[np.float64],
     step: Step,
     n_threads: int,
 ) -> None: ...
@@ -116,11 +117,13 @@ def rehearse(
     samples: Samples,
     order: _Rows,
     batch_size: int,
-    learning_rates: NDArray[np.float64],
+    schedule: NDArray[np.float64],
     step: Step,
     times: NDArray[np.float64],
 ) -> None: ...
-def apply_gradient(model: Model, step: Step, learning_rate: float, n_threads: int) -> None: ...
+def apply_gradient(
+    model: Model, step: Step, schedule: NDArray[np.float64], n_threads: int
+) -> None: ...
 def add_gradient(
     model: Model,
     work: Workspace,

@@ -61,6 +61,7 @@ from fastmlp._kernels cimport (
     Solver,
     activate,
     add_decay,
+    add_mixed,
     add_multiple,
     add_noise,
     add_rows,
@@ -77,6 +78,8 @@ from fastmlp._kernels cimport (
     kernels,
     largest_size,
     log_of,
+    mix,
+    mix_back,
     move,
     name_of,
     normalize,
@@ -108,15 +111,17 @@ cnp.import_array()
 # A  Tables
 # ================================================================================================
 
-# A block of parameters: rows first to last (exclusive) of the layer's matrix. That is [W; b], or
-# [W; b; gain; shift] if the layer is normalized, and its rows have `stride` numbers. Sums over
-# parameters are added up by block, so that they do not depend on the number of threads.
+# A block of parameters: rows first to last (exclusive) of the layer's matrix, whose rows have
+# `stride` numbers. That is [W; b], with gain and shift below if the layer is normalized, and mix if
+# its activation is learned. Sums over parameters are added up by block, so that they do not depend
+# on the number of threads.
 cdef packed struct Block:
     Py_ssize_t layer
     Py_ssize_t first
     Py_ssize_t last
 
-# What a step does to the weights in addition to the solver's move. 0 turns an entry off.
+# What a step does to the parameters in addition to the solver's move, and how fast each kind of
+# parameter moves. 0 turns an entry off, except for the rates.
 cdef packed struct Regularizer:
     double l1
     double l2                   # l1 and l2 are divided by the batch's sum of sample weights
@@ -125,6 +130,11 @@ cdef packed struct Regularizer:
     double clip_norm
     double max_norm
     double averaging            # the decay rate of the moving average of the weights
+    double bias_rate            # the learning rates of biases and shifts, of gains and scales, of
+    double scale_rate           # learned activations, and of embeddings, as multiples of that of
+    double activation_rate      # the weights
+    double embedding_rate
+    Py_ssize_t is_ntk           # whether W is 1 / sqrt(n_in) times the numbers that move
     uint64_t seed               # for dropout and noise
 
 # The same structs as NumPy types. _simd/kernels.h describes those that the kernels use.
@@ -205,6 +215,7 @@ cdef struct Rows:
     double* row_loss            # (capacity,) where ...
     double loss_factor          # ... the weighted loss of each row is added, times this factor
     uint64_t key                # for the random numbers of this mini-batch
+    double dropout_factor       # all dropout rates are multiplied by it
     Py_ssize_t before           # rows of the mini-batch in earlier parts of it
     bint are_shared             # whether other threads read the results of these rows
     Py_ssize_t* places          # (capacity,) for (4) with sparse rows: see `find_places`
@@ -228,7 +239,7 @@ cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noex
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
     rows.scale, rows.key, rows.before, rows.are_shared = 1, 0, 0, False
-    rows.row_loss, rows.loss_factor, rows.places = NULL, 1, NULL
+    rows.dropout_factor, rows.row_loss, rows.loss_factor, rows.places = 1, NULL, 1, NULL
     return rows
 
 
@@ -784,15 +795,17 @@ cdef void copy_inputs(
     for i in range(rows.n):
         memcpy(x + i * layer.stride, X + in_data(rows, i) * layer.n_out,
                layer.n_out * sizeof(real))
-        perturb(layer, x + i * layer.stride, key_of_row(rows, 0, i))
+        perturb(layer, rows.dropout_factor, x + i * layer.stride, key_of_row(rows, 0, i))
 
 
-cdef inline void perturb(const Layer* layer, real* x, uint64_t key) noexcept nogil:
+cdef inline void perturb(
+    const Layer* layer, double factor, real* x, uint64_t key,
+) noexcept nogil:
     """Apply noise and dropout to one row of inputs."""
     if layer.noise > 0:
         add_noise(key, layer.noise, x, layer.n_out)
     if layer.dropout > 0:
-        dropout(random_bits(key, -1), layer.dropout, x, x, layer.n_out)
+        dropout(random_bits(key, -1), factor * layer.dropout, x, x, layer.n_out)
 
 
 cdef void add_sparse_product(
@@ -885,7 +898,7 @@ cdef void forward_layer(
         activate_rows(l, layers, params, work, rows)
     else:
         forward_product(layer, params, x, s, f, delta, sparse, rows)
-    finish_rows(l, layers, work, rows)
+    finish_rows(l, layers, params, work, rows)
 
 
 cdef void activate_rows(
@@ -905,7 +918,12 @@ cdef void activate_rows(
 
 cdef inline bint is_finished_by_columns(const Layer* layer) noexcept nogil:
     """Whether `forward_columns` computes a^l."""
-    return is_relu_fused(layer) and layer.dropout == 0 and not layer.is_residual
+    return is_relu_fused(layer) and not is_changed(layer)
+
+
+cdef inline bint is_changed(const Layer* layer) noexcept nogil:
+    """Whether a^l is not simply f(z^l)."""
+    return layer.is_learned or layer.dropout > 0 or layer.is_residual
 
 
 cdef void finish_forward(
@@ -918,7 +936,7 @@ cdef void finish_forward(
     """a^l, after `forward_columns` has computed all columns."""
     if not is_relu_fused(&layers[l]):
         activate_rows(l, layers, params, work, rows)
-    finish_rows(l, layers, work, rows)
+    finish_rows(l, layers, params, work, rows)
 
 
 cdef void normalize_rows(
@@ -937,22 +955,31 @@ cdef void normalize_rows(
 cdef void finish_rows(
     Py_ssize_t l,
     const Layer* layers,        # (n_layers + 1,)
+    const real* params,
     real* work,
     const Rows* rows,
 ) noexcept nogil:
-    """a^l = dropout(f(z^l)) + a^{l-1}, with or without dropout and residual connection."""
+    """a^l = dropout(f) + a^{l-1}, with or without dropout and residual connection.
+
+    f is f(z^l), or if the activation is learned z^l + mix (f(z^l) - z^l).
+    """
     cdef const Layer* layer = &layers[l]
     cdef const Layer* before = &layers[l - 1]
+    cdef const real* z = at(work, layer.z, layer.stride, rows)          # (rows.n, stride)
     cdef real* f = at(work, layer.f, layer.stride, rows)                # (rows.n, stride)
     cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
     cdef real* a_before = at(work, before.a, before.stride, rows)       # (rows.n, stride)
     cdef Py_ssize_t i, k
-    if layer.dropout == 0 and not layer.is_residual:
+    if not is_changed(layer):
         return
     for i in range(rows.n):
+        if layer.is_learned:
+            mix(params + layer.mix, z, f, a, layer.n_out)
+            z += layer.stride
         if layer.dropout > 0:
-            dropout(key_of_row(rows, l, i), layer.dropout, f, a, layer.n_out)
-        elif a != f:
+            dropout(key_of_row(rows, l, i), rows.dropout_factor * layer.dropout,
+                    a if layer.is_learned else f, a, layer.n_out)
+        elif a != f and not layer.is_learned:
             memcpy(a, f, layer.n_out * sizeof(real))
         if layer.is_residual:
             for k in range(layer.n_out):
@@ -1035,7 +1062,7 @@ cdef inline bint is_gated(
     cdef const Layer* before = &layers[l - 1]
     return (before.activation == RELU and has_kernels(&layers[l], any)
             and not layers[l].is_residual and before.dropout == 0
-            and before.delta_z == before.delta_a)
+            and before.delta_z == before.delta_a and not before.is_learned)
 
 
 cdef void backward_columns(
@@ -1075,15 +1102,23 @@ cdef void finish_backward(
     cdef const Layer* before = &layers[l - 1]
     cdef real* delta_a = at(work, before.delta_a, before.stride, rows)          # of layer l - 1
     cdef real* delta_z = at(work, before.delta_z, before.stride, rows)          # of layer l - 1
+    cdef real* delta_f = at(work, before.delta_f, before.stride, rows)          # of layer l - 1
+    cdef Py_ssize_t i
     if layer.is_residual:
         add_multiple(<real> 1, at(work, layer.delta_a, layer.stride, rows), delta_a,
                      rows.n * before.stride)
-    if before.dropout > 0 or delta_z != delta_a:
-        delta_behind_dropout(l - 1, before, delta_a, delta_z, rows)
+    if before.dropout > 0 or delta_f != delta_a:
+        delta_behind_dropout(l - 1, before, delta_a, delta_f, rows)
+    if before.is_learned:
+        memcpy(delta_z, delta_f, rows.n * before.stride * sizeof(real))
     if not is_gated(l, layers, work):
         times_derivative(before.activation, at(work, before.z, before.stride, rows),
                          at(work, before.f, before.stride, rows), delta_z,
                          rows.n * before.stride)
+    if before.is_learned:
+        for i in range(rows.n):
+            mix_back(params + before.mix, delta_f + i * before.stride,
+                     delta_z + i * before.stride, before.n_out)
     if before.is_normalized:
         normalize_rows_back(before, params, work, rows)
 
@@ -1092,18 +1127,19 @@ cdef void delta_behind_dropout(
     Py_ssize_t l,
     const Layer* layer,
     const real* delta_a,        # (rows.n, stride)
-    real* delta_z,              # (rows.n, stride) may be delta_a
+    real* delta_f,              # (rows.n, stride) may be delta_a
     const Rows* rows,
 ) noexcept nogil:
     """Set delta to 0 for units that were dropped in the forward pass, and scale the others."""
     cdef Py_ssize_t i
     for i in range(rows.n):
         if layer.dropout > 0:
-            dropout(key_of_row(rows, l, i), layer.dropout, delta_a, delta_z, layer.n_out)
+            dropout(key_of_row(rows, l, i), rows.dropout_factor * layer.dropout, delta_a,
+                    delta_f, layer.n_out)
         else:
-            memcpy(delta_z, delta_a, layer.n_out * sizeof(real))
+            memcpy(delta_f, delta_a, layer.n_out * sizeof(real))
         delta_a += layer.stride
-        delta_z += layer.stride
+        delta_f += layer.stride
 
 
 cdef void normalize_rows_back(
@@ -1450,6 +1486,25 @@ cdef void gradient_of_normalization(
             dW[k - i * layer.stride] += delta_z[k] * s[k] if is_gain else delta_z[k]
 
 
+cdef void gradient_of_mix(
+    const Layer* layer,
+    real* d_mix,                # (stride,)
+    const real* work,
+    bint adds_up,
+    const Rows* rows,           # the whole mini-batch
+) noexcept nogil:
+    """(4) for mix: sum of the rows of delta_f * (f(z) - z)."""
+    cdef const real* delta_f = work + rows.capacity * layer.delta_f         # (rows.n, stride)
+    cdef const real* z = work + rows.capacity * layer.z                     # (rows.n, stride)
+    cdef const real* f = work + rows.capacity * layer.f                     # (rows.n, stride)
+    cdef Py_ssize_t i, k
+    if not adds_up:
+        memset(d_mix, 0, layer.stride * sizeof(real))
+    for i in range(rows.n):
+        k = i * layer.stride
+        add_mixed(delta_f + k, z + k, f + k, d_mix, layer.n_out)
+
+
 cdef void gradient_of_block(
     Block block,                # one block, or several consecutive ones of a layer
     const Net* net,
@@ -1475,8 +1530,11 @@ cdef void gradient_of_block(
         gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
                         adds_up, W if rows.are_shared else NULL)
     for j in range(max(block.first, layer.n_in + 1), block.last):
-        gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work, adds_up,
-                                  rows)
+        if layer.is_learned and layer.W + j * layer.stride == layer.mix:
+            gradient_of_mix(layer, dW + (j - block.first) * layer.stride, work, adds_up, rows)
+        else:
+            gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work,
+                                      adds_up, rows)
     for j in range(block.last - block.first):   # dW may hold numbers of another layer
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
@@ -1616,13 +1674,59 @@ cdef void begin_step(Solver* solver, double learning_rate) noexcept nogil:
         solver.momentum_next = now / (1 - solver.momentum_product * now)
 
 
+cdef inline bint has_rates(const Regularizer* rules) noexcept nogil:
+    """Whether some parameters move faster or slower than others."""
+    return (rules.is_ntk or rules.bias_rate != 1 or rules.scale_rate != 1
+            or rules.activation_rate != 1 or rules.embedding_rate != 1)
+
+
+cdef double rate_of_row(
+    const Regularizer* rules, const Layer* layer, Py_ssize_t row,
+) noexcept nogil:
+    """The learning rate of a row of the layer's matrix, as a multiple of that of the weights."""
+    cdef Py_ssize_t place = layer.W + row * layer.stride
+    if row < layer.n_in:
+        return 1
+    if layer.is_learned and place == layer.mix:
+        return rules.activation_rate
+    if layer.is_normalized and place == layer.gain:
+        return rules.scale_rate
+    return rules.bias_rate
+
+
+cdef void move_at_rate(
+    const Solver* solver,
+    double rate,                # a multiple of the learning rate
+    double ntk,                 # W is this times the numbers that move
+    real* params,               # (n,)
+    real* dW,                   # (n,) is multiplied by ntk
+    real* state,                # (n_states, n) of n_params
+    Py_ssize_t n_params,
+    Py_ssize_t n,
+) noexcept nogil:
+    """(5) for parameters with a learning rate of their own.
+
+    For W = ntk V, the solver moves V, whose gradient is ntk dW: Jacot, Gabriel and Hongler,
+    NeurIPS 2018. All solvers' steps are proportional to the learning rate.
+    """
+    cdef Solver scaled = solver[0]
+    scaled.learning_rate *= rate * ntk
+    scaled.step_rate *= rate * ntk
+    scaled.smallest_step *= rate * ntk
+    scaled.largest_step *= rate * ntk
+    if ntk != 1:
+        scale_by(<real> ntk, dW, n)
+    move(&scaled, params, dW, state, n_params, n)
+
+
 cdef void move_block(
     const Solver* solver,
-    double weight_decay,
+    const Regularizer* rules,
+    double decay,               # learning rate times weight decay
     Block block,
     const Layer* layers,        # (n_layers + 1,)
     real* params,               # (n_params,)
-    const real* dW,             # (last - first, stride) the block's rows of [dW; db; ...]
+    real* dW,                   # (last - first, stride) the block's rows of [dW; db; ...]
     real* state,                # (n_states, n_params)
     Py_ssize_t n_params,
 ) noexcept nogil:
@@ -1631,12 +1735,21 @@ cdef void move_block(
     Weight decay is separate from the gradient: Loshchilov and Hutter, ICLR 2019.
     """
     cdef const Layer* layer = &layers[block.layer]
-    cdef Py_ssize_t i = layer.W + block.first * layer.stride
+    cdef Py_ssize_t i = layer.W + block.first * layer.stride, j, row
     cdef Py_ssize_t n = (block.last - block.first) * layer.stride
-    if weight_decay > 0:
-        scale_by(<real> (1 - solver.learning_rate * weight_decay), params + i,
-                 max(0, min(block.last, layer.n_in) - block.first) * layer.stride)
-    move(solver, params + i, dW, state + i, n_params, n)
+    cdef Py_ssize_t n_weights = max(0, min(block.last, layer.n_in) - block.first) * layer.stride
+    if decay > 0:
+        scale_by(<real> (1 - decay), params + i, n_weights)
+    if not has_rates(rules):
+        move(solver, params + i, dW, state + i, n_params, n)
+        return
+    if n_weights > 0:
+        move_at_rate(solver, 1, 1 / sqrt(<double> layer.n_in) if rules.is_ntk else 1, params + i,
+                     dW, state + i, n_params, n_weights)
+    for row in range(max(block.first, layer.n_in), block.last):
+        j = (row - block.first) * layer.stride
+        move_at_rate(solver, rate_of_row(rules, layer, row), 1, params + i + j, dW + j,
+                     state + i + j, n_params, layer.stride)
 
 
 cdef void limit_columns(
@@ -1738,7 +1851,7 @@ cdef inline Py_ssize_t places_end(const Layer* layer) noexcept nogil:
     """The end of a layer's last matrix in the workspace, in numbers per row."""
     return max(layer.spread + 1, layer.stride + max(
         max(max(layer.s, layer.z), max(layer.f, layer.a)),
-        max(max(layer.delta, layer.delta_z), layer.delta_a)))
+        max(max(layer.delta, layer.delta_z), max(layer.delta_f, layer.delta_a))))
 
 
 cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
@@ -1753,8 +1866,8 @@ cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
                 or layer.b != layer.W + layer.n_in * layer.stride
                 or layer.is_residual and layers[l - 1].stride != layer.stride):
             raise ValueError("the layers do not fit one another")
-        first = min(min(layer.W, layer.gain), layer.shift)
-        end = max(max(layer.b, layer.gain), layer.shift) + layer.stride
+        first = min(min(layer.W, layer.gain), min(layer.shift, layer.mix))
+        end = max(max(layer.b, layer.gain), max(layer.shift, layer.mix)) + layer.stride
         if first < 0 or n_params < end:
             raise ValueError("params is smaller than the table of layers says")
     return 0
@@ -1770,7 +1883,7 @@ cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -
         if not 0 < blocks[i].layer < layers.shape[0]:
             raise ValueError("a block must belong to a layer")
         layer = layers[blocks[i].layer]
-        n_rows = layer.n_in + (3 if layer.is_normalized else 1)
+        n_rows = layer.n_in + 1 + (2 if layer.is_normalized else 0) + (1 if layer.is_learned else 0)
         if not 0 <= blocks[i].first < blocks[i].last <= n_rows:
             raise ValueError("a block must be some of its layer's rows")
     return 0
@@ -1787,7 +1900,8 @@ cdef int check_places(
     for l in range(1, layers.shape[0]):
         layer = layers[l]
         first = min(min(min(layer.s, layer.z), min(layer.f, layer.a)),
-                    min(min(layer.delta, layer.delta_z), min(layer.delta_a, layer.spread)))
+                    min(min(min(layer.delta, layer.delta_z), min(layer.delta_f, layer.delta_a)),
+                        layer.spread))
         if first < 0 or n_numbers < capacity * places_end(&layer):
             raise ValueError("memory is smaller than the table of layers says")
     return 0
@@ -1901,6 +2015,7 @@ cdef class Workspace:
             if (ours.n_in != theirs.n_in or ours.n_out != theirs.n_out
                     or ours.stride != theirs.stride or ours.W != theirs.W or ours.b != theirs.b
                     or ours.gain != theirs.gain or ours.shift != theirs.shift
+                    or ours.mix != theirs.mix or ours.is_learned != theirs.is_learned
                     or ours.is_normalized != theirs.is_normalized
                     or ours.is_residual != theirs.is_residual):
                 raise ValueError("the workspace is not one of this model")
@@ -2110,7 +2225,7 @@ cdef struct Training:
     bint whole
     void* state                 # (n_states, n_params)
     void* work
-    const double* learning_rates    # (n_steps,)
+    const double* schedule      # (n_steps, 3): see `train`
     double* row_loss            # (>= capacity,)
     double* penalty             # (n_blocks,)
     double* squares             # (n_blocks,) sums of squares of the gradient, for clipping
@@ -2124,6 +2239,7 @@ cdef struct Share:
     int me
     int n_members
     Solver solver
+    double decay                # learning rate times weight decay
     Rows rows                   # of the current part of the mini-batch
     Py_ssize_t n                # number of rows of the whole mini-batch
     bint is_last                # whether this is the last part
@@ -2164,8 +2280,8 @@ cdef inline void clip_or_move(
     if rules.clip_value > 0:
         clip(<real> rules.clip_value, dW, size_of(block, it.net.layers))
     if rules.clip_norm == 0:
-        move_block(&mine.solver, rules.weight_decay, block, it.net.layers,
-                   <real*> it.net.params, dW, <real*> it.state, it.net.n_params)
+        move_block(&mine.solver, rules, mine.decay, block, it.net.layers, <real*> it.net.params,
+                   dW, <real*> it.state, it.net.n_params)
         return
     for i in range(first, end):
         it.squares[i] = sum_of_squares(dW, size_of(it.net.blocks[i], it.net.layers))
@@ -2199,7 +2315,7 @@ cdef void move_clipped(const Training* it, const Share* mine, const real* any) n
         dW = gradient_place(it, mine, any, i)
         if factor != 1:
             scale_by(<real> factor, dW, size_of(it.net.blocks[i], it.net.layers))
-        move_block(&mine.solver, it.rules.weight_decay, it.net.blocks[i], it.net.layers,
+        move_block(&mine.solver, it.rules, mine.decay, it.net.blocks[i], it.net.layers,
                    <real*> it.net.params, dW, <real*> it.state, it.net.n_params)
 
 
@@ -2234,6 +2350,7 @@ cdef void begin_batch(
     if it.places != NULL:
         mine.rows.places = it.places + mine.me * it.capacity
     mine.rows.key = random_bits(it.rules.seed, mine.solver.t)
+    mine.rows.dropout_factor = it.schedule[3 * step + 1]
 
 
 cdef inline bint take_part(const Training* it, Share* mine) noexcept nogil:
@@ -2279,7 +2396,8 @@ cdef void train_as_member(
     cdef Py_ssize_t step
     cdef Share mine = share_of(it, team, me)
     for step in range(ceil_div(it.n_rows, it.batch_size)):
-        begin_step(&mine.solver, it.learning_rates[step])
+        begin_step(&mine.solver, it.schedule[3 * step])
+        mine.decay = mine.solver.learning_rate * it.rules.weight_decay * it.schedule[3 * step + 2]
         begin_batch(it, &mine, any, step)
         while take_part(it, &mine):
             stage_of_rows(&it.net, <real*> it.work, &mine.rows, team, me)
@@ -2299,7 +2417,8 @@ cdef void apply_as_member(
     cdef unsigned long long denormals = flush_denormals()
     cdef Share mine = share_of(it, team, me)
     cdef Py_ssize_t i
-    begin_step(&mine.solver, it.learning_rates[0])
+    begin_step(&mine.solver, it.schedule[0])
+    mine.decay = mine.solver.learning_rate * it.rules.weight_decay * it.schedule[2]
     for i in range(mine.first, mine.last):
         clip_or_move(it, &mine, gradient_place(it, &mine, any, i), i, i + 1)
     wait_for_all(team, me)
@@ -2398,13 +2517,17 @@ def train(
     Samples samples,                    # IN
     const Py_ssize_t[::1] order,        # IN (n_rows,) rows of the samples, in the order of training
     Py_ssize_t batch_size,
-    const double[::1] learning_rates,   # IN (n_steps,)
+    const double[:, ::1] schedule,      # IN (n_steps, 3)
     Step step,                          # INOUT
     int n_threads,
 ):
-    """Make one step for each mini-batch of ``order``."""
+    """Make one step for each mini-batch of ``order``.
+
+    The schedule holds the learning rate of each step, and the factors by which its dropout rates
+    and its weight decay are multiplied.
+    """
     cdef Training it = training_of_rows(
-        model, work, samples, order, batch_size, learning_rates, step, n_threads)
+        model, work, samples, order, batch_size, schedule, step, n_threads)
     if it.n_rows == 0:
         return
     with nogil:
@@ -2421,7 +2544,7 @@ cdef Training training_of_rows(
     Samples samples,
     const Py_ssize_t[::1] order,
     Py_ssize_t batch_size,
-    const double[::1] learning_rates,
+    const double[:, ::1] schedule,
     Step step,
     int n_threads,
 ) except *:
@@ -2442,9 +2565,9 @@ cdef Training training_of_rows(
     if not it.whole and (cnp.PyArray_DIM(step.gradient, 0) < n_threads
                          or it.gradient_stride < largest_piece(&it.net)):
         raise ValueError("gradient must have room for a piece for each thread")
-    if learning_rates.shape[0] != ceil_div(it.n_rows, batch_size):
-        raise ValueError("learning_rates must have a number for each step")
-    it.learning_rates = &learning_rates[0] if it.n_rows > 0 else NULL
+    if schedule.shape[0] != ceil_div(it.n_rows, batch_size) or schedule.shape[1] != 3:
+        raise ValueError("schedule must have three numbers for each step")
+    it.schedule = &schedule[0, 0] if it.n_rows > 0 else NULL
     return it
 
 
@@ -2454,7 +2577,7 @@ def rehearse(
     Samples samples,
     const Py_ssize_t[::1] order,
     Py_ssize_t batch_size,
-    const double[::1] learning_rates,
+    const double[:, ::1] schedule,
     Step step,
     double[:, ::1] times,               # OUT (n_members, n_times) in seconds
 ):
@@ -2465,7 +2588,7 @@ def rehearse(
     """
     cdef int n_members = times.shape[0]
     cdef Training it = training_of_rows(
-        model, work, samples, order, batch_size, learning_rates, step, n_members)
+        model, work, samples, order, batch_size, schedule, step, n_members)
     if it.n_rows == 0 or n_members == 0:
         return
     with nogil:
@@ -2475,13 +2598,16 @@ def rehearse(
             rehearse_team(train_as_member_f64, &it, n_members, &times[0, 0], times.shape[1])
 
 
-def apply_gradient(Model model, Step step, double learning_rate, int n_threads):
+def apply_gradient(Model model, Step step, const double[::1] schedule, int n_threads):
     """Make one step with the whole gradient that is stored in the step.
 
     If `add_gradient` has computed it for a mini-batch, this is the step of `train`, bit for bit.
+    The schedule holds the three numbers of `train` for this step.
     """
     cdef Training it = step.training_of(model.net, model.type_number)
-    it.whole, it.learning_rates = True, &learning_rate
+    if schedule.shape[0] != 3:
+        raise ValueError("schedule must have three numbers")
+    it.whole, it.schedule = True, &schedule[0]
     if it.gradient_stride != it.net.n_params:
         raise ValueError("gradient must have the layout of params")
     with nogil:
@@ -2574,9 +2700,11 @@ cdef class Gradient:
     cdef double scale                   # 1 / sum of the sample weights of all rows
     cdef Penalty penalties              # divided by that sum
     cdef uint64_t key                   # for the random numbers of dropout and noise
+    cdef double dropout_factor
 
     def __init__(self, Model model, Workspace work, numbers, double scale, penalties=(0, 0),
-                 key=0):
+                 key=0, double dropout_factor=1):
+        self.dropout_factor = dropout_factor
         self.numbers, self.scale, self.key, self.n_rows = numbers, scale, key, 0
         self.penalties.l1, self.penalties.l2 = penalties
         self.row_loss, self.penalty = np.zeros(work.capacity), np.zeros(model.net.n_blocks)
@@ -2608,6 +2736,7 @@ def add_gradient(
     if penalty.shape[0] != it.net.n_blocks:
         raise ValueError("the gradient is not one of this model")
     it.rows.scale, it.rows.key, it.rows.before = gradient.scale, gradient.key, gradient.n_rows
+    it.rows.dropout_factor = gradient.dropout_factor
     if with_penalties:
         it.penalty = gradient.penalties
     it.rows.row_loss, it.penalty.sums, it.penalty.factor = &row_loss[0], &penalty[0], 1

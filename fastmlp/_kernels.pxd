@@ -7,9 +7,9 @@ from fastmlp._blas cimport real
 
 cdef extern from "_simd/kernels.h" nogil:
     ctypedef struct Layer "fastmlp_layer":
-        Py_ssize_t n_in, n_out, stride, activation, W, b, gain, shift
-        Py_ssize_t s, z, f, a, delta, delta_z, delta_a, spread
-        Py_ssize_t is_normalized, is_residual
+        Py_ssize_t n_in, n_out, stride, activation, W, b, gain, shift, mix
+        Py_ssize_t s, z, f, a, delta, delta_z, delta_f, delta_a, spread
+        Py_ssize_t is_normalized, is_learned, is_residual
         double dropout, noise
 
     ctypedef struct Solver "fastmlp_solver":
@@ -58,6 +58,11 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*activate)(Py_ssize_t, const float*, float*, Py_ssize_t) noexcept nogil
         void (*times_derivative)(Py_ssize_t, const float*, const float*, float*,
                                  Py_ssize_t) noexcept nogil
+        void (*mix)(const float*, const float*, const float*, float*,
+                    Py_ssize_t) noexcept nogil
+        void (*mix_back)(const float*, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*add_mixed)(const float*, const float*, const float*, float*,
+                          Py_ssize_t) noexcept nogil
         float (*normalize)(float*, const float*, const float*, float*, Py_ssize_t) noexcept nogil
         void (*normalize_back)(const float*, const float*, float, const float*, float*,
                                Py_ssize_t) noexcept nogil
@@ -93,6 +98,11 @@ cdef extern from "_simd/kernels.h" nogil:
         void (*activate)(Py_ssize_t, const double*, double*, Py_ssize_t) noexcept nogil
         void (*times_derivative)(Py_ssize_t, const double*, const double*, double*,
                                  Py_ssize_t) noexcept nogil
+        void (*mix)(const double*, const double*, const double*, double*,
+                    Py_ssize_t) noexcept nogil
+        void (*mix_back)(const double*, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*add_mixed)(const double*, const double*, const double*, double*,
+                          Py_ssize_t) noexcept nogil
         double (*normalize)(double*, const double*, const double*, double*,
                             Py_ssize_t) noexcept nogil
         void (*normalize_back)(const double*, const double*, double, const double*, double*,
@@ -187,6 +197,36 @@ cdef inline void times_derivative(
         kernels.f32.times_derivative(activation, z, f, delta, n)
     else:
         kernels.f64.times_derivative(activation, z, f, delta, n)
+
+
+cdef inline void mix(
+    const real* mix, const real* z, const real* f, real* a, Py_ssize_t n,
+) noexcept nogil:
+    """a = z + mix (f - z); a may be f."""
+    if real is float:
+        kernels.f32.mix(mix, z, f, a, n)
+    else:
+        kernels.f64.mix(mix, z, f, a, n)
+
+
+cdef inline void mix_back(
+    const real* mix, const real* delta_f, real* delta_z, Py_ssize_t n,
+) noexcept nogil:
+    """delta_z = delta_f (1 - mix) + mix delta_z, where delta_z holds delta_f f'(z)."""
+    if real is float:
+        kernels.f32.mix_back(mix, delta_f, delta_z, n)
+    else:
+        kernels.f64.mix_back(mix, delta_f, delta_z, n)
+
+
+cdef inline void add_mixed(
+    const real* delta, const real* z, const real* f, real* c, Py_ssize_t n,
+) noexcept nogil:
+    """c += delta (f - z)."""
+    if real is float:
+        kernels.f32.add_mixed(delta, z, f, c, n)
+    else:
+        kernels.f64.add_mixed(delta, z, f, c, n)
 
 
 cdef inline real normalize(

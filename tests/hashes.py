@@ -31,12 +31,23 @@ LOSSES = {
     "quantile": {"quantiles": [0.1, 0.5, 0.9]}, "poisson": {}, "gamma": {},
     "tweedie": {"power": 1.3},
 }  # fmt: skip
-SCHEDULES = ("step", "exponential", "cosine", "cosine_restarts", "one_cycle", "coslog4", "plateau")
+SCHEDULES = (
+    "step",
+    "exponential",
+    "cosine",
+    "cosine_restarts",
+    "one_cycle",
+    "coslog4",
+    "flat_cosine",
+    "plateau",
+)
 REGULARIZERS = {
     "l1": 1e-3, "alpha": 0.1, "weight_decay": 0.1, "dropout": 0.3, "input_dropout": 0.2,
     "input_noise": 0.1, "max_norm": 0.5, "clip_norm": 0.1, "clip_value": 1e-3, "averaging": 0.9,
     "layer_norm": True, "residual": True, "early_stopping": True, "batch_size": 64,
-    "init": "he_normal", "shuffle": False, "diagnostics": True,
+    "learned_activation": True, "parametrization": "ntk",
+    "learning_rate_factors": {"bias": 0.1}, "init": "he_normal",
+    "shuffle": False, "diagnostics": True,
 }  # fmt: skip
 
 

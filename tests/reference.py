@@ -151,7 +151,10 @@ def output(network, X):
             several = network.passes.loss.n_quantiles > 1
             return ascending(z) if several else OUTPUT_ACTIVATIONS[network.loss](z)
         is_residual = network.residual and l > 0 and W.shape[0] == W.shape[1]
-        a = ACTIVATIONS[names[l]](z) + (a if is_residual else 0)
+        f = ACTIVATIONS[names[l]](z)
+        if network.learned_activation:
+            f = z + network.mixes[l] * (f - z)
+        a = f + (a if is_residual else 0)
 
 
 def ascending(z):

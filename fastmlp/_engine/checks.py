@@ -10,6 +10,8 @@ from fastmlp import _core
 from fastmlp._core import ACTIVATIONS, LOSSES
 from fastmlp._engine.rows import Data, Features, with_valid_indices
 
+PARAMETRIZATIONS = ("standard", "ntk")
+
 
 def as_numbers(array, dtype):
     """Convert to a C-contiguous, aligned array of the dtype; values too large become infinite."""
@@ -234,3 +236,12 @@ def check_out(out, shape, dtype):
         )
     if shape is not None and out.shape != shape:
         raise ValueError(f"out must have shape {shape}, got {out.shape}")
+
+
+def check_parametrization(parametrization):
+    """Return the parametrization, or raise unless it is known."""
+    if parametrization not in PARAMETRIZATIONS:
+        raise ValueError(
+            f"parametrization must be one of {list(PARAMETRIZATIONS)}, got {parametrization!r}"
+        )
+    return parametrization

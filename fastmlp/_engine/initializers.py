@@ -95,6 +95,9 @@ def initialize(network, init, random_state):
     if isinstance(network.activation, str):  # applies to the last layer as well, as in scikit-learn
         activations = (network.activation,) * network.n_layers
     for l, (W, b) in enumerate(network.params):
+        if init[l] is None and network.parametrization == "ntk":
+            W[...] = lecun_normal(W.shape, random_state)
+            continue
         if init[l] is None:
             name = activations[l] if activations else "identity"
             bound = np.sqrt(ACTIVATIONS[name].init_scale / sum(W.shape))
@@ -106,6 +109,9 @@ def initialize(network, init, random_state):
         W[...] = check_parameter(f"init[{l}]", given, W)
     for gain, _ in filter(None, network.norms):
         gain[...] = 1
+    for mix in network.mixes:
+        if mix is not None:
+            mix[...] = 1
     network.parameters.remove_missing()
 
 

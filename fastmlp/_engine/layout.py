@@ -66,7 +66,7 @@ def _padded(n, itemsize):
     return size if size * itemsize % 1024 else size + CACHE_LINE // itemsize
 
 
-def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
+def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual, learned_activation):
     """Return the core's table of layers, without a workspace; see `with_workspace`.
 
     Parameters
@@ -82,6 +82,8 @@ def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
     residual : bool
         Whether hidden layers have a residual connection. It applies only to hidden layers that
         are as wide as the previous hidden layer.
+    learned_activation : bool
+        Whether the activations of hidden layers are learned.
     """
     layers = np.zeros(len(layer_sizes), dtype=LAYER)
     n_params = 0
@@ -96,19 +98,21 @@ def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual):
         if l <= len(activations):
             layer["activation"], _ = ACTIVATIONS[activations[l - 1]]
             layer["is_normalized"] = layer_norm
+            layer["is_learned"] = learned_activation
             layer["is_residual"] = residual and l > 1 and layer_sizes[l - 1] == n_out
         layer["W"] = n_params
         layer["b"] = layer["gain"] = layer["shift"] = n_params + layer_sizes[l - 1] * stride
         if layer["is_normalized"]:
             layer["gain"] += stride
             layer["shift"] += 2 * stride
+        layer["mix"] = layer["shift"] + stride * layer["is_learned"]
         n_params = n_parameters(layers[: l + 1], itemsize)
     return with_workspace(layers, FOR_OUTPUT)
 
 
 def n_parameters(layers, itemsize):
     """Return the number of elements in the flat buffer of these layers, including padding."""
-    return _whole_lines(int(layers["shift"][-1] + layers["stride"][-1]), itemsize)
+    return _whole_lines(int(layers["mix"][-1] + layers["stride"][-1]), itemsize)
 
 
 def with_workspace(layers, kept, dropout=(), input_noise=0.0):
@@ -142,15 +146,21 @@ def with_workspace(layers, kept, dropout=(), input_noise=0.0):
 
     for layer in layers[1:]:
         size = int(layer["stride"])
-        is_changed = layer["is_residual"] or layer["dropout"] > 0
-        has_own_z = kept == EVERYTHING or (kept == FOR_GRADIENT and layer["activation"] in needs_z)
+        is_learned = layer["is_learned"]
+        is_changed = layer["is_residual"] or layer["dropout"] > 0 or is_learned
+        has_own_z = (
+            kept == EVERYTHING
+            or is_learned
+            or (kept == FOR_GRADIENT and layer["activation"] in needs_z)
+        )
         layer["s"] = place(True, None, size)
         layer["z"] = place(kept and layer["is_normalized"], layer["s"], size)
         layer["f"] = place(has_own_z, layer["z"], size)
         layer["a"] = place(kept and is_changed, layer["f"], size)
         layer["delta"] = place(True, None, size)
         layer["delta_z"] = place(kept and layer["is_normalized"], layer["delta"], size)
-        layer["delta_a"] = place(kept and layer["is_residual"], layer["delta_z"], size)
+        layer["delta_f"] = place(kept and is_learned, layer["delta_z"], size)
+        layer["delta_a"] = place(kept and layer["is_residual"], layer["delta_f"], size)
         layer["spread"] = place(layer["is_normalized"], 0, 1)
     layers["a"][0] = n_row  # the inputs come last because not every workspace holds them
     return layers
@@ -166,7 +176,7 @@ def parameter_blocks(layers):
     for l in range(1, len(layers)):
         layer = layers[l]
         stride = int(layer["stride"])
-        n_rows = int(layer["shift"] - layer["W"]) // stride + 1
+        n_rows = int(layer["mix"] - layer["W"]) // stride + 1
         size = _core.PARAMETERS_IN_PIECE // stride if _core.uses_blas() else 0
         starts = np.arange(0, n_rows, max(size, _rows_in_block(n_rows, stride)))
         blocks = np.zeros(len(starts), dtype=BLOCK)

@@ -19,6 +19,7 @@ from fastmlp._engine.checks import (
     check_loss,
     check_out,
     check_parameter,
+    check_parametrization,
 )
 from fastmlp._engine.initializers import check_init, initialize
 from fastmlp._engine.layout import EVERYTHING
@@ -99,6 +100,14 @@ class Network:
         mean 0 and variance 1, then multiplied by a learned gain and added to a learned shift.
     residual : bool, default=False
         Whether to add ``a[l]`` to ``a[l + 1]`` if both are hidden layers of equal width.
+    learned_activation : bool, default=False
+        Whether each hidden unit learns how much of the activation function it uses: f(z) is
+        replaced by ``z + mix * (f(z) - z)``, with a number ``mix`` for each unit that is 1 at the
+        start. See ``mixes``.
+    parametrization : {'standard', 'ntk'}, default='standard'
+        'ntk' is the neural tangent parametrization: weights are ``V / sqrt(n_in)``, and training
+        moves V. The step size of a layer then does not depend on its number of inputs. With
+        ``init=None``, V is standard normal and biases are 0.
     init : None, str, callable or list, default=None
         Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
@@ -121,7 +130,8 @@ class Network:
     activation : str or tuple of str
     loss : str or callable
     loss_params : dict
-    layer_norm, residual : bool
+    layer_norm, residual, learned_activation : bool
+    parametrization : str
     dtype : numpy.dtype
     n_layers : int
         Number of layers of weights.
@@ -153,6 +163,8 @@ class Network:
         loss_params: Mapping[str, Any] | None = None,
         layer_norm: bool = False,
         residual: bool = False,
+        learned_activation: bool = False,
+        parametrization: str = "standard",
         init: Any = None,
         connections: Sequence[ArrayLike | None] | None = None,
         dtype: DTypeLike = "float32",
@@ -171,6 +183,8 @@ class Network:
         self._loss = Loss(loss, loss_params, layer_sizes[-1])
         self._layer_norm = check_flag("layer_norm", layer_norm)
         self._residual = check_flag("residual", residual)
+        self._learned_activation = check_flag("learned_activation", learned_activation)
+        self._parametrization = check_parametrization(parametrization)
         self._dtype = check_dtype(dtype)
         self._connections = check_connections(connections, layer_sizes)
         init = check_init(init, self.n_layers)
@@ -204,6 +218,14 @@ class Network:
         return self._residual
 
     @property
+    def learned_activation(self) -> bool:
+        return self._learned_activation
+
+    @property
+    def parametrization(self) -> str:
+        return self._parametrization
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return self._dtype
 
@@ -235,6 +257,7 @@ class Network:
             self.dtype,
             layer_norm=self.layer_norm,
             residual=self.residual,
+            learned_activation=self.learned_activation,
             connections=self._connections,
         )
 
@@ -304,12 +327,14 @@ class Network:
 
     def _unusual(self):
         """Names of the rarely used arguments that are not at their defaults."""
-        return [name for name in ("loss_params", "layer_norm", "residual") if getattr(self, name)]
+        flags = ("loss_params", "layer_norm", "residual", "learned_activation")
+        unusual = [name for name in flags if getattr(self, name)]
+        return unusual + ["parametrization"] * (self.parametrization != "standard")
 
     def __getstate__(self):
         arguments = (
-            "_layer_sizes", "_activation", "_loss", "_layer_norm", "_residual", "_connections",
-            "_dtype",
+            "_layer_sizes", "_activation", "_loss", "_layer_norm", "_residual",
+            "_learned_activation", "_parametrization", "_connections", "_dtype",
         )  # fmt: skip
         state = {name: getattr(self, name) for name in arguments}
         return state | {"n_threads": self.n_threads, "parameters": self.parameters.state()}
@@ -395,6 +420,14 @@ class Network:
         The entry is None for a layer without normalization.
         """
         return self.parameters.norms()
+
+    @property
+    def mixes(self) -> list[Array | None]:
+        """List with the ``mix`` of each layer whose activation is learned, of shape (n_out,).
+
+        They are views of the network. The entry is None for a layer without a learned activation.
+        """
+        return self.parameters.mixes()
 
     def forward(self, X: Any) -> Forward:
         """Compute the weighted inputs and activations of all layers, equation (1).

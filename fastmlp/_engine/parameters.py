@@ -25,7 +25,8 @@ Layer = namedtuple("Layer", LAYER.names)
 class Parameters:
     """The parameters of all layers in one flat buffer.
 
-    These are the weights W and the biases b, and the gain and the shift of normalized layers.
+    These are the weights W and the biases b, the gain and the shift of normalized layers, and the
+    mix of layers with a learned activation.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class Parameters:
     activations : tuple of str
         Activation of each hidden layer.
     dtype : numpy.dtype
-    layer_norm, residual : bool
+    layer_norm, residual, learned_activation : bool
     connections : list or None
         A boolean matrix or None for each layer of weights.
 
@@ -56,14 +57,12 @@ class Parameters:
         Number of weights, not counting biases.
     """
 
-    def __init__(self, layer_sizes, activations, dtype, *, layer_norm, residual, connections):
+    def __init__(self, layer_sizes, activations, dtype, *, connections, **structure):
         self.layer_sizes = layer_sizes
         self.activations = activations
         self.dtype = dtype
         self.connections = connections
-        self.layers = layer_table(
-            layer_sizes, activations, dtype.itemsize, layer_norm=layer_norm, residual=residual
-        )
+        self.layers = layer_table(layer_sizes, activations, dtype.itemsize, **structure)
         self.rows = tuple(map(Layer._make, self.layers.tolist()[1:]))
         self.blocks = parameter_blocks(self.layers)
         rows_in_blocks = self.blocks["last"] - self.blocks["first"]
@@ -100,16 +99,28 @@ class Parameters:
             pairs.append(tuple(flat[start : start + layer.n_out] for start in places) or None)
         return pairs
 
+    def mixes(self, buffer=None):
+        """Return the mix of each layer, or None where the activation is not learned.
+
+        See `matrices` for ``buffer``.
+        """
+        flat = self.flat if buffer is None else buffer
+        return [
+            flat[layer.mix : layer.mix + layer.n_out] if layer.is_learned else None
+            for layer in self.rows
+        ]
+
     def arrays(self, buffer=None):
-        """Return the views by name: 'W0', 'b0', and 'gain0' and 'shift0' if normalized.
+        """Return the views by name: 'W0' and 'b0', then 'gain0', 'shift0' and 'mix0' if there are.
 
         See `matrices` for ``buffer``.
         """
         named = {}
-        pairs = zip(self.matrices(buffer), self.norms(buffer), strict=True)
-        for l, ((W, b), norms) in enumerate(pairs):
+        views = zip(self.matrices(buffer), self.norms(buffer), self.mixes(buffer), strict=True)
+        for l, ((W, b), norms, mix) in enumerate(views):
             named |= {f"W{l}": W, f"b{l}": b}
             named |= dict(zip((f"gain{l}", f"shift{l}"), norms or (), strict=False))
+            named |= {} if mix is None else {f"mix{l}": mix}
         return named
 
     def state(self):

@@ -349,6 +349,9 @@ class Passes:
                     norm(first, first + layer.n_out) for first in (layer.gain, layer.shift)
                 )
                 z = root * gain + shift
-            size = 1.06 * z + 2 * root + layer.is_residual * size
+            f = 1.06 * z + 2 * root
+            if layer.is_learned:
+                f = z + norm(layer.mix, layer.mix + layer.n_out) * (f + z)
+            size = f + layer.is_residual * size
             largest = max(largest, size)
         return largest

@@ -43,7 +43,7 @@ from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
 
 # Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
-SCHEDULES_WITH_END = ("cosine", "one_cycle", "coslog4")
+SCHEDULES_WITH_END = ("cosine", "flat_cosine", "one_cycle", "coslog4")
 
 # Attributes set by fit. Those in the first group are needed for predictions and are set with every
 # new network. Those in the second group describe the training.
@@ -308,6 +308,8 @@ class BaseMLP(
             loss_params=self.loss_params,
             layer_norm=bool(self.layer_norm),
             residual=bool(self.residual),
+            learned_activation=bool(self.learned_activation),
+            parametrization=self.parametrization,
             init=self.init,
             connections=self.connections,
             dtype=dtype,

@@ -78,6 +78,8 @@ class CheckedParameters:
             "loss_params": loss_options(loss, self.loss_params),
             "layer_norm": bool(self.layer_norm),
             "residual": bool(self.residual),
+            "learned_activation": bool(self.learned_activation),
+            "parametrization": self.parametrization,
             "dtype": dtype,
         }
         other = [name for name in given if given[name] != getattr(self._network, name)]
@@ -88,6 +90,7 @@ class CheckedParameters:
             raise ValueError(
                 "warm_start and partial_fit go on with the network that is there, and so cannot "
                 "change hidden_layer_sizes, activation, loss, loss_params, layer_norm, residual, "
+                "learned_activation, parametrization, "
                 f"connections, dtype or the number of outputs: it is {self._network!r}, others are "
                 f"{asked or 'the connections'}"
             )

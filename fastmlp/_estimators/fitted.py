@@ -106,6 +106,13 @@ class FittedNetwork(FittedAside):
             raise AttributeError("there are norms_ with layer_norm=True only")
         return network.norms
 
+    @property
+    def mixes_(self) -> list[Array | None]:
+        network = self._as_published()._fitted_network("mixes_")
+        if not network.learned_activation:
+            raise AttributeError("there are mixes_ with learned_activation=True only")
+        return network.mixes
+
     @staticmethod
     def _pairs(coefs, intercepts):
         coefs, intercepts = list(coefs), list(intercepts)

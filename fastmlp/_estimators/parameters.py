@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.metrics import get_scorer_names
 
 from fastmlp._engine.activations import ACTIVATIONS
+from fastmlp._engine.checks import PARAMETRIZATIONS
 from fastmlp._engine.options import Number, with_defaults
 from fastmlp._estimators.sklearn_private import (
     HasMethods,
@@ -19,7 +20,7 @@ from fastmlp._estimators.sklearn_private import (
     StrOptions,
     validate_parameter_constraints,
 )
-from fastmlp._training.schedules import SCHEDULE_PARAMS, SGD_SCHEDULES
+from fastmlp._training.schedules import SCHEDULE_PARAMS, SCHEDULES_OF_FACTORS, SGD_SCHEDULES
 from fastmlp._training.solvers import SOLVERS, solver_row
 
 PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
@@ -41,11 +42,11 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         number of rows is clipped, with a warning.
     learning_rate : str, default='constant'
         Learning rate schedule. 'constant' keeps the rate. 'step', 'exponential', 'cosine',
-        'cosine_restarts', 'one_cycle', 'coslog4' and 'plateau' work with all mini-batch solvers
-        except 'rprop'; see ``schedule_params`` for their options. 'invscaling' and 'adaptive'
-        apply to 'sgd' only, and other solvers then use a constant rate. 'invscaling' sets the rate
-        to ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive' divides the
-        rate by 5 at every plateau.
+        'flat_cosine', 'cosine_restarts', 'one_cycle', 'coslog4' and 'plateau' work with all
+        mini-batch solvers except 'rprop'; see ``schedule_params`` for their options. 'invscaling'
+        and 'adaptive' apply to 'sgd' only, and other solvers then use a constant rate. 'invscaling'
+        sets the rate to ``learning_rate_init / (t_ + 1) ** power_t`` after every epoch. 'adaptive'
+        divides the rate by 5 at every plateau.
     learning_rate_init : float, default=1e-3
         Initial learning rate, which the schedule then changes. 'adadelta' was designed for a rate
         of 1 with ``epsilon=1e-6``. For 'adagrad' and 'rprop' (where it is the initial step size),
@@ -126,6 +127,13 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Decoupled weight decay: in every step, ``learning_rate * weight_decay * W`` is subtracted
         from the weights, separately from the gradient. None is 0.01 for 'adamw' and 0 for the other
         solvers.
+    weight_decay_schedule : {'constant', 'cosine', 'flat_cosine'}, default='constant'
+        Schedule by which the decoupled weight decay falls to 0 in ``max_iter`` epochs.
+    learning_rate_factors : dict or None, default=None
+        Learning rates of the other kinds of parameters, as multiples of that of the weights (with
+        their defaults): ``bias`` (1) of biases and of the shifts of ``layer_norm``, ``scale`` (1)
+        of its gains and of the scales of ``input_layer``, ``activation`` (1) of
+        ``learned_activation``, and ``embedding`` (1) of the embeddings of ``input_layer``.
     l1 : float, default=0.0
         Strength of the L1 penalty: ``l1 * sum(abs(W))``, divided as for ``alpha``, is added to the
         loss.
@@ -133,6 +141,9 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         Dropout rate of the hidden layers, or a list with a rate for each of them; less than 1. It
         is the fraction of activations set to 0 in every training step. The others are scaled up to
         compensate. Predictions do not use dropout.
+    dropout_schedule : {'constant', 'cosine', 'flat_cosine'}, default='constant'
+        Schedule by which all dropout rates fall to 0 in ``max_iter`` epochs. 'flat_cosine' starts
+        to fall after half of them.
     input_dropout : float, default=0.0
         Dropout rate of the inputs, which must be dense.
     input_noise : float, default=0.0
@@ -156,6 +167,13 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
     residual : bool, default=False
         Whether to add a hidden layer's input to its output if both have the same width. The first
         hidden layer has no such connection, because its input is X.
+    learned_activation : bool, default=False
+        Whether each hidden unit learns how much of the activation function it uses: f(z) is
+        replaced by ``z + mix * (f(z) - z)``, where ``mix`` is 1 at the start (``mixes_``).
+    parametrization : {'standard', 'ntk'}, default='standard'
+        'ntk' is the neural tangent parametrization: weights are ``V / sqrt(n_in)``, and the solver
+        moves V, so that the change of z in a step does not grow with the number of inputs. With
+        ``init=None``, V is standard normal and biases are 0. Not available for 'lbfgs'.
     init : None, str, callable or list, default=None
         Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
@@ -176,6 +194,9 @@ ATTRIBUTES = """coefs_ : list of ndarray
     norms_ : list
         Pair (gain, shift) of views of shape (n_out,) for each normalized layer, None for others.
         Only available with ``layer_norm``.
+    mixes_ : list
+        View of shape (n_out,) for each layer with a learned activation, None for others. Only
+        available with ``learned_activation``.
     loss_ : float
         Training loss of the last epoch.
     loss_curve_ : list of float
@@ -259,8 +280,11 @@ CONSTRAINTS = {
     "solver_params": [None, dict],
     "schedule_params": [None, dict],
     "weight_decay": [None, Interval(Real, 0, None, closed="left")],
+    "weight_decay_schedule": [StrOptions(set(SCHEDULES_OF_FACTORS))],
+    "learning_rate_factors": [None, dict],
     "l1": [Interval(Real, 0, None, closed="left")],
     "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+    "dropout_schedule": [StrOptions(set(SCHEDULES_OF_FACTORS))],
     "input_dropout": [Interval(Real, 0, 1, closed="left")],
     "input_noise": [Interval(Real, 0, None, closed="left")],
     "max_norm": [None, Interval(Real, 0, None, closed="neither")],
@@ -269,6 +293,8 @@ CONSTRAINTS = {
     "averaging": [None, Interval(Real, 0, 1, closed="neither")],
     "layer_norm": ["boolean"],
     "residual": ["boolean"],
+    "learned_activation": ["boolean"],
+    "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
     "init": [None, str, callable, list, tuple],
     "connections": [None, list, tuple],
     "diagnostics": ["boolean"],
@@ -277,14 +303,27 @@ CONSTRAINTS = {
 # Parameters that require a mini-batch solver unless they are 0 or None.
 MINI_BATCH_PARAMETERS = (
     "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
-    "input_noise", "max_norm", "clip_norm", "clip_value", "averaging",
+    "input_noise", "max_norm", "clip_norm", "clip_value", "averaging", "learning_rate_factors",
 )  # fmt: skip
+
+# Parameters that require a mini-batch solver unless they have this value.
+MINI_BATCH_CHOICES = {
+    "dropout_schedule": "constant",
+    "weight_decay_schedule": "constant",
+    "parametrization": "standard",
+}
+
+# Kinds of parameters with a learning rate of their own.
+RATE_FACTORS = {
+    kind: Number(1.0, "[0, inf)") for kind in ("bias", "scale", "activation", "embedding")
+}
 
 # Parameters that a callback may change during a fit with a mini-batch solver.
 CHANGEABLE_IN_TRAINING = (
     "n_threads", "learning_rate", "learning_rate_init", "schedule_params", "power_t", "momentum",
     "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "solver_params", "alpha", "l1",
     "weight_decay", "dropout", "max_norm", "clip_norm", "clip_value", "averaging",
+    "dropout_schedule", "weight_decay_schedule", "learning_rate_factors",
 )  # fmt: skip
 
 
@@ -321,6 +360,7 @@ def check_combinations(estimator):
     for name, value in changed_parameters(estimator).items():
         _check_size(name, value)
     of_solver = _solver_params(estimator)
+    _rate_factors(estimator)
     if solver == "rprop":
         _check_rprop(estimator, of_solver)
     warmup = options["warmup"]
@@ -331,6 +371,7 @@ def check_combinations(estimator):
     if solver != "lbfgs":
         return
     given = [name for name in MINI_BATCH_PARAMETERS if np.any(getattr(estimator, name))]
+    given += [name for name, value in MINI_BATCH_CHOICES.items() if vars(estimator)[name] != value]
     if schedule not in ("constant", *SGD_SCHEDULES):
         given.append("learning_rate")
     if given:
@@ -398,14 +439,22 @@ def settings_of_descent(estimator, n_hidden):
         "clip_norm": estimator.clip_norm or 0.0,
         "max_norm": estimator.max_norm or 0.0,
         "averaging": estimator.averaging or 0.0,
+        **{f"{kind}_rate": factor for kind, factor in _rate_factors(estimator).items()},
         "dropout": (estimator.input_dropout, *_dropout_of_hidden(estimator.dropout, n_hidden)),
         "input_noise": estimator.input_noise,
+        "dropout_schedule": estimator.dropout_schedule,
+        "weight_decay_schedule": estimator.weight_decay_schedule,
     }
 
 
 def _solver_params(estimator):
     solver, given = estimator.solver, estimator.solver_params
     return with_defaults("solver_params", solver, given, solver_row(solver).options)
+
+
+def _rate_factors(estimator):
+    given = estimator.learning_rate_factors
+    return with_defaults("learning_rate_factors", estimator.solver, given, RATE_FACTORS)
 
 
 def _schedule_params(estimator):

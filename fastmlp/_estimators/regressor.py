@@ -119,8 +119,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         solver_params: Options | None = None,
         schedule_params: Options | None = None,
         weight_decay: float | None = None,
+        weight_decay_schedule: str = "constant",
+        learning_rate_factors: Options | None = None,
         l1: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
+        dropout_schedule: str = "constant",
         input_dropout: float = 0.0,
         input_noise: float = 0.0,
         max_norm: float | None = None,
@@ -129,6 +132,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         averaging: float | None = None,
         layer_norm: bool = False,
         residual: bool = False,
+        learned_activation: bool = False,
+        parametrization: str = "standard",
         init: Init | Sequence[Init | ArrayLike] = None,
         connections: Sequence[ArrayLike | None] | None = None,
         diagnostics: bool = False,
@@ -166,8 +171,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.solver_params = solver_params
         self.schedule_params = schedule_params
         self.weight_decay = weight_decay
+        self.weight_decay_schedule = weight_decay_schedule
+        self.learning_rate_factors = learning_rate_factors
         self.l1 = l1
         self.dropout = dropout
+        self.dropout_schedule = dropout_schedule
         self.input_dropout = input_dropout
         self.input_noise = input_noise
         self.max_norm = max_norm
@@ -176,6 +184,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.averaging = averaging
         self.layer_norm = layer_norm
         self.residual = residual
+        self.learned_activation = learned_activation
+        self.parametrization = parametrization
         self.init = init
         self.connections = connections
         self.diagnostics = diagnostics

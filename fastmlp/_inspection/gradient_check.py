@@ -130,4 +130,7 @@ def _places(parameters):
         for i, name in enumerate(("gain", "shift") if parameters.norms()[l] else ()):
             first = int(parameters.layers[name][l + 1])
             places += [(f"norms_[{l}][{i}][{k}]", first + k) for k in range(len(b))]
+        if parameters.rows[l].is_learned:
+            first = parameters.rows[l].mix
+            places += [(f"mixes_[{l}][{k}]", first + k) for k in range(len(b))]
     return [(name, int(place)) for name, place in places if there[place]]

@@ -455,3 +455,29 @@ static REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n)
         sums[s] = NAME(fma)(x[i + s], y[i + s], sums[s]);
     return NAME(total)(sums);
 }
+
+/* A learned activation: a = z + mix (f - z), for one row.
+
+   Holzmueller, Grinsztajn and Steinwart, Better by default, NeurIPS 2024. */
+static void NAME(mix)(const REAL *__restrict__ mix, const REAL *__restrict__ z, const REAL *f,
+                      REAL *a, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        a[i] = NAME(fma)(mix[i], f[i] - z[i], z[i]);
+}
+
+/* delta_z = delta_f (1 - mix) + mix delta_z, where delta_z holds delta_f f'(z) */
+static void NAME(mix_back)(const REAL *__restrict__ mix, const REAL *__restrict__ delta_f,
+                           REAL *__restrict__ delta_z, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        delta_z[i] = NAME(fma)(mix[i], delta_z[i] - delta_f[i], delta_f[i]);
+}
+
+/* c += delta (f - z) */
+static void NAME(add_mixed)(const REAL *__restrict__ delta, const REAL *__restrict__ z,
+                            const REAL *__restrict__ f, REAL *__restrict__ c, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        c[i] = NAME(fma)(delta[i], f[i] - z[i], c[i]);
+}

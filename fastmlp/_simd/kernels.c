@@ -102,7 +102,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
 #define TABLE(S)                                                                                   \
     {                                                                                              \
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
-            normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
+            mix_##S, mix_back_##S, add_mixed_##S, normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
             exponentials_##S, logarithms_##S, add_multiple_##S, add_rows_##S, add_to_rows_##S,     \
             add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
     }

@@ -22,7 +22,8 @@
 
        s = (a^{l-1} W + b - mean) / spread over a row, z = gain s + shift.
 
-   Then f = f(z), and a = dropout(f), plus a^{l-1} if the layer is residual. */
+   Then f = f(z), or z + mix (f(z) - z) if the activation is learned, and a = dropout(f), plus
+   a^{l-1} if the layer is residual. */
 typedef struct {
     ptrdiff_t n_in;          /* m_{l-1} */
     ptrdiff_t n_out;         /* m_l */
@@ -32,15 +33,18 @@ typedef struct {
     ptrdiff_t b;             /* ... b (stride,); together an (n_in + 1, stride) matrix */
     ptrdiff_t gain;          /* two more rows if the layer is normalized: gain and shift */
     ptrdiff_t shift;
+    ptrdiff_t mix;           /* one more row if the activation is learned; otherwise the last row */
     ptrdiff_t s;
     ptrdiff_t z;
     ptrdiff_t f;
     ptrdiff_t a;
     ptrdiff_t delta;         /* dC/d(a^{l-1} W + b) */
     ptrdiff_t delta_z;       /* dC/dz */
+    ptrdiff_t delta_f;       /* dC/d(z + mix (f(z) - z)), for learned activations */
     ptrdiff_t delta_a;       /* dC/da, for residual layers */
     ptrdiff_t spread;        /* (capacity,) 1 / spread of each row */
     ptrdiff_t is_normalized;
+    ptrdiff_t is_learned;    /* whether the activation is */
     ptrdiff_t is_residual;
     double dropout;          /* the share of a that training sets to 0 */
     double noise;            /* standard deviation of the noise on the inputs in training */
@@ -134,6 +138,12 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*activate)(ptrdiff_t activation, const REAL *z, REAL *a, ptrdiff_t n);               \
         void (*times_derivative)(ptrdiff_t activation, const REAL *z, const REAL *f, REAL *delta,  \
                                  ptrdiff_t n);                                                     \
+        /* a = z + mix (f - z); a may be f */                                                      \
+        void (*mix)(const REAL *mix, const REAL *z, const REAL *f, REAL *a, ptrdiff_t n);          \
+        /* delta_z = delta_f (1 - mix) + mix delta_z, where delta_z holds delta_f f'(z) */         \
+        void (*mix_back)(const REAL *mix, const REAL *delta_f, REAL *delta_z, ptrdiff_t n);        \
+        /* c += delta (f - z) */                                                                   \
+        void (*add_mixed)(const REAL *delta, const REAL *z, const REAL *f, REAL *c, ptrdiff_t n);  \
         /* s = (s - mean) / spread, z = gain s + shift; returns 1 / spread */                      \
         REAL (*normalize)(REAL *s, const REAL *gain, const REAL *shift, REAL *z, ptrdiff_t n);     \
         /* delta from delta_z, and from the results of normalize */                                \

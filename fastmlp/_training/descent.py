@@ -15,7 +15,7 @@ from fastmlp._engine.layout import (
     ceil_div,
 )
 from fastmlp._engine.threads import ThreadTuner
-from fastmlp._training.schedules import factors
+from fastmlp._training.schedules import SCHEDULES_OF_FACTORS, factors
 
 # The core returns about this often, after a mini-batch, so that Ctrl-C works in a long epoch.
 SECONDS_IN_CORE = 0.05
@@ -28,8 +28,9 @@ SETTINGS = {
     "epsilon": 1e-8, "amsgrad": False, "momentum_decay": 0.004, "rho": 0.9, "eta_minus": 0.5,
     "eta_plus": 1.2, "smallest_step": 1e-6, "largest_step": 50.0,
     "l1": 0.0, "l2": 0.0, "weight_decay": 0.0, "clip_value": 0.0, "clip_norm": 0.0, "max_norm": 0.0,
-    "averaging": 0.0,
-    "dropout": (), "input_noise": 0.0,
+    "averaging": 0.0, "bias_rate": 1.0, "scale_rate": 1.0, "activation_rate": 1.0,
+    "embedding_rate": 1.0, "dropout": (), "input_noise": 0.0, "dropout_schedule": "constant",
+    "weight_decay_schedule": "constant",
 }  # fmt: skip
 
 
@@ -46,9 +47,10 @@ class Descent:
     name : str
         Name of the solver, a key of SOLVERS.
     settings : dict
-        Settings of the solver, the schedule, the regularizer ('l1' to 'averaging', 0 for none) and
-        the perturbation of layers ('dropout', with a rate for the inputs and for each hidden layer,
-        and 'input_noise'). SETTINGS has the defaults.
+        Settings of the solver, the schedule, the regularizer ('l1' to 'averaging', 0 for none),
+        the rates of kinds of parameters ('bias_rate' to 'embedding_rate', as multiples of the
+        learning rate) and the perturbation of layers ('dropout', with a rate for the inputs and
+        for each hidden layer, and 'input_noise'). SETTINGS has the defaults.
     seed : int
         Random seed of dropout and noise.
     """
@@ -65,6 +67,7 @@ class Descent:
         n_states += settings["amsgrad"]
         self._state = aligned_zeros((n_states, network.parameters.flat.size), network.dtype)
         self._regularizer = np.zeros(1, dtype=REGULARIZER)
+        self._regularizer["is_ntk"] = network.parametrization == "ntk"
         # The number of steps so far, and the number of steps that the schedule counts as an epoch.
         self._n_steps, self._steps_in_epoch = 0, 1
         self._n_bad_epochs = 0  # since the learning rate was last reduced
@@ -178,7 +181,7 @@ class Descent:
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
         step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
         n_steps_in_epoch = ceil_div(len(order), batch_size)
-        rates = self.learning_rates(n_steps_in_epoch, n_steps_in_epoch)
+        schedule = self.schedule_of(n_steps_in_epoch, n_steps_in_epoch)
         samples = _core.Samples(*data.arrays)
         start = 0
         while start < len(order):
@@ -187,8 +190,8 @@ class Descent:
             first = start // batch_size
             began = time.perf_counter()
             _core.train(
-                self._model, work, samples, rows, batch_size, rates[first : first + n_steps], step,
-                n_threads,
+                self._model, work, samples, rows, batch_size, schedule[first : first + n_steps],
+                step, n_threads,
             )  # fmt: skip
             now = time.perf_counter()
             tuner.saw(n_threads, (now - began) / ceil_div(len(rows), batch_size), now)
@@ -226,7 +229,10 @@ class Descent:
         samples = _core.Samples(*data.arrays)
         scale = _core.scale_of_rows(self._model, work, samples, rows)
         penalties = (self.settings["l1"] * scale, self.settings["l2"] * scale)
-        gradient = _core.Gradient(self._model, work, numbers[0], scale, penalties, step.key)
+        dropout_factor = self._factors("dropout_schedule", 1)[0]
+        gradient = _core.Gradient(
+            self._model, work, numbers[0], scale, penalties, step.key, dropout_factor
+        )
         n_threads = passes.candidates(len(rows))[0]
         for start in range(0, len(rows), ROWS_IN_PART):
             part = rows[start : start + ROWS_IN_PART]
@@ -241,7 +247,8 @@ class Descent:
         """
         passes = self.network.passes
         step = self._step(passes.workspace(1), numbers)
-        _core.apply_gradient(self._model, step, learning_rate, passes.candidates(1)[0])
+        schedule = np.array([learning_rate, 1.0, self._factors("weight_decay_schedule", 1)[0]])
+        _core.apply_gradient(self._model, step, schedule, passes.candidates(1)[0])
         self._n_steps += 1
         self._end_of_steps()
 
@@ -297,6 +304,27 @@ class Descent:
             steps_in_epoch,
             settings["n_epochs"],
         )
+
+    def schedule_of(self, n_steps, steps_in_epoch):
+        """Return the learning rates of the next steps, and factors of dropout and weight decay.
+
+        Returns
+        -------
+        ndarray of shape (n_steps, 3)
+        """
+        schedule = np.empty((n_steps, 3))
+        schedule[:, 0] = self.learning_rates(n_steps, steps_in_epoch)
+        schedule[:, 1] = self._factors("dropout_schedule", n_steps)
+        schedule[:, 2] = self._factors("weight_decay_schedule", n_steps)
+        return schedule
+
+    def _factors(self, name, n_steps):
+        """Return the factors of a schedule in the next steps, after `learning_rates`."""
+        schedule = self.settings[name]
+        return factors(
+            schedule, SCHEDULES_OF_FACTORS[schedule], self._n_steps, n_steps,
+            self._steps_in_epoch, self.settings["n_epochs"],
+        )  # fmt: skip
 
     def _tuner_of(self, candidates, flops):
         """Return the tuner for these numbers of threads; an existing one keeps its timings."""

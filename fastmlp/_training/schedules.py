@@ -30,6 +30,14 @@ def cosine(epochs, n_epochs, final):
     return final + (1 - final) * (1 + np.cos(np.pi * np.minimum(epochs / n_epochs, 1))) / 2
 
 
+def flat_cosine(epochs, n_epochs):
+    """1 in the first half, then half a cosine wave from 1 to 0.
+
+    Holzmueller, Grinsztajn and Steinwart, Better by default, NeurIPS 2024.
+    """
+    return cosine(np.maximum(2 * epochs - n_epochs, 0), n_epochs, 0)
+
+
 def cosine_restarts(epochs, n_epochs, period, multiplier, final):
     """Repeated cosine periods from 1 to `final`, each `multiplier` times as long as the last.
 
@@ -71,6 +79,7 @@ SCHEDULES = {
     "step": (step, {"step_size": Number(30, "(0, inf)"), "gamma": Number(0.1, "(0, 1]")}),
     "exponential": (exponential, {"gamma": Number(0.95, "(0, 1]")}),
     "cosine": (cosine, {"final": Number(0.0, "[0, 1]")}),
+    "flat_cosine": (flat_cosine, {}),
     "cosine_restarts": (
         cosine_restarts,
         {
@@ -89,6 +98,13 @@ SCHEDULES = {
     ),
     "coslog4": (coslog4, {}),
     "plateau": (constant, {"factor": Number(0.1, "(0, 1)"), "patience": Number(5, "[0, inf)")}),
+}
+
+# What dropout rates and the weight decay may follow, with the options of `factors`.
+SCHEDULES_OF_FACTORS = {
+    "constant": {"warmup": 0},
+    "cosine": {"warmup": 0, "final": 0},
+    "flat_cosine": {"warmup": 0},
 }
 
 # For 'sgd' only, as in scikit-learn. Other solvers then use a constant rate.

@@ -57,6 +57,10 @@ def test_activations_and_rows(data, activation, dtype):
         {"residual": True},
         {"layer_norm": True, "residual": True, "dropout": 0.2},
         {"dropout": 0.3, "activation": "silu"},
+        {"learned_activation": True, "layer_norm": True, "residual": True, "dropout": 0.2},
+        {"learned_activation": True, "learning_rate_factors": {"activation": 0.1, "bias": 0.1}},
+        {"parametrization": "ntk", "weight_decay": 0.1, "weight_decay_schedule": "cosine"},
+        {"dropout": 0.3, "dropout_schedule": "flat_cosine"},
         {"input_dropout": 0.2, "input_noise": 0.1},
         {"clip_norm": 0.1, "l1": 1e-3},
         {"max_norm": 0.5},
@@ -142,7 +146,7 @@ def stages(sizes, batch_size, n_members):
     times = np.full((n_members, 50), np.nan)
     _core.rehearse(
         passes.model, work, _core.Samples(*data.arrays), np.arange(batch_size), batch_size,
-        np.full(1, 0.1), step, times,
+        np.array([[0.1, 1.0, 1.0]]), step, times,
     )  # fmt: skip
     recorded = np.isfinite(times).sum(axis=1) - 1
     assert (recorded == recorded[0]).all()

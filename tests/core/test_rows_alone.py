@@ -33,6 +33,7 @@ QUANTILES = {"loss": "quantile", "loss_params": {"quantiles": [0.1, 0.5, 0.9]}}
 NETWORKS = {
     "plain": (MLPClassifier, 3, {"hidden_layer_sizes": (40, 40)}),
     "layer_norm": (MLPClassifier, 3, {"hidden_layer_sizes": (20, 20), "layer_norm": True}),
+    "learned": (MLPClassifier, 3, {"hidden_layer_sizes": (20, 20), "learned_activation": True}),
     "residual": (MLPClassifier, 3, {"hidden_layer_sizes": (20, 20), "residual": True}),
     "both": (MLPClassifier, 3, {"hidden_layer_sizes": (40, 40), **BOTH}),
     "connections": (MLPClassifier, 3, {"hidden_layer_sizes": (20, 20), "connections": SOME}),

@@ -239,16 +239,22 @@ def test_too_large_for_the_dtype():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("learned_activation", [False, True])
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_what_cannot_overflow_is_within_the_bound(activation, layer_norm, residual, dtype):
+def test_what_cannot_overflow_is_within_the_bound(
+    activation, learned_activation, layer_norm, residual, dtype
+):
     rng = np.random.RandomState(0)
     options = {"layer_norm": layer_norm, "residual": residual, "dtype": dtype}
+    options["learned_activation"] = learned_activation
     for scale in (1e-3, 1.0, 1e3):
         net = Network([3, 4, 4, 2], activation, **options)
         for W in net.W:
             W[...] = scale * rng.randn(*W.shape)
         for gain, shift in filter(None, net.norms):
             gain[...], shift[...] = scale * rng.randn(2, 4)
+        for mix in net.mixes[:-1] if learned_activation else ():
+            mix[...] = scale * rng.randn(4)
         for b in net.b:
             b[...] = scale * rng.randn(len(b))
         X = scale * rng.randn(20, 3)
@@ -302,11 +308,11 @@ def test_out_of_a_network():
 
 def test_state_of_parameters():
     """It has every number once, no padding, and fits another arithmetic."""
-    settings = {"layer_norm": True, "residual": True, "random_state": 0}
+    settings = {"layer_norm": True, "learned_activation": True, "random_state": 0}
     network = Network([5, 7, 7, 2], **settings)
     state = network.parameters.state()
     sizes = {name: np.size(numbers) for name, numbers in state.items() if name != "version"}
-    assert sum(sizes.values()) == 5 * 7 + 7 + 7 * 7 + 7 + 7 * 2 + 2 + 4 * 7
+    assert sum(sizes.values()) == 5 * 7 + 7 + 7 * 7 + 7 + 7 * 2 + 2 + 6 * 7
     other = Network([5, 7, 7, 2], **settings | {"random_state": 1, "dtype": "float64"})
     other.parameters.load(state)
     for ours, theirs in zip(other.params, network.params, strict=True):

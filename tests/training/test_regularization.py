@@ -275,8 +275,9 @@ def test_layer_norm_and_residual(n_rows, residual):
 
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("learned_activation", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_check_gradients_of_every_structure(layer_norm, residual, sparse):
+def test_check_gradients_of_every_structure(layer_norm, residual, learned_activation, sparse):
     rng = np.random.RandomState(0)
     X, y = rng.standard_normal((150, 9)), rng.randint(0, 3, 150)
     if sparse:
@@ -284,7 +285,8 @@ def test_check_gradients_of_every_structure(layer_norm, residual, sparse):
         X = sparse_arrays.csr_array(X * (X > 0.5))
     classifier = MLPClassifier(
         (8, 8, 5), ["silu", "tanh", "softplus"], layer_norm=layer_norm, residual=residual,
-        alpha=0.5, l1=0.3, random_state=0, loss_params={"label_smoothing": 0.2},
+        learned_activation=learned_activation, alpha=0.5, l1=0.3, random_state=0,
+        loss_params={"label_smoothing": 0.2},
     )  # fmt: skip
     check = check_gradients(classifier, X, y, rng.uniform(0, 2, 150))
     assert check.error < 1e-4
@@ -635,6 +637,7 @@ def test_structure_cannot_change_in_a_warm_start():
         classifier.fit(X / 16, y)
     for change in (
         dict(layer_norm=True), dict(residual=True), dict(activation="elu"),
+        dict(learned_activation=True), dict(parametrization="ntk"),
         dict(loss="squared_error"), dict(loss_params={"label_smoothing": 0.1}),
         dict(connections=[None, np.ones((8, 10), bool)]),
     ):  # fmt: skip

@@ -92,7 +92,12 @@ def test_warmup_rises_in_a_straight_line(name):
     n = 2 * N_STEPS
     begins_with = factors_of(name)[0]
     assert_allclose(warm[:n], begins_with * np.arange(1, n + 1) / n)
-    if name not in ("cosine", "one_cycle", "coslog4"):  # the schedule follows from its beginning
+    if name not in (
+        "cosine",
+        "flat_cosine",
+        "one_cycle",
+        "coslog4",
+    ):  # the schedule follows from its beginning
         assert_allclose(warm[n:], factors_of(name)[:-n], rtol=1e-6)
 
 
@@ -143,6 +148,7 @@ BY_HAND = {
     "step": ({"step_size": 2, "gamma": 0.3}, [1, 1, 0.3, 0.3, 0.09]),
     "exponential": ({"gamma": 0.5}, 0.5 ** np.arange(5)),
     "cosine": ({}, np.cos(np.pi * LAST_STEPS / 10) ** 2),
+    "flat_cosine": ({}, np.cos(np.pi * np.maximum(LAST_STEPS - 2.5, 0) / 5) ** 2),
     "cosine_restarts": (
         {"period": 2, "multiplier": 1},
         np.cos(np.pi * (LAST_STEPS % 2) / 4) ** 2,
@@ -209,7 +215,7 @@ def test_plateau_ends_the_training_once_the_rate_is_small():
     assert_allclose(rates, [1e-2] * 3 + [5e-5] * 2 + [2.5e-7] * 4)
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle", "coslog4"])
+@pytest.mark.parametrize("name", ["cosine", "flat_cosine", "one_cycle", "coslog4"])
 def test_a_schedule_that_is_over_is_no_sign_of_no_convergence(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a mark would give way to the module's

@@ -97,8 +97,9 @@ def test_every_solver(solver):
         {"l1": 0.1},
         {"clip_norm": 0.1, "clip_value": 0.05},
         {"max_norm": 0.7, "averaging": 0.9},
-        {"layer_norm": True, "residual": True},
-        {"weight_decay": 0.1, "solver": "adamw"},
+        {"layer_norm": True, "residual": True, "learned_activation": True},
+        {"parametrization": "ntk", "learning_rate_factors": {"bias": 0.1}},
+        {"weight_decay": 0.1, "solver": "adamw", "weight_decay_schedule": "flat_cosine"},
     ],
     ids=str,
 )
