@@ -11,6 +11,7 @@ if find_spec("fastmlp._core") is None:
 
 from fastmlp._engine.config import __version__ as __version__
 from fastmlp._engine.config import show_config as show_config
+from fastmlp._engine.input_layer import InputLayer as InputLayer
 from fastmlp._engine.network import Network as Network
 from fastmlp._estimators.classifier import MLPClassifier as MLPClassifier
 from fastmlp._estimators.regressor import MLPRegressor as MLPRegressor

@@ -17,6 +17,10 @@ PARAMETERS_IN_PIECE: int
 SOLVERS: dict[str, tuple[int, int]]
 LAYER: np.dtype[np.void]
 BLOCK: np.dtype[np.void]
+COLUMN: np.dtype[np.void]
+COLUMN_KINDS: dict[str, int]
+MOST_FREQUENCIES_OF_NUMBER: int
+WEIGHTS_OF_LAYER: int
 SOLVER: np.dtype[np.void]
 REGULARIZER: np.dtype[np.void]
 
@@ -30,6 +34,7 @@ class Model:
         params: _Numbers,
         connections: _Numbers,
         function: Callable[..., Any] | None = None,
+        columns: _Table | None = None,
     ) -> None: ...
     def with_params(self, params: _Numbers) -> Model: ...
 

@@ -39,23 +39,28 @@ from fastmlp._kernels cimport (
     ADADELTA,
     ADAGRAD,
     ADAM,
+    COSINES,
     ELU,
+    EMBEDDINGS,
     GELU,
     HARD_SWISH,
     IDENTITY,
     LEAKY_RELU,
     LOGISTIC,
     MISH,
+    MOST_FREQUENCIES,
     NADAM,
     RELU,
     RMSPROP,
     RPROP,
+    SCALES,
     SELU,
     SGD,
     SILU,
     SOFTPLUS,
     SOFTSIGN,
     TANH,
+    WEIGHTS,
     Layer,
     Matrix,
     Solver,
@@ -68,7 +73,10 @@ from fastmlp._kernels cimport (
     add_to_rows,
     all_finite,
     backward_kernel,
+    dot,
     dropout,
+    embed,
+    embed_back,
     exp_of,
     exponentials,
     flush_denormals,
@@ -120,6 +128,31 @@ cdef packed struct Block:
     Py_ssize_t first
     Py_ssize_t last
 
+# How a column of X becomes inputs of the first layer, if the network has an input layer. In a row
+# of a^0, the numbers come first. After them, each one-hot column has one number: 1, or its scale.
+cdef packed struct Column:
+    Py_ssize_t kind
+    Py_ssize_t place            # of its first number in a row of a^0, ...
+    Py_ssize_t n                # ... and how many it has
+    Py_ssize_t row              # of its parameters: in W, or in the matrix of cosines or embeddings
+    Py_ssize_t n_codes          # codes are 0 to n_codes - 1; any other number counts as no code
+    Py_ssize_t n_frequencies
+    Py_ssize_t n_linear         # outputs of the linear map of the cosines; 0 without one
+
+cdef enum ColumnKind:
+    NUMBER                      # as it is
+    COSINES_OF_NUMBER           # see _simd/inputs.h
+    EMBEDDED_CODE               # a row of the matrix of embeddings
+    ONE_HOT_CODE                # a row of W
+
+COLUMN_KINDS = {
+    "number": NUMBER, "cosines": COSINES_OF_NUMBER, "embedding": EMBEDDED_CODE,
+    "one_hot": ONE_HOT_CODE,
+}
+
+MOST_FREQUENCIES_OF_NUMBER = MOST_FREQUENCIES
+WEIGHTS_OF_LAYER = WEIGHTS
+
 # What a step does to the parameters in addition to the solver's move, and how fast each kind of
 # parameter moves. 0 turns an entry off, except for the rates.
 cdef packed struct Regularizer:
@@ -140,16 +173,19 @@ cdef packed struct Regularizer:
 # The same structs as NumPy types. _simd/kernels.h describes those that the kernels use.
 cdef Layer a_layer
 cdef Block a_block
+cdef Column a_column
 cdef Solver a_solver
 cdef Regularizer a_regularizer
 LAYER = np.asarray(<Layer[:1:1]> &a_layer).dtype
 BLOCK = np.asarray(<Block[:1:1]> &a_block).dtype
+COLUMN = np.asarray(<Column[:1:1]> &a_column).dtype
 SOLVER = np.asarray(<Solver[:1:1]> &a_solver).dtype
 REGULARIZER = np.asarray(<Regularizer[:1:1]> &a_regularizer).dtype
 
 cdef enum:
     COLUMNS_AT_ONCE = 32        # columns are shared out in whole vectors
     ROWS_AT_ONCE = 32           # rows that softmax takes at a time
+    COLUMNS_OF_CODES = 16       # one-hot columns whose rows of W are added at a time
     ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
     ROWS_OF_BLOCK = 128         # rows that go through all layers while they are in the cache
     PARAMETERS_OF_PIECE = 131072    # moved while their gradient is in the cache; see figures.md
@@ -296,8 +332,10 @@ cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
 cdef inline bint is_copied(const Layer* layers, const real* any, const Rows* rows) noexcept nogil:
     """Whether the inputs must be copied into the workspace.
 
-    BLAS needs shuffled rows side by side, and noise and dropout change the inputs.
+    BLAS needs shuffled rows side by side, and an input layer, noise and dropout change the inputs.
     """
+    if layers[0].is_embedded:
+        return True
     if is_sparse(rows) or rows.source.order == NULL:
         return False
     return is_perturbed(layers) or not has_kernels(&layers[1], any)
@@ -749,13 +787,16 @@ cdef struct Net:
     Py_ssize_t n_layers
     Py_ssize_t n_blocks
     Py_ssize_t n_params
-    const Layer* layers         # (n_layers + 1,)
+    const Layer* layers         # (n_layers + 1,), and 3 more if there is an input layer
     const Block* blocks         # (n_blocks,)
+    const Column* columns       # (n_columns,) of X, if there is an input layer
+    Py_ssize_t n_columns
     Loss loss
     void* params                # (n_params,)
     const void* connections     # (n_params,) 1 for each connection, 0 for each missing one; or NULL
     bint is_cut_fixed           # whether rows are cut into pieces regardless of the threads
-    Py_ssize_t* groups          # (2, n_layers + 1) groups of columns in (1) and (3); or NULL
+    Py_ssize_t* groups          # (2, n_table) groups of columns in (1) and (3); or NULL
+    Py_ssize_t n_table          # number of entries in the table of layers
     Py_ssize_t n_planned        # number of threads for which `groups` was made
 
 # The penalty on the weights. l1 and l2 are divided by the batch's sum of sample weights.
@@ -779,23 +820,195 @@ cdef inline Py_ssize_t size_of(Block block, const Layer* layers) noexcept nogil:
 # C  Stage 1: rows. A piece writes only its own rows and columns, and only reads the parameters.
 # ================================================================================================
 
-cdef void copy_inputs(
-    const Layer* layers,            # (n_layers + 1,)
-    real* work,
-    const Rows* rows,
-) noexcept nogil:
-    """Copy the block's inputs into the workspace and add noise and dropout, if needed."""
+cdef void copy_inputs(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """Copy the block's inputs into the workspace, or compute a^0, and add noise and dropout."""
     cdef Py_ssize_t i
-    cdef const Layer* layer = &layers[0]
-    cdef const real* X = <const real*> rows.source.values       # (any, m_0)
+    cdef const Layer* layer = &net.layers[0]
+    cdef const real* X = <const real*> rows.source.values       # (any, n_in)
     cdef real* x                                                # (rows.n, stride)
-    if not is_copied(layers, work, rows):
+    if not is_copied(net.layers, work, rows):
         return
     x = at(work, layer.a, layer.stride, rows)
+    if layer.is_embedded:
+        embed_rows(net, work, rows)
     for i in range(rows.n):
-        memcpy(x + i * layer.stride, X + in_data(rows, i) * layer.n_out,
-               layer.n_out * sizeof(real))
+        if not layer.is_embedded:
+            memcpy(x + i * layer.stride, X + in_data(rows, i) * layer.n_out,
+                   layer.n_out * sizeof(real))
         perturb(layer, rows.dropout_factor, x + i * layer.stride, key_of_row(rows, 0, i))
+
+
+cdef inline Py_ssize_t code_of(const Column* column, const volatile real* x) noexcept nogil:
+    """The code that a number of X stands for; -1 for none. It is read only once."""
+    cdef real number = x[0]
+    return <Py_ssize_t> number if 0 <= number < column.n_codes else -1
+
+
+cdef inline const real* matrix_of(const Net* net, const real* any, Py_ssize_t kind) noexcept nogil:
+    """The matrix of cosines, embeddings or scales."""
+    return <const real*> net.params + net.layers[net.n_layers + kind].W
+
+
+cdef void gather_column(
+    const Rows* rows, Py_ssize_t column, Py_ssize_t first, Py_ssize_t n,
+    real* x,                    # (n,)
+) noexcept nogil:
+    """Some numbers of a column of X side by side."""
+    cdef const real* X = <const real*> rows.source.values + column              # (any, stride)
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = X[in_data(rows, first + i) * rows.source.stride]
+
+
+cdef void embed_column(
+    const Net* net,
+    Py_ssize_t j,               # column of X
+    real* e,                    # (rows.n, any) where its first number is stored, of each row
+    Py_ssize_t stride,
+    const Rows* rows,
+) noexcept nogil:
+    """(6) The inputs of the first layer that come from a column of X."""
+    cdef const Column* column = &net.columns[j]
+    cdef const real* numbers = matrix_of(net, e, COSINES)
+    cdef const real* E = matrix_of(net, e, EMBEDDINGS)
+    cdef Py_ssize_t of_numbers = net.layers[net.n_layers + COSINES].stride
+    cdef Py_ssize_t of_E = net.layers[net.n_layers + EMBEDDINGS].stride
+    cdef real[ROWS_OF_BLOCK] x
+    cdef Py_ssize_t first = 0, i, n, code
+    while first < rows.n:
+        n = min(ROWS_OF_BLOCK, rows.n - first)
+        gather_column(rows, j, first, n, x)
+        if column.kind == COSINES_OF_NUMBER:
+            embed(numbers + column.row * of_numbers, column.n_frequencies, column.n_linear, n, x,
+                  e, stride)
+        for i in range(n):
+            code = code_of(column, &x[i])
+            if column.kind == NUMBER:
+                e[i * stride] = x[i]
+            elif column.kind == ONE_HOT_CODE:
+                e[i * stride] = 1 if code >= 0 else 0
+            elif column.kind == EMBEDDED_CODE and code >= 0:
+                memcpy(e + i * stride, E + (column.row + code) * of_E, column.n * sizeof(real))
+            elif column.kind == EMBEDDED_CODE:
+                memset(e + i * stride, 0, column.n * sizeof(real))
+        first += n
+        e += n * stride
+
+
+cdef void embed_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """(6) a^0 of the rows, before noise and dropout: e, or scales * e."""
+    cdef const Layer* layer = &net.layers[0]
+    cdef const real* X = <const real*> rows.source.values               # (any, n_in)
+    cdef real* e = at(work, layer.s, layer.stride, rows)                # (rows.n, stride)
+    cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
+    cdef const real* scales = matrix_of(net, work, SCALES)              # (m_0,)
+    cdef Py_ssize_t n_dense = net.layers[1].n_dense, i, j, k, code
+    for j in range(net.n_columns):
+        embed_column(net, j, e + net.columns[j].place, layer.stride, rows)
+    if net.layers[net.n_layers + SCALES].n_out == 0:
+        return
+    for i in range(rows.n):
+        for k in range(n_dense):
+            a[k] = scales[k] * e[k]
+        for j in range(net.n_columns):
+            if net.columns[j].kind == ONE_HOT_CODE:
+                k = net.columns[j].place
+                code = code_of(&net.columns[j], X + in_data(rows, i) * layer.n_in + j)
+                a[k] = scales[net.columns[j].row + code] * e[k] if code >= 0 else 0
+        e += layer.stride
+        a += layer.stride
+
+
+cdef inline bint has_codes(const Layer* layer) noexcept nogil:
+    """Whether some rows of the layer's W belong to codes."""
+    return layer.n_dense < layer.n_in
+
+
+cdef Py_ssize_t terms_of_row(
+    const Net* net,
+    const Rows* rows,
+    Py_ssize_t i,
+    const real* a,              # (stride,) a^0 of the row
+    Py_ssize_t* column,         # INOUT where to go on
+    real* values,               # (COLUMNS_OF_CODES,)
+    Py_ssize_t* indices,        # (COLUMNS_OF_CODES,) ascending rows of W
+) noexcept nogil:
+    """The next one-hot codes of a row of X, as numbers of a sparse row. Returns their number."""
+    cdef const real* x = <const real*> rows.source.values + (
+        in_data(rows, i) * rows.source.stride)                          # (n_in,)
+    cdef const Column* one
+    cdef Py_ssize_t n = 0, code
+    while column[0] < net.n_columns and n < COLUMNS_OF_CODES:
+        one = &net.columns[column[0]]
+        if one.kind == ONE_HOT_CODE:
+            code = code_of(one, x + column[0])
+            if code >= 0:
+                values[n], indices[n] = a[one.place], one.row + code
+                n += 1
+        column[0] += 1
+    return n
+
+
+cdef void add_codes(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """(1) s^1 += the rows of W of the one-hot codes, times their scales."""
+    cdef const Layer* layer = &net.layers[1]
+    cdef const real* W = <const real*> net.params + layer.W             # (n_in, stride)
+    cdef real* s = at(work, layer.s, layer.stride, rows)                # (rows.n, stride)
+    cdef const real* a = at(work, net.layers[0].a, net.layers[0].stride, rows)
+    cdef real[COLUMNS_OF_CODES] values
+    cdef Py_ssize_t[COLUMNS_OF_CODES] indices
+    cdef Py_ssize_t i, column, n
+    for i in range(rows.n):
+        column = 0
+        while column < net.n_columns:
+            n = terms_of_row(net, rows, i, a, &column, values, indices)
+            add_rows(values, indices, n, layer.n_in, W, layer.stride, s)
+        s += layer.stride
+        a += net.layers[0].stride
+
+
+cdef inline bint is_trained(const Net* net) noexcept nogil:
+    """Whether the input layer has parameters of its own."""
+    cdef Py_ssize_t kind
+    for kind in range(COSINES, SCALES + 1):
+        if net.n_columns > 0 and net.layers[net.n_layers + kind].n_out > 0:
+            return True
+    return False
+
+
+cdef void backward_inputs(const Net* net, real* work, const Rows* rows) noexcept nogil:
+    """(3) for the inputs: dC/da^0, and dC/de = scales * dC/da^0.
+
+    The number of a one-hot code in dC/da^0 is the product of its row of W and delta^1.
+    """
+    cdef const Layer* layer = &net.layers[0]
+    cdef const Layer* first = &net.layers[1]
+    cdef const real* W = <const real*> net.params + first.W             # (n_in, stride)
+    cdef const real* X = <const real*> rows.source.values               # (any, n_in)
+    cdef const real* delta = at(work, first.delta, first.stride, rows)  # (rows.n, stride)
+    cdef real* delta_a = at(work, layer.delta_a, layer.stride, rows)    # (rows.n, stride)
+    cdef real* delta_e = at(work, layer.delta, layer.stride, rows)      # (rows.n, stride)
+    cdef const real* scales = matrix_of(net, work, SCALES)              # (m_0,)
+    cdef bint is_scaled = net.layers[net.n_layers + SCALES].n_out > 0
+    cdef const Column* column
+    cdef Py_ssize_t i, j, k, code
+    if first.n_dense > 0:
+        backward_columns(1, net.layers, <const real*> net.params, work, rows, 0, first.n_dense)
+    for i in range(rows.n):
+        for j in range(net.n_columns if is_scaled else 0):
+            column = &net.columns[j]
+            if column.kind == ONE_HOT_CODE:
+                code = code_of(column, X + in_data(rows, i) * layer.n_in + j)
+                delta_a[column.place] = 0 if code < 0 else dot(
+                    W + (column.row + code) * first.stride, delta, first.n_out)
+        if layer.dropout > 0:
+            dropout(random_bits(key_of_row(rows, 0, i), -1), rows.dropout_factor * layer.dropout,
+                    delta_a, delta_a, layer.n_out)
+        for k in range(first.n_dense if is_scaled else 0):
+            delta_e[k] = scales[k] * delta_a[k]
+        delta += first.stride
+        delta_a += layer.stride
+        delta_e += layer.stride
 
 
 cdef inline void perturb(
@@ -828,7 +1041,7 @@ cdef void add_sparse_product(
 cdef void forward_product(
     const Layer* layer,
     const real* params,
-    Matrix x,                   # (rows.n, n_in), unless sparse
+    Matrix x,                   # (rows.n, n_dense), unless sparse
     real* z,                    # (rows.n, stride)
     real* f,                    # (rows.n, stride) may be z
     real* delta,                # (rows.n, stride) to be claimed from other cores, or NULL
@@ -837,16 +1050,16 @@ cdef void forward_product(
 ) noexcept nogil:
     """(1) z = x W + b, f(z)."""
     cdef Py_ssize_t i
-    if not sparse and has_kernels(layer, z):
+    if not sparse and layer.n_dense > 0 and has_kernels(layer, z):
         forward_kernel(layer, rows.n, x, params + layer.W, z, f, delta)
         return
     for i in range(rows.n):
         memcpy(z + i * layer.stride, params + layer.b, layer.stride * sizeof(real))
     if sparse:
         add_sparse_product(layer, params + layer.W, z, rows)
-    else:
-        # (1) z (rows.n, n_out) += x (rows.n, n_in) W (n_in, n_out)
-        gemm(False, False, rows.n, layer.n_out, layer.n_in, <real> 1, <const real*> x.base,
+    elif layer.n_dense > 0:
+        # (1) z (rows.n, n_out) += x (rows.n, n_dense) W (n_dense, n_out)
+        gemm(False, False, rows.n, layer.n_out, layer.n_dense, <real> 1, <const real*> x.base,
              x.stride, params + layer.W, layer.stride, <real> 1, z, layer.stride)
     activate(layer.activation, z, f, rows.n * layer.stride)
 
@@ -878,13 +1091,11 @@ cdef void forward_columns(
 
 
 cdef void forward_layer(
-    Py_ssize_t l,
-    const Layer* layers,        # (n_layers + 1,)
-    const real* params,
-    real* work,
-    const Rows* rows,
+    Py_ssize_t l, const Net* net, real* work, const Rows* rows,
 ) noexcept nogil:
     """(1) z^l = a^{l-1} W^l + b^l, a^l = f(z^l), and normalization, dropout, residual if any."""
+    cdef const Layer* layers = net.layers                       # (n_layers + 1,)
+    cdef const real* params = <const real*> net.params
     cdef Layer product = layers[l]
     cdef const Layer* layer = &layers[l]
     cdef Matrix x = inputs(l, layers, work, rows)               # (rows.n, n_in) a^{l-1}
@@ -892,9 +1103,11 @@ cdef void forward_layer(
     cdef real* f = at(work, layer.f, layer.stride, rows)        # (rows.n, stride)
     cdef real* delta = at(work, layer.delta, layer.stride, rows) if rows.are_shared else NULL
     cdef bint sparse = l == 1 and is_sparse(rows)
-    if layer.is_normalized:
+    if layer.is_normalized or has_codes(layer):
         product.activation = IDENTITY
         forward_product(&product, params, x, s, s, delta, sparse, rows)
+        if has_codes(layer):
+            add_codes(net, work, rows)
         activate_rows(l, layers, params, work, rows)
     else:
         forward_product(layer, params, x, s, f, delta, sparse, rows)
@@ -1157,10 +1370,11 @@ cdef void normalize_rows_back(
 
 
 cdef void forward_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
-    """(1) up to z^L."""
+    """(6) and (1) up to z^L."""
     cdef Py_ssize_t l
+    copy_inputs(net, work, rows)
     for l in range(1, net.n_layers + 1):
-        forward_layer(l, net.layers, <const real*> net.params, work, rows)
+        forward_layer(l, net, work, rows)
 
 
 cdef void backward_layer(
@@ -1172,10 +1386,12 @@ cdef void backward_layer(
 
 
 cdef void backward_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
-    """(3) for each hidden layer."""
+    """(3) for each hidden layer, and for the inputs if they depend on parameters."""
     cdef Py_ssize_t l
     for l in range(net.n_layers, 1, -1):
         backward_layer(l, net, work, rows)
+    if is_trained(net):
+        backward_inputs(net, work, rows)
 
 
 cdef void deltas_of_outputs(const Net* net, real* work, const Rows* rows) noexcept nogil:
@@ -1187,7 +1403,6 @@ cdef void deltas_of_outputs(const Net* net, real* work, const Rows* rows) noexce
 
 cdef void loss_of_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
     """(1), (2) for some rows."""
-    copy_inputs(net.layers, work, rows)
     forward_rows(net, work, rows)
     deltas_of_outputs(net, work, rows)
 
@@ -1261,6 +1476,8 @@ cdef void plan_columns(
         layer = &net.layers[l]
         groups[0, l] = groups_of_columns(n_rows, layer.n_in, layer.n_out, n_members, in_line)
         groups[1, l] = groups_of_columns(n_rows, layer.n_out, layer.n_in, n_members, in_line)
+        if l == 1 and has_codes(layer):
+            groups[0, l] = 1
         if groups[0, l] > 1 or (groups[1, l] > 1 and l > 1):
             net.groups = &groups[0, 0]
 
@@ -1316,7 +1533,7 @@ cdef void forward_phases(Phases* it, const real* any, Py_ssize_t l) noexcept nog
     cdef Py_ssize_t n_groups = net.groups[l]
     if n_groups == 1 or (l == 1 and is_sparse(&it.rows)):
         begin_phase(it, False)
-        forward_layer(l, net.layers, <const real*> net.params, <real*> it.work, &it.mine)
+        forward_layer(l, net, <real*> it.work, &it.mine)
         return
     columns_phase(it, any, l, True, n_groups)
     if not is_finished_by_columns(&net.layers[l]):
@@ -1327,7 +1544,7 @@ cdef void forward_phases(Phases* it, const real* any, Py_ssize_t l) noexcept nog
 cdef void backward_phases(Phases* it, const real* any, Py_ssize_t l) noexcept nogil:
     cdef const Net* net = it.net
     cdef const Layer* before = &net.layers[l - 1]
-    cdef Py_ssize_t n_groups = net.groups[net.n_layers + 1 + l]
+    cdef Py_ssize_t n_groups = net.groups[net.n_table + l]
     if n_groups == 1:
         begin_phase(it, False)
         backward_layer(l, net, <real*> it.work, &it.mine)
@@ -1349,13 +1566,16 @@ cdef void rows_in_phases(
     it.is_by_columns, it.all_is_written = False, True
     if is_copied(net.layers, work, rows):
         begin_phase(&it, False)
-        copy_inputs(net.layers, work, &it.mine)
+        copy_inputs(net, work, &it.mine)
     for l in range(1, net.n_layers + 1):
         forward_phases(&it, work, l)
     begin_phase(&it, False)
     deltas_of_outputs(net, work, &it.mine)
     for l in range(net.n_layers, 1, -1):
         backward_phases(&it, work, l)
+    if is_trained(net):
+        begin_phase(&it, False)
+        backward_inputs(net, work, &it.mine)
 
 
 cdef void stage_of_rows(
@@ -1486,6 +1706,160 @@ cdef void gradient_of_normalization(
             dW[k - i * layer.stride] += delta_z[k] * s[k] if is_gain else delta_z[k]
 
 
+cdef void add_gradient_of_codes(
+    Block block,                # of the first layer's rows
+    const Net* net,
+    real* dW,                   # (last - first, stride) the block's rows
+    const real* work,
+    const Rows* rows,           # the whole mini-batch
+) noexcept nogil:
+    """(4) dW += the rows of delta^1, times the scales, for the codes of the block."""
+    cdef const Layer* layer = &net.layers[1]
+    cdef Py_ssize_t stride = net.layers[0].stride, i, n, column
+    cdef const real* delta = work + rows.capacity * layer.delta         # (rows.n, stride)
+    cdef const real* a = work + rows.capacity * net.layers[0].a         # (rows.n, stride) a^0
+    cdef real[COLUMNS_OF_CODES] values
+    cdef Py_ssize_t[COLUMNS_OF_CODES] indices
+    for i in range(rows.n):
+        column = 0
+        while column < net.n_columns:
+            n = terms_of_row(net, rows, i, a, &column, values, indices)
+            add_to_rows(values, indices, n, block.first, min(block.last, layer.n_in), delta, dW,
+                        layer.stride)
+        delta += layer.stride
+        a += stride
+
+
+cdef void gradient_with_codes(
+    Block block,
+    const Net* net,
+    real* dW,                   # (last - first, stride) the block's rows of [dW; db]
+    const real* work,
+    bint adds_up,
+    const Rows* rows,           # the whole mini-batch
+) noexcept nogil:
+    """(4) of the first layer if some rows of W belong to codes."""
+    cdef const Layer* layer = &net.layers[1]
+    cdef Matrix x = inputs(1, net.layers, work, rows)                   # (rows.n, n_dense)
+    cdef const real* delta = work + rows.capacity * layer.delta         # (rows.n, stride)
+    cdef Py_ssize_t n_dense = max(0, min(block.last, layer.n_dense) - block.first), i
+    cdef Py_ssize_t n_rows = min(block.last, layer.n_in + 1) - block.first
+    cdef Block dense = block
+    if not adds_up:
+        memset(dW + n_dense * layer.stride, 0, (n_rows - n_dense) * layer.stride * sizeof(real))
+    if n_dense > 0:
+        dense.last = block.first + n_dense
+        gradient_of_numbers(dense, net, x, delta, dW, adds_up, rows)
+    if block.last > layer.n_dense:
+        add_gradient_of_codes(block, net, dW, work, rows)
+    for i in range(rows.n if block.last > layer.n_in else 0):
+        add_multiple(<real> 1, delta + i * layer.stride, dW + (n_rows - 1) * layer.stride,
+                     layer.stride)
+
+
+cdef void gradient_of_numbers(
+    Block block,                # rows of a layer's W, and of b if all rows of W belong to numbers
+    const Net* net,
+    Matrix x,                   # (rows.n, n_dense)
+    const real* delta,          # (rows.n, stride)
+    real* dW,                   # (last - first, stride)
+    bint adds_up,
+    const Rows* rows,           # the whole mini-batch
+) noexcept nogil:
+    """(4) by the kernels, or else by BLAS."""
+    cdef const Layer* layer = &net.layers[block.layer]
+    cdef real* W = <real*> net.params + start_of(block, net.layers)     # (last - first, stride)
+    if has_kernels(layer, dW):
+        gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
+                        adds_up, W if rows.are_shared else NULL)
+    else:
+        gradient_without_kernels(block, layer, x, delta, dW, False, adds_up, rows)
+
+
+cdef void gradient_of_cosines(
+    Block block, const Net* net, real* dP, const real* work, const Rows* rows,
+) noexcept nogil:
+    """(7) for rows of the matrix of cosines, added to dP (last - first, stride)."""
+    cdef const Layer* layer = &net.layers[block.layer]
+    cdef const real* P = <const real*> net.params + layer.W             # (any, stride)
+    cdef Py_ssize_t stride = net.layers[0].stride, first, j, n
+    cdef const real* delta                                              # (rows.n, any) dC/de
+    cdef const Column* column
+    cdef real[ROWS_OF_BLOCK] x
+    for j in range(net.n_columns):
+        column = &net.columns[j]
+        if column.kind != COSINES_OF_NUMBER or not block.first <= column.row < block.last:
+            continue
+        first = 0
+        delta = work + rows.capacity * net.layers[0].delta + column.place
+        while first < rows.n:
+            n = min(ROWS_OF_BLOCK, rows.n - first)
+            gather_column(rows, j, first, n, x)
+            embed_back(P + column.row * layer.stride, column.n_frequencies, column.n_linear, n, x,
+                       delta + first * stride, stride,
+                       dP + (column.row - block.first) * layer.stride)
+            first += n
+
+
+cdef void gradient_of_embeddings(
+    Block block, const Net* net, real* dE, const real* work, const Rows* rows,
+) noexcept nogil:
+    """(7) for some rows of embeddings: sums of dC/de, added to dE (last - first, stride)."""
+    cdef Py_ssize_t of_E = net.layers[block.layer].stride, stride = net.layers[0].stride, i, j, row
+    cdef const real* X = <const real*> rows.source.values               # (any, n_in)
+    cdef const real* delta = work + rows.capacity * net.layers[0].delta  # (rows.n, stride) dC/de
+    cdef const Column* column
+    for j in range(net.n_columns):
+        column = &net.columns[j]
+        if (column.kind != EMBEDDED_CODE or column.row >= block.last
+                or column.row + column.n_codes <= block.first):
+            continue
+        for i in range(rows.n):
+            row = code_of(column, X + in_data(rows, i) * rows.source.stride + j)
+            if row >= 0 and block.first <= row + column.row < block.last:
+                add_multiple(<real> 1, delta + i * stride + column.place,
+                             dE + (row + column.row - block.first) * of_E, column.n)
+
+
+cdef void gradient_of_scales(
+    const Net* net, real* d_scales, const real* work, const Rows* rows,
+) noexcept nogil:
+    """(7) for the scales: sums of e dC/da^0, added to d_scales (m_0,)."""
+    cdef Py_ssize_t n_dense = net.layers[1].n_dense, stride = net.layers[0].stride, i, j, k, code
+    cdef const real* X = <const real*> rows.source.values               # (any, n_in)
+    cdef const real* e = work + rows.capacity * net.layers[0].s         # (rows.n, stride)
+    cdef const real* delta_a = work + rows.capacity * net.layers[0].delta_a     # (rows.n, stride)
+    for i in range(rows.n):
+        for k in range(n_dense):
+            d_scales[k] += e[k] * delta_a[k]
+        for j in range(net.n_columns):
+            if net.columns[j].kind == ONE_HOT_CODE:
+                code = code_of(&net.columns[j], X + in_data(rows, i) * rows.source.stride + j)
+                if code >= 0:
+                    d_scales[net.columns[j].row + code] += delta_a[net.columns[j].place]
+        e += stride
+        delta_a += stride
+
+
+cdef void gradient_of_inputs(
+    Block block,
+    const Net* net,
+    real* dW,                   # (last - first, stride)
+    const real* work,
+    const Rows* rows,           # the whole mini-batch, or a part of it
+) noexcept nogil:
+    """(7) for a block of the input layer's parameters."""
+    cdef const Layer* layer = &net.layers[block.layer]
+    if rows.before == 0:
+        memset(dW, 0, (block.last - block.first) * layer.stride * sizeof(real))
+    if layer.kind == COSINES:
+        gradient_of_cosines(block, net, dW, work, rows)
+    elif layer.kind == EMBEDDINGS:
+        gradient_of_embeddings(block, net, dW, work, rows)
+    else:
+        gradient_of_scales(net, dW, work, rows)
+
+
 cdef void gradient_of_mix(
     const Layer* layer,
     real* d_mix,                # (stride,)
@@ -1518,17 +1892,21 @@ cdef void gradient_of_block(
     """
     cdef const Layer* layer = &net.layers[block.layer]
     cdef const real* delta = work + rows.capacity * layer.delta             # (rows.n, stride)
-    cdef real* W = <real*> net.params + start_of(block, net.layers)         # (last - first, stride)
-    cdef Matrix x = inputs(block.layer, net.layers, work, rows)             # (rows.n, n_in)
+    cdef Matrix x                                                           # (rows.n, n_in)
     cdef bint sparse = block.layer == 1 and is_sparse(rows), adds_up = rows.before > 0
     cdef Py_ssize_t j, k
+    if layer.kind != WEIGHTS:
+        gradient_of_inputs(block, net, dW, work, rows)
+        return
+    x = inputs(block.layer, net.layers, work, rows)
     if block.first > layer.n_in:
         pass
-    elif sparse or not has_kernels(layer, work):
-        gradient_without_kernels(block, layer, x, delta, dW, sparse, adds_up, rows)
+    elif has_codes(layer):
+        gradient_with_codes(block, net, dW, work, adds_up, rows)
+    elif sparse:
+        gradient_without_kernels(block, layer, x, delta, dW, True, adds_up, rows)
     else:
-        gradient_kernel(layer, block.first, min(block.last, layer.n_in + 1), rows.n, x, delta, dW,
-                        adds_up, W if rows.are_shared else NULL)
+        gradient_of_numbers(block, net, x, delta, dW, adds_up, rows)
     for j in range(max(block.first, layer.n_in + 1), block.last):
         if layer.is_learned and layer.W + j * layer.stride == layer.mix:
             gradient_of_mix(layer, dW + (j - block.first) * layer.stride, work, adds_up, rows)
@@ -1685,6 +2063,8 @@ cdef double rate_of_row(
 ) noexcept nogil:
     """The learning rate of a row of the layer's matrix, as a multiple of that of the weights."""
     cdef Py_ssize_t place = layer.W + row * layer.stride
+    if layer.kind != WEIGHTS:
+        return rules.scale_rate if layer.kind == SCALES else rules.embedding_rate
     if row < layer.n_in:
         return 1
     if layer.is_learned and place == layer.mix:
@@ -1746,6 +2126,10 @@ cdef void move_block(
     if n_weights > 0:
         move_at_rate(solver, 1, 1 / sqrt(<double> layer.n_in) if rules.is_ntk else 1, params + i,
                      dW, state + i, n_params, n_weights)
+    if layer.kind != WEIGHTS:
+        move_at_rate(solver, rate_of_row(rules, layer, 0), 1, params + i, dW, state + i, n_params,
+                     n)
+        return
     for row in range(max(block.first, layer.n_in), block.last):
         j = (row - block.first) * layer.stride
         move_at_rate(solver, rate_of_row(rules, layer, row), 1, params + i + j, dW + j,
@@ -1814,11 +2198,11 @@ cdef double scale_of_batch(const Source* source, const real* any, Py_ssize_t n) 
 
 
 cdef Loss loss_of(
-    Py_ssize_t kind, const double[::1] params, const Layer[::1] layers,
+    Py_ssize_t kind, const double[::1] params, Py_ssize_t n_outputs,
 ) except *:
     cdef Loss loss
     if params.shape[0] == 0 or (kind == QUANTILE and params.shape[0] > 1
-                                and params.shape[0] != layers[layers.shape[0] - 1].n_out):
+                                and params.shape[0] != n_outputs):
         raise ValueError("loss_params must have a number, or one for each output")
     loss.kind, loss.params, loss.n_params, loss.function = kind, &params[0], params.shape[0], NULL
     return loss
@@ -1854,15 +2238,26 @@ cdef inline Py_ssize_t places_end(const Layer* layer) noexcept nogil:
         max(max(layer.delta, layer.delta_z), max(layer.delta_f, layer.delta_a))))
 
 
-cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
+cdef inline Py_ssize_t rows_of_matrix(const Layer* layer) noexcept nogil:
+    """The number of rows in a layer's matrix of parameters, or in a matrix of the input layer."""
+    if layer.kind != WEIGHTS:
+        return layer.n_dense
+    return layer.n_in + 1 + (2 if layer.is_normalized else 0) + (1 if layer.is_learned else 0)
+
+
+cdef int check_layers(
+    const Layer[::1] layers, Py_ssize_t n_layers, Py_ssize_t n_params,
+) except -1:
     """Raise unless consecutive layers fit together and their parameters lie within n_params."""
     cdef Py_ssize_t l, first, end
     cdef Layer layer
-    if layers.shape[0] < 2:
+    if n_layers < 1:
         raise ValueError("there must be a layer of weights")
-    for l in range(1, layers.shape[0]):
+    for l in range(1, n_layers + 1):
         layer = layers[l]
-        if (layer.n_in != layers[l - 1].n_out or layer.n_out < 1 or layer.stride < layer.n_out
+        if (layer.n_out < 1 or layer.stride < layer.n_out or layer.kind != WEIGHTS
+                or (layer.n_in != layers[l - 1].n_out and not (l == 1 and layers[0].is_embedded))
+                or (layer.n_dense != layer.n_in and not (l == 1 and layers[0].is_embedded))
                 or layer.b != layer.W + layer.n_in * layer.stride
                 or layer.is_residual and layers[l - 1].stride != layer.stride):
             raise ValueError("the layers do not fit one another")
@@ -1870,6 +2265,48 @@ cdef int check_layers(const Layer[::1] layers, Py_ssize_t n_params) except -1:
         end = max(max(layer.b, layer.gain), max(layer.shift, layer.mix)) + layer.stride
         if first < 0 or n_params < end:
             raise ValueError("params is smaller than the table of layers says")
+    return 0
+
+
+cdef int check_columns(
+    const Layer[::1] layers, Py_ssize_t n_layers, const Column[::1] columns, Py_ssize_t n_params,
+) except -1:
+    """Raise unless all places of an input layer lie within a^0, W and its own matrices."""
+    cdef Layer inputs = layers[0], first = layers[1], layer
+    cdef Py_ssize_t kind, j, n_one_hot = inputs.n_out - first.n_dense
+    cdef Column it
+    cdef bint fits = (
+        0 <= first.n_dense <= first.n_in and n_one_hot >= 0 and inputs.n_out >= 1
+        and inputs.stride >= inputs.n_out and inputs.n_in == columns.shape[0])
+    for kind in range(COSINES, SCALES + 1):
+        layer = layers[n_layers + kind]
+        fits = (
+            fits and layer.kind == kind and 0 <= layer.n_out <= layer.stride and layer.n_in == 0
+            and layer.W >= 0 and layer.n_dense >= 0
+            and layer.W + rows_of_matrix(&layer) * layer.stride <= n_params)
+    fits = fits and layers[n_layers + SCALES].n_out in (0, first.n_in)
+    for j in range(columns.shape[0]):
+        it = columns[j]
+        fits = fits and it.row >= 0 and it.place >= 0 and it.n >= 1 and it.n_codes >= 0
+        if it.kind == ONE_HOT_CODE:
+            fits = (fits and it.n == 1 and first.n_dense <= it.place < inputs.n_out
+                    and first.n_dense <= it.row and it.row + it.n_codes <= first.n_in)
+            continue
+        fits = fits and it.place + it.n <= first.n_dense
+        if it.kind == COSINES_OF_NUMBER:
+            layer = layers[n_layers + COSINES]
+            fits = (fits and 1 <= it.n_frequencies <= MOST_FREQUENCIES and it.n_linear >= 0
+                    and it.n == (it.n_linear + 1 if it.n_linear > 0 else it.n_frequencies)
+                    and (2 + it.n_linear) * it.n_frequencies + it.n_linear <= layer.n_out
+                    and it.row < rows_of_matrix(&layer))
+        elif it.kind == EMBEDDED_CODE:
+            layer = layers[n_layers + EMBEDDINGS]
+            fits = (fits and it.n <= layer.n_out
+                    and it.row + it.n_codes <= rows_of_matrix(&layer))
+        else:
+            fits = fits and it.kind == NUMBER and it.n == 1
+    if not fits:
+        raise ValueError("the columns do not fit the layers")
     return 0
 
 
@@ -1883,7 +2320,7 @@ cdef int check_blocks(const Layer[::1] layers, const Block[::1] blocks) except -
         if not 0 < blocks[i].layer < layers.shape[0]:
             raise ValueError("a block must belong to a layer")
         layer = layers[blocks[i].layer]
-        n_rows = layer.n_in + 1 + (2 if layer.is_normalized else 0) + (1 if layer.is_learned else 0)
+        n_rows = rows_of_matrix(&layer)
         if not 0 <= blocks[i].first < blocks[i].last <= n_rows:
             raise ValueError("a block must be some of its layer's rows")
     return 0
@@ -1897,8 +2334,10 @@ cdef int check_places(
     cdef Layer layer
     if capacity < 1:
         raise ValueError("there must be room for a row")
-    for l in range(1, layers.shape[0]):
+    for l in range(0 if layers[0].is_embedded else 1, layers.shape[0]):
         layer = layers[l]
+        if layer.kind != WEIGHTS:
+            continue
         first = min(min(min(layer.s, layer.z), min(layer.f, layer.a)),
                     min(min(min(layer.delta, layer.delta_z), min(layer.delta_f, layer.delta_a)),
                         layer.spread))
@@ -1914,6 +2353,7 @@ cdef class Model:
     """
     cdef const Layer[::1] layers            # (n_layers + 1,)
     cdef const Block[::1] blocks            # (n_blocks,)
+    cdef const Column[::1] columns          # (n_columns,) of X, or empty without an input layer
     cdef const double[::1] loss_params      # (n_loss_params,)
     cdef object params                      # (n_params,)
     cdef object connections                 # (n_params,), or empty if there are all connections
@@ -1922,8 +2362,10 @@ cdef class Model:
     cdef Net net
 
     def __init__(self, layers, blocks, Py_ssize_t loss_kind, loss_params, params, connections,
-                 function=None):
+                 function=None, columns=None):
+        cdef Py_ssize_t n_layers = len(layers) - 1 - (0 if columns is None else SCALES)
         self.layers, self.blocks = np.array(layers), np.array(blocks)
+        self.columns = np.zeros(0, COLUMN) if columns is None else np.array(columns)
         self.loss_params = np.array(loss_params)
         self.params, self.connections = params, connections
         self.type_number = type_of_floats("params", params)
@@ -1934,11 +2376,17 @@ cdef class Model:
             raise ValueError("connections must have the layout of params, or be empty")
         if cnp.PyArray_DIM(connections, 0) == 0:
             self.net.connections = NULL
-        check_layers(self.layers, self.net.n_params)
+        check_layers(self.layers, n_layers, self.net.n_params)
+        if self.layers[0].is_embedded != (self.columns.shape[0] > 0):
+            raise ValueError("there must be columns if there is an input layer, and only then")
+        if self.columns.shape[0] > 0:
+            check_columns(self.layers, n_layers, self.columns, self.net.n_params)
+            self.net.columns, self.net.n_columns = &self.columns[0], self.columns.shape[0]
         check_blocks(self.layers, self.blocks)
-        self.net.n_layers, self.net.layers = self.layers.shape[0] - 1, &self.layers[0]
+        self.net.n_layers, self.net.layers = n_layers, &self.layers[0]
+        self.net.n_table = self.layers.shape[0]
         self.net.n_blocks, self.net.blocks = self.blocks.shape[0], &self.blocks[0]
-        self.net.loss = loss_of(loss_kind, self.loss_params, self.layers)
+        self.net.loss = loss_of(loss_kind, self.loss_params, self.layers[n_layers].n_out)
         if (loss_kind == CUSTOM) != (function is not None):
             raise ValueError("a function must be given for a custom loss, and for no other")
         if function is not None:
@@ -1949,6 +2397,7 @@ cdef class Model:
         """The same network with other parameters. The tables are shared."""
         cdef Model twin = Model.__new__(Model)
         twin.layers, twin.blocks, twin.loss_params = self.layers, self.blocks, self.loss_params
+        twin.columns = self.columns
         twin.params, twin.connections = params, self.connections
         twin.type_number, twin.net = self.type_number, self.net
         twin.net.params = numbers_of("params", params, self.type_number, 1, True)
@@ -1990,7 +2439,7 @@ cdef class Workspace:
     cdef int type_number
     cdef void* numbers
     cdef bint takes_dense                   # whether there is room for a copy of dense rows
-    cdef Py_ssize_t[:, ::1] groups          # (2, n_layers + 1) of the present pass; see Net
+    cdef Py_ssize_t[:, ::1] groups          # (2, n_table) of the present pass; see Net
     cdef Py_ssize_t[:, ::1] places          # (n_members, capacity) for sparse rows
 
     def __init__(self, layers, memory, Py_ssize_t capacity):
@@ -2008,11 +2457,13 @@ cdef class Workspace:
         cdef Net net = model.net
         cdef Py_ssize_t l
         cdef Layer ours, theirs
-        if self.type_number != model.type_number or self.table.shape[0] != net.n_layers + 1:
+        if self.type_number != model.type_number or self.table.shape[0] != net.n_table:
             raise ValueError("the workspace is not one of this model")
-        for l in range(net.n_layers + 1):
+        for l in range(net.n_table):
             ours, theirs = self.table[l], net.layers[l]
-            if (ours.n_in != theirs.n_in or ours.n_out != theirs.n_out
+            if (ours.n_in != theirs.n_in or ours.n_dense != theirs.n_dense
+                    or ours.kind != theirs.kind or ours.is_embedded != theirs.is_embedded
+                    or ours.n_out != theirs.n_out
                     or ours.stride != theirs.stride or ours.W != theirs.W or ours.b != theirs.b
                     or ours.gain != theirs.gain or ours.shift != theirs.shift
                     or ours.mix != theirs.mix or ours.is_learned != theirs.is_learned
@@ -2087,9 +2538,11 @@ cdef class Samples:
         """Raise unless the model can take these inputs."""
         if self.type_number != model.type_number:
             raise ValueError("X must be of the network's type")
-        if self.source.indptr == NULL and self.source.stride != model.net.layers[0].n_out:
+        if self.source.indptr == NULL and self.source.stride != model.net.layers[0].n_in:
             raise ValueError(
-                f"X must have {model.net.layers[0].n_out} columns, got {self.source.stride}")
+                f"X must have {model.net.layers[0].n_in} columns, got {self.source.stride}")
+        if self.source.indptr != NULL and model.net.n_columns > 0:
+            raise ValueError("X must be dense for a network with an input layer")
         return 0
 
     cdef Source in_order(
@@ -2787,6 +3240,8 @@ def forward(
     """a^L of all rows of the samples."""
     cdef Pass it = pass_of(work.net_of(model), work, samples.n_rows, samples.source)
     samples.check_inputs(model)
+    if model.net.n_columns > 0 and not work.takes_dense:
+        raise ValueError("work has no room for dense rows")
     check_room(it.rows.n, work, work.capacity)
     it.out = check_out(model, out, it.rows.n)
     with nogil:
@@ -2866,8 +3321,9 @@ cdef inline bint is_readable(int type_number) noexcept nogil:
 
 
 # The prediction that a team runs. Each member takes a piece of the rows at a time through all
-# layers, in its own workspace. That holds the places of the table for ROWS_OF_BLOCK rows, then the
-# inputs of these rows, and then room for ROWS_AT_ONCE rows of outputs in float64.
+# layers, in its own workspace. That holds the places of the table for ROWS_OF_BLOCK rows, with a^0
+# only if there is an input layer, then the inputs of these rows, and then room for ROWS_AT_ONCE
+# rows of outputs in float64.
 cdef struct Prediction:
     Net net
     Py_ssize_t n_rows
@@ -2875,6 +3331,8 @@ cdef struct Prediction:
     void* out                   # (n_rows, m_L)
     bint is_wide                # whether out is float64 but the network is float32
     void** works
+    Py_ssize_t before_inputs    # numbers of a workspace's row before the inputs, ...
+    Py_ssize_t in_inputs        # ... and of the inputs
     Py_ssize_t* counters        # for a pass by columns; otherwise NULL
     Py_ssize_t n_taken          # pieces of the rows taken so far
     Py_ssize_t n_infinite       # pieces without outputs, because of infinities or NaN
@@ -2885,7 +3343,7 @@ cdef Source read_block(
 ) noexcept nogil:
     """Some rows for the core: in place, or converted in the workspace."""
     cdef int our_type = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
-    cdef Py_ssize_t n_in = it.net.layers[0].n_out, i
+    cdef Py_ssize_t n_in = it.net.layers[0].n_in, i
     if (it.X.type_number == our_type and it.X.column_bytes == sizeof(real)
             and it.X.row_bytes == n_in * sizeof(real)):
         return dense_rows(it.X.data + first * it.X.row_bytes, n_in)
@@ -2900,7 +3358,7 @@ cdef void predict_block(
     """a^L of n <= ROWS_OF_BLOCK rows, from row `first`."""
     cdef ByColumns columns
     cdef const Layer* last = &it.net.layers[it.net.n_layers]
-    cdef real* inputs = work + ROWS_OF_BLOCK * it.net.layers[0].a   # (n, m_0)
+    cdef real* inputs = work + ROWS_OF_BLOCK * it.before_inputs     # (n, n_in)
     cdef Source source = read_block(it, inputs, first, n)
     cdef Rows rows = all_rows(n, ROWS_OF_BLOCK, source)
     cdef unsigned long long denormals
@@ -2911,6 +3369,7 @@ cdef void predict_block(
     if it.counters != NULL:
         columns.net = &it.net
         columns.work, columns.rows, columns.counters = work, &rows, it.counters
+        copy_inputs(&it.net, work, &rows)
         if real is float:
             run_team(forward_by_columns_f32, &columns, n_threads)
         else:
@@ -2919,7 +3378,7 @@ cdef void predict_block(
         forward_rows(&it.net, work, &rows)
     if it.is_wide:
         wide_output(&it.net.loss, last, at(work, last.z, last.stride, &rows),
-                    <double*> (inputs + ROWS_OF_BLOCK * it.net.layers[0].stride),
+                    <double*> (inputs + ROWS_OF_BLOCK * it.in_inputs),
                     <double*> it.out + first * last.n_out, n)
     else:
         output_of_rows(&it.net.loss, last, work, <real*> it.out + first * last.n_out, rows)
@@ -2979,6 +3438,7 @@ cdef class Predictor:
     cdef Net net
     cdef object new_workspace               # (n) -> cache-aligned memory for n numbers
     cdef Py_ssize_t n_in_workspace
+    cdef Py_ssize_t before_inputs, in_inputs    # see Prediction
     cdef list workspaces
     cdef int type_number
 
@@ -2990,8 +3450,11 @@ cdef class Predictor:
         self.type_number = model.type_number
         if self.type_number == cnp.NPY_FLOAT:
             n_outputs *= 2      # outputs are float64
-        self.n_in_workspace = (
-            ROWS_OF_BLOCK * (self.layers[0].a + self.layers[0].stride) + n_outputs)
+        self.before_inputs = self.layers[0].a
+        if self.layers[0].is_embedded:
+            self.before_inputs += self.layers[0].stride
+        self.in_inputs = ceil_div(self.layers[0].n_in, CACHE_LINE) * CACHE_LINE
+        self.n_in_workspace = ROWS_OF_BLOCK * (self.before_inputs + self.in_inputs) + n_outputs
         one = Workspace(layers, new_workspace(self.n_in_workspace), ROWS_OF_BLOCK)
         self.net = one.net_of(model)
         self.net.layers = &self.layers[0]
@@ -3004,7 +3467,7 @@ cdef class Predictor:
             and cnp.PyArray_ISBEHAVED_RO(X)
             and cnp.PyArray_NDIM(X) == 2
             and cnp.PyArray_DIM(X, 0) > 0
-            and cnp.PyArray_DIM(X, 1) == self.layers[0].n_out
+            and cnp.PyArray_DIM(X, 1) == self.layers[0].n_in
         )
 
     def __call__(self, X, out=None, int n_threads=1):
@@ -3025,6 +3488,7 @@ cdef class Predictor:
             return None
         memset(&it, 0, sizeof(Prediction))
         it.n_rows, it.net = cnp.PyArray_DIM(X, 0), self.net
+        it.before_inputs, it.in_inputs = self.before_inputs, self.in_inputs
         it.net.is_cut_fixed = not has_kernels_throughout(self.model)
         it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
         it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
@@ -3039,7 +3503,8 @@ cdef class Predictor:
             )
         it.out = cnp.PyArray_DATA(out)
         it.is_wide = cnp.PyArray_TYPE(out) != self.type_number
-        by_columns = (n_threads > 1 and it.n_rows <= ROWS_OF_BLOCK and not it.net.is_cut_fixed)
+        by_columns = (n_threads > 1 and it.n_rows <= ROWS_OF_BLOCK and not it.net.is_cut_fixed
+                      and not has_codes(&it.net.layers[1]))
         if by_columns:
             counters = np.zeros(4 * it.net.n_layers, dtype=np.intp)
             it.counters = &counters[0]
@@ -3088,7 +3553,7 @@ cdef class Predictor:
             and cnp.PyArray_ISCARRAY(out)
             and cnp.PyArray_NDIM(out) == 2
             and cnp.PyArray_DIM(out, 0) == n_rows
-            and cnp.PyArray_DIM(out, 1) == self.layers[self.layers.shape[0] - 1].n_out
+            and cnp.PyArray_DIM(out, 1) == self.net.layers[self.net.n_layers].n_out
         )
 
 
@@ -3147,7 +3612,6 @@ def seconds_of_barrier(int n_threads, Py_ssize_t n_times):
 
 
 cdef void make_products(Pass* it, const real* any, int equation, int n_times) noexcept nogil:
-    cdef real* params = <real*> it.net.params
     cdef real* work = <real*> it.work
     cdef real* dW = <real*> it.gradient + it.net.layers[2].W
     cdef Block block
@@ -3155,7 +3619,7 @@ cdef void make_products(Pass* it, const real* any, int equation, int n_times) no
     block.layer, block.first, block.last = 2, 0, it.net.layers[2].n_in
     for _i in range(n_times):
         if equation == 1:
-            forward_layer(2, it.net.layers, params, work, &it.rows)
+            forward_layer(2, &it.net, work, &it.rows)
         elif equation == 3:
             backward_layer(2, &it.net, work, &it.rows)
         else:

@@ -7,9 +7,9 @@ from fastmlp._blas cimport real
 
 cdef extern from "_simd/kernels.h" nogil:
     ctypedef struct Layer "fastmlp_layer":
-        Py_ssize_t n_in, n_out, stride, activation, W, b, gain, shift, mix
+        Py_ssize_t kind, n_in, n_dense, n_out, stride, activation, W, b, gain, shift, mix
         Py_ssize_t s, z, f, a, delta, delta_z, delta_f, delta_a, spread
-        Py_ssize_t is_normalized, is_learned, is_residual
+        Py_ssize_t is_embedded, is_normalized, is_learned, is_residual
         double dropout, noise
 
     ctypedef struct Solver "fastmlp_solver":
@@ -22,6 +22,15 @@ cdef extern from "_simd/kernels.h" nogil:
         const void* base
         Py_ssize_t stride
         const Py_ssize_t* index
+
+    enum Kind "fastmlp_kind":
+        WEIGHTS "FASTMLP_WEIGHTS"
+        COSINES "FASTMLP_COSINES"
+        EMBEDDINGS "FASTMLP_EMBEDDINGS"
+        SCALES "FASTMLP_SCALES"
+
+    enum:
+        MOST_FREQUENCIES "FASTMLP_MOST_FREQUENCIES"
 
     enum Activation "fastmlp_activation":
         IDENTITY "FASTMLP_IDENTITY"
@@ -81,6 +90,11 @@ cdef extern from "_simd/kernels.h" nogil:
             const float*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
             float*, Py_ssize_t,
         ) noexcept nogil
+        void (*embed)(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, float*,
+                      Py_ssize_t) noexcept nogil
+        void (*embed_back)(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
+                           const float*, Py_ssize_t, float*) noexcept nogil
+        float (*dot)(const float*, const float*, Py_ssize_t) noexcept nogil
         double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
         float (*largest_size)(const float*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const float*, Py_ssize_t) noexcept nogil
@@ -122,6 +136,11 @@ cdef extern from "_simd/kernels.h" nogil:
             const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
             double*, Py_ssize_t,
         ) noexcept nogil
+        void (*embed)(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, double*,
+                      Py_ssize_t) noexcept nogil
+        void (*embed_back)(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
+                           const double*, Py_ssize_t, double*) noexcept nogil
+        double (*dot)(const double*, const double*, Py_ssize_t) noexcept nogil
         double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
         double (*largest_size)(const double*, Py_ssize_t) noexcept nogil
         double (*sum_of_squares)(const double*, Py_ssize_t) noexcept nogil
@@ -339,6 +358,34 @@ cdef inline Py_ssize_t add_to_rows(
     else:
         return kernels.f64.add_to_rows(
             values, indices, n_terms, first, last, delta, dW, stride)
+
+
+cdef inline void embed(
+    const real* params, Py_ssize_t n_frequencies, Py_ssize_t n_linear, Py_ssize_t n,
+    const real* x, real* e, Py_ssize_t stride,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.embed(params, n_frequencies, n_linear, n, x, e, stride)
+    else:
+        kernels.f64.embed(params, n_frequencies, n_linear, n, x, e, stride)
+
+
+cdef inline void embed_back(
+    const real* params, Py_ssize_t n_frequencies, Py_ssize_t n_linear, Py_ssize_t n,
+    const real* x, const real* delta, Py_ssize_t stride, real* gradient,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.embed_back(params, n_frequencies, n_linear, n, x, delta, stride, gradient)
+    else:
+        kernels.f64.embed_back(params, n_frequencies, n_linear, n, x, delta, stride, gradient)
+
+
+cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """The sum of a b."""
+    if real is float:
+        return kernels.f32.dot(a, b, n)
+    else:
+        return kernels.f64.dot(a, b, n)
 
 
 cdef inline double add_decay(real x, const real* W, real* dW, Py_ssize_t n) noexcept nogil:

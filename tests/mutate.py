@@ -110,8 +110,10 @@ MUTATIONS = [
     ),
     Mutation(
         "what was dropped has a slope", CORE,
-        "dropout(key_of_row(rows, l, i), layer.dropout, delta_a, delta_z, layer.n_out)",
-        "memcpy(delta_z, delta_a, layer.n_out * sizeof(real))",
+        "            dropout(key_of_row(rows, l, i), rows.dropout_factor * layer.dropout,"
+        " delta_a,\n"
+        "                    delta_f, layer.n_out)",
+        "            memcpy(delta_f, delta_a, layer.n_out * sizeof(real))",
         "training/test_regularization.py::test_dropout",
     ),
     Mutation(
@@ -429,14 +431,13 @@ MUTATIONS = [
     Mutation(
         "few rows: no residual connections by columns", CORE,
         "        activate_rows(l, layers, params, work, rows)\n"
-        "    finish_rows(l, layers, work, rows)\n",
+        "    finish_rows(l, layers, params, work, rows)\n",
         "        activate_rows(l, layers, params, work, rows)\n",
         "core/test_rows_alone.py::test_rows_stand_alone[wide-float32]",
     ),
     Mutation(
         "training by columns: no activation but relu", CORE,
-        "return is_relu_fused(layer) and layer.dropout == 0 and not layer.is_residual",
-        "return True",
+        "return is_relu_fused(layer) and not is_changed(layer)", "return True",
         "core/test_cuts.py",
     ),
     Mutation(

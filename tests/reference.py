@@ -127,6 +127,33 @@ def output_delta(loss, a, y):
     return e
 
 
+def inputs(network, X):
+    """(6) a^0 of the rows: one column for each row of W^1."""
+    layer, named = network.input_layer, network.input_parameters
+    sizes = dict(zip(layer.categorical_features, layer.n_categories, strict=True))
+    dense, one_hot_columns, i = [], [], 0
+    for j, x in enumerate(X.astype(float).T):
+        if j not in sizes and layer.numeric_embedding is None:
+            dense.append(x)
+        elif j not in sizes:
+            f, p = named["frequencies"][i].astype(float), named["phases"][i].astype(float)
+            h = np.cos(2 * np.pi * np.outer(x, f) + p)
+            if layer.numeric_embedding == "pbld":
+                V, c = named["linear_weights"][i], named["linear_biases"][i]
+                h = np.column_stack([x, h @ V.T.astype(float) + c])
+            dense.extend(h.T)
+            i += 1
+        else:
+            known = np.eye(sizes[j])[np.clip(x, 0, sizes[j] - 1).astype(int)]
+            known[(x < 0) | (x >= sizes[j])] = 0
+            if sizes[j] <= layer.one_hot_max_size:
+                one_hot_columns.extend(known.T)
+            else:
+                dense.extend((known @ named[f"embedding{j}"]).T)
+    a = np.column_stack(dense + one_hot_columns)
+    return a * named["scales"] if layer.scaling else a
+
+
 def forward(params, X, activation, loss):
     """(1)"""
     z, a = [], [X]
@@ -139,7 +166,7 @@ def forward(params, X, activation, loss):
 
 def output(network, X):
     """(1) for whatever a layer can have: a^L by the weights of a `Network`."""
-    a = X.astype(float)
+    a = X.astype(float) if network.input_layer is None else inputs(network, X)
     names = network.activations_of_hidden
     for l, ((W, b), norm) in enumerate(zip(network.params, network.norms, strict=True)):
         z = a @ W.astype(float) + b

@@ -215,6 +215,7 @@ def check_sample_weight(sample_weight, n_rows, dtype, name="sample_weight"):
 def check_data(X, y, sample_weight, network):
     """Check X, y and the sample weights, and return them as `Data` for the network."""
     X = check_features(X, network.layer_sizes[0], network.dtype)
+    network.passes.check_columns(X)
     n_rows = X.shape[0]
     return Data(
         Features.of(X),

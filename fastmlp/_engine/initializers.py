@@ -112,7 +112,22 @@ def initialize(network, init, random_state):
     for mix in network.mixes:
         if mix is not None:
             mix[...] = 1
+    initialize_inputs(network, random_state)
     network.parameters.remove_missing()
+
+
+def initialize_inputs(network, random_state):
+    """Initialize the input layer, as RealMLP does: Holzmueller and others, NeurIPS 2024."""
+    for name, view in network.input_parameters.items():
+        if name == "frequencies":
+            view[...] = network.input_layer.frequency_scale * random_state.randn(*view.shape)
+        elif name == "phases":
+            view[...] = random_state.uniform(-np.pi, np.pi, view.shape)
+        elif name.startswith("linear"):
+            bound = 1 / np.sqrt(network.input_layer.n_frequencies)
+            view[...] = random_state.uniform(-bound, bound, view.shape)
+        else:
+            view[...] = 1 if name == "scales" else random_state.randn(*view.shape)
 
 
 def start_at_mean(network, data, order):

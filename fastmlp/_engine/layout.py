@@ -66,7 +66,9 @@ def _padded(n, itemsize):
     return size if size * itemsize % 1024 else size + CACHE_LINE // itemsize
 
 
-def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual, learned_activation):
+def layer_table(
+    layer_sizes, activations, itemsize, *, layer_norm, residual, learned_activation, columns=None
+):
     """Return the core's table of layers, without a workspace; see `with_workspace`.
 
     Parameters
@@ -84,35 +86,60 @@ def layer_table(layer_sizes, activations, itemsize, *, layer_norm, residual, lea
         are as wide as the previous hidden layer.
     learned_activation : bool
         Whether the activations of hidden layers are learned.
+    columns : Columns or None
+        The input layer, whose three matrices follow the layers in the table.
     """
-    layers = np.zeros(len(layer_sizes), dtype=LAYER)
+    n_matrices = 0 if columns is None else len(columns.shapes)
+    layers = np.zeros(len(layer_sizes) + n_matrices, dtype=LAYER)
     n_params = 0
     for l, n_out in enumerate(layer_sizes):
         layer = layers[l]
+        if l == 0 and columns is not None:
+            layer["is_embedded"], n_out = True, columns.n_slots
         stride = _padded(n_out, itemsize)
         layer["n_out"], layer["stride"] = n_out, stride
         layer["activation"], _ = ACTIVATIONS["identity"]  # the loss includes that of the output
+        n_in = layer_sizes[max(l - 1, 0)]
+        if l == 1 and columns is not None:
+            n_in = columns.n_inputs
+        layer["n_in"] = layer["n_dense"] = n_in
         if l == 0:
             continue
-        layer["n_in"] = layer_sizes[l - 1]
+        if l == 1 and columns is not None:
+            layer["n_dense"] = columns.n_dense
         if l <= len(activations):
             layer["activation"], _ = ACTIVATIONS[activations[l - 1]]
             layer["is_normalized"] = layer_norm
             layer["is_learned"] = learned_activation
             layer["is_residual"] = residual and l > 1 and layer_sizes[l - 1] == n_out
         layer["W"] = n_params
-        layer["b"] = layer["gain"] = layer["shift"] = n_params + layer_sizes[l - 1] * stride
+        layer["b"] = layer["gain"] = layer["shift"] = n_params + n_in * stride
         if layer["is_normalized"]:
             layer["gain"] += stride
             layer["shift"] += 2 * stride
         layer["mix"] = layer["shift"] + stride * layer["is_learned"]
         n_params = n_parameters(layers[: l + 1], itemsize)
+    for kind in range(1, n_matrices + 1):
+        layer = layers[len(layer_sizes) + kind - 1]
+        n_rows, n_out = columns.shapes[kind - 1]
+        layer["kind"], layer["n_dense"], layer["n_out"] = kind, n_rows, n_out
+        layer["stride"] = _whole_lines(n_out, itemsize)
+        layer["W"] = n_params
+        n_params = n_parameters(layers[: len(layer_sizes) + kind], itemsize)
     return with_workspace(layers, FOR_OUTPUT)
+
+
+def rows_of_matrix(layer):
+    """Return the number of rows in the matrix of parameters of an entry of the table."""
+    if layer["kind"] != _core.WEIGHTS_OF_LAYER:
+        return int(layer["n_dense"])
+    return int(layer["mix"] - layer["W"]) // int(layer["stride"]) + 1
 
 
 def n_parameters(layers, itemsize):
     """Return the number of elements in the flat buffer of these layers, including padding."""
-    return _whole_lines(int(layers["mix"][-1] + layers["stride"][-1]), itemsize)
+    last = layers[-1]
+    return _whole_lines(int(last["W"]) + rows_of_matrix(last) * int(last["stride"]), itemsize)
 
 
 def with_workspace(layers, kept, dropout=(), input_noise=0.0):
@@ -145,6 +172,8 @@ def with_workspace(layers, kept, dropout=(), input_noise=0.0):
         return n_row - size
 
     for layer in layers[1:]:
+        if layer["kind"] != _core.WEIGHTS_OF_LAYER:
+            continue
         size = int(layer["stride"])
         is_learned = layer["is_learned"]
         is_changed = layer["is_residual"] or layer["dropout"] > 0 or is_learned
@@ -162,7 +191,14 @@ def with_workspace(layers, kept, dropout=(), input_noise=0.0):
         layer["delta_f"] = place(kept and is_learned, layer["delta_z"], size)
         layer["delta_a"] = place(kept and layer["is_residual"], layer["delta_f"], size)
         layer["spread"] = place(layer["is_normalized"], 0, 1)
-    layers["a"][0] = n_row  # the inputs come last because not every workspace holds them
+    inputs = layers[0]
+    is_scaled = bool(inputs["is_embedded"] and layers["n_out"][-1])
+    size = int(inputs["stride"])
+    inputs["delta_a"] = place(kept and inputs["is_embedded"], 0, size)
+    inputs["delta"] = place(kept and is_scaled, inputs["delta_a"], size)
+    own_e = place(kept and is_scaled, None, size)
+    inputs["a"] = n_row  # the inputs come last because not every workspace holds them
+    inputs["s"] = n_row if own_e is None else own_e
     return layers
 
 
@@ -175,8 +211,9 @@ def parameter_blocks(layers):
     pieces = []
     for l in range(1, len(layers)):
         layer = layers[l]
-        stride = int(layer["stride"])
-        n_rows = int(layer["mix"] - layer["W"]) // stride + 1
+        stride, n_rows = int(layer["stride"]), rows_of_matrix(layer)
+        if n_rows == 0:
+            continue
         size = _core.PARAMETERS_IN_PIECE // stride if _core.uses_blas() else 0
         starts = np.arange(0, n_rows, max(size, _rows_in_block(n_rows, stride)))
         blocks = np.zeros(len(starts), dtype=BLOCK)

@@ -2,34 +2,26 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from fastmlp._engine.checks import (
     as_random_state,
-    check_activation,
-    check_connections,
     check_data,
     check_dtype,
     check_features,
-    check_flag,
-    check_layer_sizes,
-    check_loss,
     check_out,
     check_parameter,
-    check_parametrization,
 )
 from fastmlp._engine.initializers import check_init, initialize
+from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.layout import EVERYTHING
-from fastmlp._engine.losses import Loss
-from fastmlp._engine.parameters import Parameters
 from fastmlp._engine.passes import Passes
 from fastmlp._engine.rows import Features
+from fastmlp._engine.structure import ARGUMENTS, Array, Structure
 from fastmlp._engine.threads import check_n_threads
-
-Array: TypeAlias = NDArray[Any]
 
 
 class Forward(NamedTuple):
@@ -67,7 +59,7 @@ class Views(list):
         self._network.parameters.remove_missing()
 
 
-class Network:
+class Network(Structure):
     """A multilayer perceptron whose weights, activations and gradients are NumPy arrays.
 
     Layers are numbered from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.
@@ -108,6 +100,10 @@ class Network:
         'ntk' is the neural tangent parametrization: weights are ``V / sqrt(n_in)``, and training
         moves V. The step size of a layer then does not depend on its number of inputs. With
         ``init=None``, V is standard normal and biases are 0.
+    input_layer : InputLayer or None, default=None
+        How the columns of X become the inputs of the first layer: one-hot codes, embeddings,
+        learned cosines and scales; see `InputLayer`. ``layer_sizes[0]`` is the number of columns,
+        and ``W[0]`` has a row for each input. See ``input_parameters``.
     init : None, str, callable or list, default=None
         Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
@@ -165,73 +161,23 @@ class Network:
         residual: bool = False,
         learned_activation: bool = False,
         parametrization: str = "standard",
+        input_layer: InputLayer | None = None,
         init: Any = None,
         connections: Sequence[ArrayLike | None] | None = None,
         dtype: DTypeLike = "float32",
         random_state: int | np.random.RandomState | None = None,
         n_threads: int | None = None,
     ) -> None:
-        layer_sizes = check_layer_sizes(layer_sizes)
-        if len(layer_sizes) < 2:
-            raise ValueError(
-                f"layer_sizes must have at least the inputs and the outputs, got {layer_sizes}"
-            )
-        self._layer_sizes = layer_sizes
-        self._activation = check_activation(activation, self.n_layers - 1)
-        check_loss(loss)
         check_n_threads(n_threads)
-        self._loss = Loss(loss, loss_params, layer_sizes[-1])
-        self._layer_norm = check_flag("layer_norm", layer_norm)
-        self._residual = check_flag("residual", residual)
-        self._learned_activation = check_flag("learned_activation", learned_activation)
-        self._parametrization = check_parametrization(parametrization)
-        self._dtype = check_dtype(dtype)
-        self._connections = check_connections(connections, layer_sizes)
+        self._set_structure(
+            layer_sizes, activation, loss, loss_params, layer_norm=layer_norm, residual=residual,
+            learned_activation=learned_activation, parametrization=parametrization,
+            input_layer=input_layer, connections=connections, dtype=dtype,
+        )  # fmt: skip
         init = check_init(init, self.n_layers)
         random_state = as_random_state(random_state)
         self._take(self._new_parameters(), n_threads)
         initialize(self, init, random_state)
-
-    # These are read-only because the tables are computed from them.
-    @property
-    def layer_sizes(self) -> tuple[int, ...]:
-        return self._layer_sizes
-
-    @property
-    def activation(self) -> str | tuple[str, ...]:
-        return self._activation
-
-    @property
-    def loss(self) -> str | Callable[[Array, Array], tuple[Array, Array]]:
-        return self._loss.name
-
-    @property
-    def loss_params(self) -> dict[str, Any]:
-        return dict(self._loss.params)
-
-    @property
-    def layer_norm(self) -> bool:
-        return self._layer_norm
-
-    @property
-    def residual(self) -> bool:
-        return self._residual
-
-    @property
-    def learned_activation(self) -> bool:
-        return self._learned_activation
-
-    @property
-    def parametrization(self) -> str:
-        return self._parametrization
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    @property
-    def n_layers(self) -> int:
-        return len(self._layer_sizes) - 1
 
     @property
     def n_threads(self) -> int | None:
@@ -242,50 +188,9 @@ class Network:
         check_n_threads(n_threads)
         self.passes.n_threads = n_threads
 
-    @property
-    def activations_of_hidden(self):
-        """The activation of each hidden layer."""
-        if isinstance(self.activation, str):
-            return (self.activation,) * (self.n_layers - 1)
-        return self.activation
-
-    def _new_parameters(self):
-        """Create parameters of zeros, with the tables for the network's arguments."""
-        return Parameters(
-            self.layer_sizes,
-            self.activations_of_hidden,
-            self.dtype,
-            layer_norm=self.layer_norm,
-            residual=self.residual,
-            learned_activation=self.learned_activation,
-            connections=self._connections,
-        )
-
     def _take(self, parameters, n_threads):
         self.parameters = parameters
         self.passes = Passes(parameters, self._loss, n_threads)
-
-    def has_connections(self, connections: Sequence[ArrayLike | None] | None) -> bool:
-        """Whether the network has the given connections.
-
-        Parameters
-        ----------
-        connections : list or None
-            Connections in the format of the constructor.
-
-        Returns
-        -------
-        bool
-
-        Examples
-        --------
-        >>> from fastmlp import Network
-        >>> Network([2, 1]).has_connections([[[True], [False]]])
-        False
-        """
-        given = check_connections(connections, self.layer_sizes) or [None] * self.n_layers
-        ours = self._connections or [None] * self.n_layers
-        return all(map(np.array_equal, given, ours))
 
     def copy(self, dtype: DTypeLike | None = None) -> "Network":
         """Copy the network, including its parameters.
@@ -325,18 +230,8 @@ class Network:
             f"{''.join(f', {name}={getattr(self, name)!r}' for name in self._unusual())})"
         )
 
-    def _unusual(self):
-        """Names of the rarely used arguments that are not at their defaults."""
-        flags = ("loss_params", "layer_norm", "residual", "learned_activation")
-        unusual = [name for name in flags if getattr(self, name)]
-        return unusual + ["parametrization"] * (self.parametrization != "standard")
-
     def __getstate__(self):
-        arguments = (
-            "_layer_sizes", "_activation", "_loss", "_layer_norm", "_residual",
-            "_learned_activation", "_parametrization", "_connections", "_dtype",
-        )  # fmt: skip
-        state = {name: getattr(self, name) for name in arguments}
+        state = {name: getattr(self, name) for name in ARGUMENTS}
         return state | {"n_threads": self.n_threads, "parameters": self.parameters.state()}
 
     def __setstate__(self, state):
@@ -429,6 +324,17 @@ class Network:
         """
         return self.parameters.mixes()
 
+    @property
+    def input_parameters(self) -> dict[str, Array]:
+        """The parameters of the input layer by name, as views of the network.
+
+        'frequencies' and 'phases' are of shape (n_numbers, n_frequencies), 'linear_weights' of
+        shape (n_numbers, n_linear, n_frequencies), 'linear_biases' of shape (n_numbers, n_linear),
+        'scales' of shape (n_inputs,), and 'embedding3', for column 3 of X, is of shape
+        (n_categories, embedding_size). Those that the input layer does not have are missing.
+        """
+        return self.parameters.of_inputs()
+
     def forward(self, X: Any) -> Forward:
         """Compute the weighted inputs and activations of all layers, equation (1).
 
@@ -442,7 +348,8 @@ class Network:
         z : list of ndarray
             The weighted inputs, ``z[l]`` of shape (n_rows, layer_sizes[l + 1]).
         a : list of ndarray
-            The activations: ``a[0]`` is X, ``a[l + 1]`` is f(z[l]), ``a[-1]`` is the output.
+            The activations: ``a[0]`` is X, or the inputs of the first layer if there is an input
+            layer; ``a[l + 1]`` is f(z[l]), and ``a[-1]`` is the output.
 
         Examples
         --------
@@ -453,10 +360,12 @@ class Network:
         """
         X = check_features(X, self.layer_sizes[0], self.dtype)
         passes = self.passes
+        passes.check_columns(X)
         work = passes.workspace(X.shape[0], passes.table(EVERYTHING))
         output = passes.forward(Features.of(X), work)
         z, a = (passes.in_workspace(work, name, X.shape[0]) for name in ("z", "a"))
-        return Forward(z, [X, *a[:-1], output])
+        inputs = X if self._columns is None else passes.inputs_in(work, X)
+        return Forward(z, [inputs, *a[:-1], output])
 
     def output(self, X: Any, out: Array | None = None) -> Array:
         """Compute the activation of the output layer.

@@ -34,9 +34,12 @@ class Parameters:
     activations : tuple of str
         Activation of each hidden layer.
     dtype : numpy.dtype
-    layer_norm, residual, learned_activation : bool
     connections : list or None
         A boolean matrix or None for each layer of weights.
+    columns : Columns or None
+        The input layer.
+    structure : dict
+        Further arguments of `layer_table`.
 
     Attributes
     ----------
@@ -46,7 +49,7 @@ class Parameters:
     layers : ndarray of LAYER
         The table with the offset of each array.
     rows : tuple of Layer
-        The same table without the inputs, as tuples.
+        The layers of weights of the same table, as tuples.
     blocks : ndarray of BLOCK
         The blocks into which the core splits the parameters.
     largest_piece : int
@@ -54,16 +57,22 @@ class Parameters:
     mask : ndarray of shape (n_params,) or (0,)
         0 at the weights of missing connections, 1 elsewhere. Empty if no connection is missing.
     n_weights : int
-        Number of weights, not counting biases.
+        Number of weights that a row meets, not counting biases: of a one-hot column, those of one
+        code.
     """
 
-    def __init__(self, layer_sizes, activations, dtype, *, connections, **structure):
+    def __init__(self, layer_sizes, activations, dtype, *, connections, columns=None, **structure):
         self.layer_sizes = layer_sizes
         self.activations = activations
         self.dtype = dtype
         self.connections = connections
-        self.layers = layer_table(layer_sizes, activations, dtype.itemsize, **structure)
-        self.rows = tuple(map(Layer._make, self.layers.tolist()[1:]))
+        self.columns = columns
+        self.layers = layer_table(
+            layer_sizes, activations, dtype.itemsize, columns=columns, **structure
+        )
+        entries = list(map(Layer._make, self.layers.tolist()))
+        self.rows = tuple(entries[1 : len(layer_sizes)])
+        self._matrices_of_inputs = entries[len(layer_sizes) :]
         self.blocks = parameter_blocks(self.layers)
         rows_in_blocks = self.blocks["last"] - self.blocks["first"]
         strides = self.layers["stride"][self.blocks["layer"]]
@@ -72,7 +81,8 @@ class Parameters:
             int((rows_in_blocks * strides).max()), min(self.flat.size, PARAMETERS_IN_PIECE)
         )
         self.mask = self._mask_of_connections()
-        self.n_weights = sum(itertools.starmap(operator.mul, itertools.pairwise(layer_sizes)))
+        sizes = (entries[0].n_out, *layer_sizes[1:])
+        self.n_weights = sum(itertools.starmap(operator.mul, itertools.pairwise(sizes)))
 
     def matrices(self, buffer=None):
         """Return (W, b) of each layer, as views of the parameters.
@@ -121,6 +131,42 @@ class Parameters:
             named |= {f"W{l}": W, f"b{l}": b}
             named |= dict(zip((f"gain{l}", f"shift{l}"), norms or (), strict=False))
             named |= {} if mix is None else {f"mix{l}": mix}
+        return named | self.of_inputs(buffer)
+
+    def of_inputs(self, buffer=None):
+        """Return the parameters of the input layer by name, as far as there are.
+
+        'frequencies' and 'phases' are of shape (n_numbers, n_frequencies), 'linear_weights'
+        (n_numbers, n_linear, n_frequencies), 'linear_biases' (n_numbers, n_linear), 'scales'
+        (n_inputs,), and 'embedding3' of column 3 is of shape (n_categories, embedding_size). See
+        `matrices` for ``buffer``.
+        """
+        if self.columns is None:
+            return {}
+        flat = self.flat if buffer is None else buffer
+        cosines, embeddings, scales = (
+            flat[it.W : it.W + it.n_dense * it.stride].reshape(it.n_dense, it.stride)
+            for it in self._matrices_of_inputs
+        )
+        named = {}
+        for _, column in self.columns.of_kind("cosines")[:1]:
+            n_numbers, n, n_linear = len(cosines), int(column["n_frequencies"]), column["n_linear"]
+            named = {"frequencies": cosines[:, :n], "phases": cosines[:, n : 2 * n]}
+            end = (2 + int(n_linear)) * n
+            if n_linear:
+                linear = np.lib.stride_tricks.as_strided(
+                    cosines[:, 2 * n :], (n_numbers, int(n_linear), n),
+                    (cosines.strides[0], n * cosines.itemsize, cosines.itemsize),
+                )  # fmt: skip
+                named |= {
+                    "linear_weights": linear,
+                    "linear_biases": cosines[:, end : end + int(n_linear)],
+                }
+        for j, column in self.columns.of_kind("embedding"):
+            first, n_codes = int(column["row"]), int(column["n_codes"])
+            named[f"embedding{j}"] = embeddings[first : first + n_codes, : int(column["n"])]
+        if len(scales):
+            named["scales"] = scales[0, : self.columns.n_inputs]
         return named
 
     def state(self):

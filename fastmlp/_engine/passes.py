@@ -4,10 +4,12 @@ import math
 from functools import partial
 
 import numpy as np
+import scipy.sparse
 
 from fastmlp import _core
 from fastmlp._core import ROWS_IN_BLOCK
 from fastmlp._engine.checks import check_features, check_out
+from fastmlp._engine.input_layer import check_codes
 from fastmlp._engine.layout import (
     EVERYTHING,
     FOR_GRADIENT,
@@ -68,7 +70,7 @@ class Passes:
         self._n_weights = parameters.n_weights
         self.model = _core.Model(
             parameters.layers, parameters.blocks, *loss.for_core, parameters.flat, parameters.mask,
-            loss.function,
+            loss.function, None if parameters.columns is None else parameters.columns.table,
         )  # fmt: skip
         self._predictor = None
 
@@ -105,7 +107,8 @@ class Passes:
         """Allocate a workspace for ``n_rows`` rows, and if ``dense`` for a copy of their inputs."""
         capacity = ceil_div(n_rows, 16) * 16  # aligns every matrix to a cache line
         layers = self.parameters.layers if layers is None else layers
-        row_size = int(layers["a"][0]) + dense * int(layers["stride"][0])
+        has_inputs = dense or self.parameters.columns is not None
+        row_size = int(layers["a"][0]) + has_inputs * int(layers["stride"][0])
         memory = aligned_zeros(capacity * row_size, self.dtype)
         return _core.Workspace(layers, memory, capacity)
 
@@ -116,11 +119,17 @@ class Passes:
     def in_workspace(self, work, name, n_rows):
         """Return views of z, a or delta of every layer except the input."""
         views = []
-        for layer in work.layers[1:]:
+        for layer in work.layers[1 : len(self.parameters.layer_sizes)]:
             start, stride = work.capacity * int(layer[name]), int(layer["stride"])
             matrix = work.memory[start : start + n_rows * stride].reshape(n_rows, stride)
             views.append(matrix[:, : int(layer["n_out"])])
         return views
+
+    def inputs_in(self, work, X):
+        """Return all inputs of the first layer for the rows X that are in a workspace."""
+        start, stride = work.capacity * int(work.layers["a"][0]), int(work.layers["stride"][0])
+        a = work.memory[start : start + len(X) * stride].reshape(len(X), stride)
+        return self.parameters.columns.expand(a, X)
 
     def _rows_in_pass(self, most=ROWS_IN_PASS):
         two_blocks = 2 * ROWS_IN_BLOCK
@@ -163,6 +172,25 @@ class Passes:
         widest = max(self.parameters.layer_sizes[1:])
         return threads_for(flops, widest // COLUMNS_FOR_A_THREAD, self.n_threads)
 
+    # Columns of codes ----------------------------------------------------------------------------
+
+    def check_columns(self, X):
+        """Raise unless the input layer, if there is one, can read these rows."""
+        columns = self.parameters.columns
+        if columns is None:
+            return
+        if scipy.sparse.issparse(X):
+            raise ValueError("X must be dense for a network with an input layer, got a sparse X")
+        check_codes(X, columns.coded)
+
+    def _has_bad_codes(self, X):
+        """Whether the array needs `check_columns` and its error message."""
+        coded = self.parameters.columns.coded
+        if X.dtype.kind != "f" or not coded or X.shape[1] != self.parameters.layer_sizes[0]:
+            return False
+        codes = X[:, list(coded)]
+        return not np.array_equal(codes, np.floor(codes))
+
     # Outputs -------------------------------------------------------------------------------------
 
     def output_of_array(self, X, out=None):
@@ -171,6 +199,8 @@ class Passes:
         Return None if X is not a numeric array of the right shape, or if it is not finite.
         """
         if not isinstance(X, np.ndarray) or X.ndim != 2:
+            return None
+        if self.parameters.columns is not None and self._has_bad_codes(X):
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
             return self._predict(X, out, self._threads_for_block(len(X)))
@@ -191,6 +221,7 @@ class Passes:
             return output
         given = X if hasattr(X, "dtype") else np.asarray(X)
         X = check_features(given, self.parameters.layer_sizes[0], self.dtype)
+        self.check_columns(X)
         if out is None:
             out = self._new_output(given)
         if self._output_of_features(Features.of(X), out) is None:
@@ -313,6 +344,8 @@ class Passes:
         if features.is_sparse:  # duplicate entries are possible
             most_in_row = int(np.diff(features.indptr).max())
         safe, size = LARGEST_SAFE[self.dtype], most_in_row * _core.largest_of(features.values)
+        if self.parameters.columns is not None:  # no bound is known
+            size = math.inf
         largest = _core.largest_of(self.parameters.flat)
         if self.largest_number(size, lambda first, end: largest * math.sqrt(end - first)) < safe:
             return True

@@ -257,8 +257,7 @@ class BaseMLP(
         weight = self._whole_weight(sample_weight, rows, targets)
         if scipy.sparse.issparse(rows) and (self.input_dropout or self.input_noise):
             raise ValueError("input_dropout and input_noise need dense rows, got a sparse X")
-        if not are_checked or is_beyond_scale(rows):
-            self._feature_sizes = warn_of_scale(rows, getattr(self, "feature_names_in_", None))
+        self._check_rows_of_input_layer(rows)
         layer_sizes = (rows.shape[1], *hidden_layer_sizes, self.n_outputs_)
         if continues:
             if not are_checked or layer_sizes != self._network.layer_sizes:
@@ -266,13 +265,21 @@ class BaseMLP(
             # Other threads may still predict with the original network.
             self._network = self._network.copy()
         else:
-            self._build(layer_sizes, dtype, random_state)
+            self._build(layer_sizes, dtype, random_state, rows)
+        if not are_checked or is_beyond_scale(rows):
+            names, layer = getattr(self, "feature_names_in_", None), self._network.input_layer
+            coded = () if layer is None else layer.categorical_features
+            self._feature_sizes = warn_of_scale(rows, names, coded)
         self._network.n_threads = self.n_threads
         name = None if weight is None else self._names_of_weight(sample_weight)
         data = self._network_data(rows, encoded, weight, name)
         if isinstance(self, RegressorMixin) and (not are_checked or is_beyond_scale(data.y)):
             self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
         return data, targets
+
+    def _check_rows_of_input_layer(self, rows):
+        if self.input_layer is not None and scipy.sparse.issparse(rows):
+            raise ValueError("input_layer needs dense rows, got a sparse X")
 
     def _hooks(self, callbacks, display, random_state):
         """Return the functions that are called at the beginning and end of every epoch."""
@@ -297,8 +304,15 @@ class BaseMLP(
             return self._network.dtype
         return np.dtype(self.dtype or ("float64" if self.solver == "lbfgs" else "float32"))
 
-    def _build(self, layer_sizes, dtype, random_state):
-        """Create an initialized network and reset the training state."""
+    def _build(self, layer_sizes, dtype, random_state, rows=None):
+        """Create an initialized network and reset the training state.
+
+        The numbers of categories come from the rows, unless they are given.
+        """
+        input_layer = self.input_layer
+        if input_layer is not None:
+            names = getattr(self, "feature_names_in_", None)
+            input_layer = input_layer.of_columns(layer_sizes[0], names, rows)
         loss = self._network_loss()
         loss_options(loss, self.loss_params, shown=self.loss)
         self._network = Network(
@@ -310,6 +324,7 @@ class BaseMLP(
             residual=bool(self.residual),
             learned_activation=bool(self.learned_activation),
             parametrization=self.parametrization,
+            input_layer=input_layer,
             init=self.init,
             connections=self.connections,
             dtype=dtype,
@@ -476,9 +491,10 @@ class BaseMLP(
         else:
             twin._validate_params()
             rows, targets = twin._validate_rows(X, y, "float64", reset=True)
+            twin._check_rows_of_input_layer(rows)
             encoded = twin._encode_targets(targets, classes_are_known=False)
             sizes = (rows.shape[1], *twin._check_hidden_layer_sizes(), twin.n_outputs_)
-            twin._build(sizes, "float64", check_random_state(twin.random_state))
+            twin._build(sizes, "float64", check_random_state(twin.random_state), rows)
         weight = twin._whole_weight(sample_weight, rows, targets)
         names = twin._names_of_weight(sample_weight)
         return twin._network, twin._network_data(rows, encoded, weight, names)

@@ -1,6 +1,7 @@
 """Validation of the parameters: one by one, and against the network and the rows."""
 
 import operator
+from dataclasses import replace
 
 from fastmlp._engine.checks import check_activation, check_layer_sizes
 from fastmlp._engine.losses import loss_options
@@ -80,6 +81,7 @@ class CheckedParameters:
             "residual": bool(self.residual),
             "learned_activation": bool(self.learned_activation),
             "parametrization": self.parametrization,
+            "input_layer": self._input_layer_of(self._network),
             "dtype": dtype,
         }
         other = [name for name in given if given[name] != getattr(self._network, name)]
@@ -90,10 +92,20 @@ class CheckedParameters:
             raise ValueError(
                 "warm_start and partial_fit go on with the network that is there, and so cannot "
                 "change hidden_layer_sizes, activation, loss, loss_params, layer_norm, residual, "
-                "learned_activation, parametrization, "
+                "learned_activation, parametrization, input_layer, "
                 f"connections, dtype or the number of outputs: it is {self._network!r}, others are "
                 f"{asked or 'the connections'}"
             )
+
+    def _input_layer_of(self, network):
+        """Return the parameter ``input_layer`` as it would be in an existing network."""
+        layer, theirs = self.input_layer, network.input_layer
+        if layer is None or theirs is None:
+            return layer
+        if layer.n_categories == "auto":
+            layer = replace(layer, n_categories=theirs.n_categories)
+        names = getattr(self, "feature_names_in_", None)
+        return layer.of_columns(network.layer_sizes[0], names)
 
     def _check_batch_size(self, n_rows):
         if solver_row(self.solver).is_full_batch:

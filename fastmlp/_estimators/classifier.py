@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.losses import LOSSES_OF_CLASSIFIER, loss_of_classifier
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
 from fastmlp._estimators.concurrency import on_published_state
@@ -133,6 +134,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         residual: bool = False,
         learned_activation: bool = False,
         parametrization: str = "standard",
+        input_layer: InputLayer | None = None,
         init: Init | Sequence[Init | ArrayLike] = None,
         connections: Sequence[ArrayLike | None] | None = None,
         diagnostics: bool = False,
@@ -186,6 +188,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.residual = residual
         self.learned_activation = learned_activation
         self.parametrization = parametrization
+        self.input_layer = input_layer
         self.init = init
         self.connections = connections
         self.diagnostics = diagnostics

@@ -41,6 +41,7 @@ class FittedNetwork(FittedAside):
 
     def _features(self, X, network):
         X = self._validate(network.dtype, X, reset=False)
+        network.passes.check_columns(X)
         return Features.of(with_valid_indices(X))
 
     @on_published_state
@@ -105,6 +106,13 @@ class FittedNetwork(FittedAside):
         if not network.layer_norm:
             raise AttributeError("there are norms_ with layer_norm=True only")
         return network.norms
+
+    @property
+    def input_parameters_(self) -> dict[str, Array]:
+        network = self._as_published()._fitted_network("input_parameters_")
+        if network.input_layer is None:
+            raise AttributeError("there are input_parameters_ with an input_layer only")
+        return network.input_parameters
 
     @property
     def mixes_(self) -> list[Array | None]:

@@ -90,6 +90,7 @@ class CheckedInputs:
 
     def _network_data(self, X, encoded_y, weight, name_of_weight):
         network = self._network
+        network.passes.check_columns(X)
         return Data(
             Features.of(X),
             check_targets(encoded_y, X.shape[0], network.passes.loss, network.dtype),

@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer_names
 
 from fastmlp._engine.activations import ACTIVATIONS
 from fastmlp._engine.checks import PARAMETRIZATIONS
+from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.options import Number, with_defaults
 from fastmlp._estimators.sklearn_private import (
     HasMethods,
@@ -174,6 +175,10 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
         'ntk' is the neural tangent parametrization: weights are ``V / sqrt(n_in)``, and the solver
         moves V, so that the change of z in a step does not grow with the number of inputs. With
         ``init=None``, V is standard normal and biases are 0. Not available for 'lbfgs'.
+    input_layer : InputLayer or None, default=None
+        How the columns of X become the inputs of the first layer: one-hot codes, embeddings of
+        categories, learned cosines of numbers, learned scales; see `InputLayer`. X must be dense.
+        ``input_dropout`` and ``input_noise`` then act on the inputs of the first layer.
     init : None, str, callable or list, default=None
         Initializer of the weights: 'glorot_uniform', 'glorot_normal', 'he_uniform', 'he_normal',
         'lecun_uniform', 'lecun_normal', 'orthogonal' or 'zeros'; a function
@@ -197,6 +202,9 @@ ATTRIBUTES = """coefs_ : list of ndarray
     mixes_ : list
         View of shape (n_out,) for each layer with a learned activation, None for others. Only
         available with ``learned_activation``.
+    input_parameters_ : dict of ndarray
+        Parameters of ``input_layer`` by name, as views of the network; see
+        `Network.input_parameters`. Only available with ``input_layer``.
     loss_ : float
         Training loss of the last epoch.
     loss_curve_ : list of float
@@ -295,6 +303,7 @@ CONSTRAINTS = {
     "residual": ["boolean"],
     "learned_activation": ["boolean"],
     "parametrization": [StrOptions(set(PARAMETRIZATIONS))],
+    "input_layer": [None, InputLayer],
     "init": [None, str, callable, list, tuple],
     "connections": [None, list, tuple],
     "diagnostics": ["boolean"],

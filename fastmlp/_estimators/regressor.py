@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
+from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.losses import LOSSES_OF_REGRESSOR, loss_options
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
 from fastmlp._estimators.concurrency import on_published_state
@@ -134,6 +135,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         residual: bool = False,
         learned_activation: bool = False,
         parametrization: str = "standard",
+        input_layer: InputLayer | None = None,
         init: Init | Sequence[Init | ArrayLike] = None,
         connections: Sequence[ArrayLike | None] | None = None,
         diagnostics: bool = False,
@@ -186,6 +188,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.residual = residual
         self.learned_activation = learned_activation
         self.parametrization = parametrization
+        self.input_layer = input_layer
         self.init = init
         self.connections = connections
         self.diagnostics = diagnostics

@@ -24,8 +24,10 @@ def is_beyond_scale(numbers):
     return _core.largest_of(numbers) > LARGEST_SCALE
 
 
-def warn_of_scale(X, names):
+def warn_of_scale(X, names, coded=()):
     """Warn about columns of X with large values, by name, or by index if ``names`` is None.
+
+    Columns of codes, ``coded``, have no scale: their size is 0.
 
     Returns
     -------
@@ -38,6 +40,7 @@ def warn_of_scale(X, names):
     else:
         squares = np.einsum("ij,ij->j", X, X)
     sizes = np.sqrt(squares / X.shape[0])
+    sizes[list(coded)] = 0
     if (sizes > LARGEST_SCALE).any():
         columns = np.flatnonzero(sizes > LARGEST_SCALE)
         names = (np.arange(X.shape[1]) if names is None else names)[columns]

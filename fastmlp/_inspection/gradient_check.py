@@ -133,4 +133,8 @@ def _places(parameters):
         if parameters.rows[l].is_learned:
             first = parameters.rows[l].mix
             places += [(f"mixes_[{l}][{k}]", first + k) for k in range(len(b))]
+    for name, view in parameters.of_inputs(numbers).items():
+        places += [
+            (f"input_parameters_[{name!r}]{list(i)}", view[i]) for i in np.ndindex(view.shape)
+        ]
     return [(name, int(place)) for name, place in places if there[place]]

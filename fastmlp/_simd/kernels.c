@@ -1,5 +1,5 @@
 /* All kernels for one instruction set, the one of the compiler flags: products.h, elementwise.h,
-   rows.h, sparse.h and solvers.h, for float and for double. Only the table is visible outside of
+   rows.h, sparse.h, inputs.h and solvers.h, for float and for double. Only the table is visible outside of
    this file. */
 
 #include "kernels.h"
@@ -61,6 +61,8 @@ static inline ptrdiff_t rows_of_tile(ptrdiff_t n)
     return n <= TILE_ROWS ? n : n < 2 * TILE_ROWS ? (n + 1) / 2 : TILE_ROWS;
 }
 
+enum { ROWS_OF_STRIP = 16 }; /* whole vectors of every instruction set: inputs.h */
+
 #define LEAK 0.01 /* slope of leaky_relu */
 #define SELU_SCALE 1.0507009873554805
 #define SELU_ALPHA 1.6732632423543772
@@ -104,7 +106,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             mix_##S, mix_back_##S, add_mixed_##S, normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
             exponentials_##S, logarithms_##S, add_multiple_##S, add_rows_##S, add_to_rows_##S,     \
-            add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
+            embed_##S, embed_back_##S, dot_##S, add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

@@ -14,7 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One entry per layer, including the input (layer 0, which has no parameters). Places are offsets
+/* One entry per layer, including the input (layer 0). If the network has an input layer, which makes
+   a^0 from the columns of X, three more entries follow the layers: the matrices of its cosines, of
+   its embeddings and of its scales. Places are offsets
    and not pointers, so they survive copying and pickling. An offset into a workspace counts numbers
    per row, and is multiplied by the workspace's capacity: z, f, a, delta, ... are (capacity,
    stride). Two of them share a place if no step in between needs both. Without normalization, s is
@@ -25,7 +27,10 @@
    Then f = f(z), or z + mix (f(z) - z) if the activation is learned, and a = dropout(f), plus
    a^{l-1} if the layer is residual. */
 typedef struct {
-    ptrdiff_t n_in;          /* m_{l-1} */
+    ptrdiff_t kind;          /* what its matrix holds: fastmlp_kind */
+    ptrdiff_t n_in;          /* m_{l-1}; of layer 0, the number of columns of X */
+    ptrdiff_t n_dense;       /* so many rows of W belong to numbers of a^{l-1}, others to codes; of a
+                                matrix of the input layer, all its rows, while its n_in is 0 */
     ptrdiff_t n_out;         /* m_l */
     ptrdiff_t stride;        /* padded n_out: the distance between rows of W, z, a, delta */
     ptrdiff_t activation;
@@ -43,6 +48,7 @@ typedef struct {
     ptrdiff_t delta_f;       /* dC/d(z + mix (f(z) - z)), for learned activations */
     ptrdiff_t delta_a;       /* dC/da, for residual layers */
     ptrdiff_t spread;        /* (capacity,) 1 / spread of each row */
+    ptrdiff_t is_embedded;   /* of layer 0: whether there is an input layer */
     ptrdiff_t is_normalized;
     ptrdiff_t is_learned;    /* whether the activation is */
     ptrdiff_t is_residual;
@@ -80,6 +86,16 @@ typedef struct {
     ptrdiff_t stride;
     const ptrdiff_t *index;
 } fastmlp_rows;
+
+/* What the rows of a matrix of parameters are. Those of a layer begin with its weights. */
+enum fastmlp_kind {
+    FASTMLP_WEIGHTS,
+    FASTMLP_COSINES,         /* one row for each number with cosines: see inputs.h */
+    FASTMLP_EMBEDDINGS,      /* one row for each code */
+    FASTMLP_SCALES           /* one row, with a number for each row of the first layer's W */
+};
+
+enum { FASTMLP_MOST_FREQUENCIES = 128 };
 
 enum fastmlp_activation {
     FASTMLP_IDENTITY,
@@ -172,6 +188,15 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         ptrdiff_t (*add_to_rows)(const REAL *values, const ptrdiff_t *indices, ptrdiff_t n_terms,  \
                                  ptrdiff_t first, ptrdiff_t last, const REAL *delta, REAL *dW,     \
                                  ptrdiff_t stride);                                                \
+        /* e (n, any), n rows `stride` apart, from a column x (n,) and its row of cosines */       \
+        void (*embed)(const REAL *params, ptrdiff_t n_frequencies, ptrdiff_t n_linear,             \
+                      ptrdiff_t n, const REAL *x, REAL *e, ptrdiff_t stride);                      \
+        /* gradient of that row of cosines += the part of n rows of dC/de */                       \
+        void (*embed_back)(const REAL *params, ptrdiff_t n_frequencies, ptrdiff_t n_linear,        \
+                           ptrdiff_t n, const REAL *x, const REAL *delta, ptrdiff_t stride,        \
+                           REAL *gradient);                                                        \
+        /* the sum of a b */                                                                       \
+        REAL (*dot)(const REAL *a, const REAL *b, ptrdiff_t n);                                    \
         /* dW += x W; returns the sum of W^2 */                                                    \
         double (*add_decay)(REAL x, const REAL *W, REAL *dW, ptrdiff_t n);                         \
         /* the largest |x|, infinity if a number is not finite, 0 if there are none */             \

@@ -345,22 +345,22 @@ static void NAME(backward_of_one)(ptrdiff_t n, ptrdiff_t n_in, const REAL *delta
     }
 }
 
-/* (1) z (n, n_out) = x (n, n_in) W (n_in, n_out) + b, a = f(z). If delta (n, n_out) is not NULL and
-   the sum has only one part, the cache lines of delta are claimed. */
+/* (1) z (n, n_out) = x (n, n_dense) W (n_dense, n_out) + b, a = f(z). If delta (n, n_out) is not NULL
+   and the sum has only one part, the cache lines of delta are claimed. */
 static void NAME(forward)(const fastmlp_layer *layer, ptrdiff_t n, fastmlp_rows x, const REAL *W,
                           REAL *z, REAL *a, REAL *delta)
 {
     const ptrdiff_t stride = layer->stride;
-    const REAL *b = W + layer->n_in * stride;
+    const REAL *b = W + (layer->b - layer->W);
     const NAME(matrix) left = {x.base, x.stride, x.index};
     const int relu = layer->activation == FASTMLP_RELU && a == z;
     if (stride == 1)
-        NAME(matrix_by_vector)(n, layer->n_in, left, W, *b, z);
-    else if (n == 1 && layer->n_in * stride * (ptrdiff_t)sizeof(REAL) > TOO_LARGE)
-        NAME(row_by_matrix)(layer->n_out, layer->n_in, left, W, stride, b, z, relu);
+        NAME(matrix_by_vector)(n, layer->n_dense, left, W, *b, z);
+    else if (n == 1 && layer->n_dense * stride * (ptrdiff_t)sizeof(REAL) > TOO_LARGE)
+        NAME(row_by_matrix)(layer->n_out, layer->n_dense, left, W, stride, b, z, relu);
     else
-        NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_in, left, 0, W, stride, b, 0, z,
-                      stride, relu, layer->n_in <= SUM_BLOCK ? delta : NULL);
+        NAME(product)(NAME(by_rows), n, layer->n_out, layer->n_dense, left, 0, W, stride, b, 0, z,
+                      stride, relu, layer->n_dense <= SUM_BLOCK ? delta : NULL);
     if (!relu || stride == 1)
         NAME(activate)(layer->activation, z, a, n * stride);
 }
@@ -407,7 +407,7 @@ static void NAME(gradient)(const fastmlp_layer *layer, ptrdiff_t first, ptrdiff_
                            fastmlp_rows x, const REAL *delta, REAL *dW, int adds_up, REAL *W)
 {
     const ptrdiff_t stride = layer->stride, n_columns = layer->n_out;
-    const ptrdiff_t n_weights = least(last, layer->n_in) - first;
+    const ptrdiff_t n_weights = least(last, layer->n_dense) - first;
     const REAL one = 1;
     const NAME(matrix) left = {x.base, x.stride, x.index}, ones = {&one, 0, NULL};
     REAL *db = last > layer->n_in ? dW + n_weights * stride : NULL;

@@ -16,4 +16,5 @@ typedef INTEGER NAME(half_mask) __attribute__((vector_size(VECTOR_BYTES / 2)));
 #include "products.h"
 #include "rows.h"
 #include "sparse.h"
+#include "inputs.h"
 #include "solvers.h"

@@ -118,7 +118,9 @@ static void products(ptrdiff_t n, ptrdiff_t n_in, ptrdiff_t n_out, enum kind kin
 {
     static ptrdiff_t order[4096];
     const ptrdiff_t stride = padded(n_out), a_stride = padded(n_in), x_stride = n_in + 3;
-    fastmlp_layer layer = {.n_in = n_in, .n_out = n_out, .stride = stride};
+    fastmlp_layer layer = {
+        .n_in = n_in, .n_dense = n_in, .n_out = n_out, .stride = stride, .b = n_in * stride,
+    };
     for (ptrdiff_t i = 0; i < n; i++)
         order[i] = (i * 7 + 3) % n;
     for (int shuffled = 0; shuffled < 2; shuffled++) {
@@ -194,6 +196,36 @@ static void all_sparse_products(enum kind kind)
     sparse_products(60, 5, LINE, kind);
 }
 
+/* The cosines of a column of n rows, with and without a linear map, and their gradient. */
+static void cosines(ptrdiff_t n, ptrdiff_t n_frequencies, ptrdiff_t n_linear, enum kind kind)
+{
+    const ptrdiff_t n_params = (2 + n_linear) * n_frequencies + n_linear;
+    const ptrdiff_t stride = (n_linear ? 1 + n_linear : n_frequencies) + 3;
+    fill(w, n_params, 51, kind);
+    fill(x, n, 52, kind);
+    for (ptrdiff_t i = 0; i < n; i++) /* up to angles that are not accurate */
+        x[i] *= power_of_two((int)(i % 30));
+    fill(z, n * stride, 53, PLAIN);
+    TABLE->embed(w, n_frequencies, n_linear, n, x, z, stride);
+    add(z, n * stride);
+    print("embed", KINDS[kind], n, n_frequencies, n_linear);
+    fill(y, n * stride, 54, kind);
+    fill(u, n_params, 55, kind);
+    TABLE->embed_back(w, n_frequencies, n_linear, n, x, y, stride, u);
+    add(u, n_params);
+    print("embed_back", KINDS[kind], n, n_frequencies, n_linear);
+}
+
+static void all_cosines(enum kind kind)
+{
+    for (ptrdiff_t n = 1; n <= 40; n++) {
+        cosines(n, 16, 3, kind);
+        cosines(21, n, 0, kind);
+        cosines(21, n, 2, kind);
+    }
+    cosines(33, FASTMLP_MOST_FREQUENCIES, 1, kind);
+}
+
 /* What is done to n numbers side by side. */
 static void flat(ptrdiff_t n, enum kind kind)
 {
@@ -226,6 +258,23 @@ static void flat(ptrdiff_t n, enum kind kind)
     print("sum_of_squares", KINDS[kind], n, 0, 0);
     add_double(TABLE->largest_size(x, n));
     print("largest_size", KINDS[kind], n, 0, 0);
+    const REAL product = TABLE->dot(x, y, n);
+    add(&product, 1);
+    print("dot", KINDS[kind], n, 0, 0);
+
+    fill(x, n, 61, kind);
+    fill(y, n, 62, kind);
+    fill(z, n, 63, kind);
+    fill(u, n, 64, kind);
+    TABLE->mix(x, y, z, v, n);
+    add(v, n);
+    print("mix", KINDS[kind], n, 0, 0);
+    TABLE->mix_back(x, y, u, n);
+    add(u, n);
+    print("mix_back", KINDS[kind], n, 0, 0);
+    TABLE->add_mixed(x, y, z, u, n);
+    add(u, n);
+    print("add_mixed", KINDS[kind], n, 0, 0);
 
     TABLE->dropout(16, 0.3, x, y, n);
     add(y, n);
@@ -298,6 +347,7 @@ int main(void)
         for (enum kind kind = PLAIN; kind < N_KINDS; kind++) {
             all_products(kind);
             all_sparse_products(kind);
+            all_cosines(kind);
             for (ptrdiff_t n = 1; n <= 70; n++) {
                 flat(n, kind);
                 solvers(n, kind);

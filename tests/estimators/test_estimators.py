@@ -50,7 +50,7 @@ def test_parameters_are_those_of_scikit_learn_and_some_more(estimator):
         "solver_params", "schedule_params", "weight_decay", "l1", "dropout", "input_dropout",
         "input_noise", "max_norm", "clip_norm", "clip_value", "averaging", "layer_norm", "residual",
         "init", "connections", "diagnostics", "learned_activation", "parametrization",
-        "dropout_schedule", "weight_decay_schedule", "learning_rate_factors",
+        "dropout_schedule", "weight_decay_schedule", "learning_rate_factors", "input_layer",
     }  # fmt: skip
     if estimator is MLPClassifier:
         more |= {"class_weight", "loss"}
