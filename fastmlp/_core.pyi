@@ -35,6 +35,7 @@ class Model:
         connections: _Numbers,
         function: Callable[..., Any] | None = None,
         columns: _Table | None = None,
+        bins: _Numbers | None = None,
     ) -> None: ...
     def with_params(self, params: _Numbers) -> Model: ...
 

@@ -83,6 +83,7 @@ from fastmlp._kernels cimport (
     forward_kernel,
     gradient_kernel,
     has_kernels,
+    in_bins,
     kernels,
     largest_size,
     log_of,
@@ -134,20 +135,21 @@ cdef packed struct Column:
     Py_ssize_t kind
     Py_ssize_t place            # of its first number in a row of a^0, ...
     Py_ssize_t n                # ... and how many it has
-    Py_ssize_t row              # of its parameters: in W, or in the matrix of cosines or embeddings
+    Py_ssize_t row              # of its parameters in W, cosines or embeddings; or its first bin
     Py_ssize_t n_codes          # codes are 0 to n_codes - 1; any other number counts as no code
     Py_ssize_t n_frequencies
     Py_ssize_t n_linear         # outputs of the linear map of the cosines; 0 without one
 
 cdef enum ColumnKind:
     NUMBER                      # as it is
+    BINS_OF_NUMBER              # piecewise linear encoding: see _simd/inputs.h
     COSINES_OF_NUMBER           # see _simd/inputs.h
     EMBEDDED_CODE               # a row of the matrix of embeddings
     ONE_HOT_CODE                # a row of W
 
 COLUMN_KINDS = {
-    "number": NUMBER, "cosines": COSINES_OF_NUMBER, "embedding": EMBEDDED_CODE,
-    "one_hot": ONE_HOT_CODE,
+    "number": NUMBER, "bins": BINS_OF_NUMBER, "cosines": COSINES_OF_NUMBER,
+    "embedding": EMBEDDED_CODE, "one_hot": ONE_HOT_CODE,
 }
 
 MOST_FREQUENCIES_OF_NUMBER = MOST_FREQUENCIES
@@ -791,6 +793,8 @@ cdef struct Net:
     const Block* blocks         # (n_blocks,)
     const Column* columns       # (n_columns,) of X, if there is an input layer
     Py_ssize_t n_columns
+    const void* bins            # (2, n_bins) lower edges, and 1 / widths, of all columns
+    Py_ssize_t n_bins
     Loss loss
     void* params                # (n_params,)
     const void* connections     # (n_params,) 1 for each connection, 0 for each missing one; or NULL
@@ -873,6 +877,7 @@ cdef void embed_column(
     cdef const real* E = matrix_of(net, e, EMBEDDINGS)
     cdef Py_ssize_t of_numbers = net.layers[net.n_layers + COSINES].stride
     cdef Py_ssize_t of_E = net.layers[net.n_layers + EMBEDDINGS].stride
+    cdef const real* lower = <const real*> net.bins + column.row
     cdef real[ROWS_OF_BLOCK] x
     cdef Py_ssize_t first = 0, i, n, code
     while first < rows.n:
@@ -881,6 +886,8 @@ cdef void embed_column(
         if column.kind == COSINES_OF_NUMBER:
             embed(numbers + column.row * of_numbers, column.n_frequencies, column.n_linear, n, x,
                   e, stride)
+        elif column.kind == BINS_OF_NUMBER:
+            in_bins(lower, lower + net.n_bins, column.n - 1, n, x, e, stride)
         for i in range(n):
             code = code_of(column, &x[i])
             if column.kind == NUMBER:
@@ -2270,6 +2277,7 @@ cdef int check_layers(
 
 cdef int check_columns(
     const Layer[::1] layers, Py_ssize_t n_layers, const Column[::1] columns, Py_ssize_t n_params,
+    Py_ssize_t n_bins,
 ) except -1:
     """Raise unless all places of an input layer lie within a^0, W and its own matrices."""
     cdef Layer inputs = layers[0], first = layers[1], layer
@@ -2303,6 +2311,8 @@ cdef int check_columns(
             layer = layers[n_layers + EMBEDDINGS]
             fits = (fits and it.n <= layer.n_out
                     and it.row + it.n_codes <= rows_of_matrix(&layer))
+        elif it.kind == BINS_OF_NUMBER:
+            fits = fits and it.row + it.n - 1 <= n_bins
         else:
             fits = fits and it.kind == NUMBER and it.n == 1
     if not fits:
@@ -2354,6 +2364,7 @@ cdef class Model:
     cdef const Layer[::1] layers            # (n_layers + 1,)
     cdef const Block[::1] blocks            # (n_blocks,)
     cdef const Column[::1] columns          # (n_columns,) of X, or empty without an input layer
+    cdef object bins                        # (2, n_bins), or None without an input layer
     cdef const double[::1] loss_params      # (n_loss_params,)
     cdef object params                      # (n_params,)
     cdef object connections                 # (n_params,), or empty if there are all connections
@@ -2362,7 +2373,7 @@ cdef class Model:
     cdef Net net
 
     def __init__(self, layers, blocks, Py_ssize_t loss_kind, loss_params, params, connections,
-                 function=None, columns=None):
+                 function=None, columns=None, bins=None):
         cdef Py_ssize_t n_layers = len(layers) - 1 - (0 if columns is None else SCALES)
         self.layers, self.blocks = np.array(layers), np.array(blocks)
         self.columns = np.zeros(0, COLUMN) if columns is None else np.array(columns)
@@ -2380,7 +2391,13 @@ cdef class Model:
         if self.layers[0].is_embedded != (self.columns.shape[0] > 0):
             raise ValueError("there must be columns if there is an input layer, and only then")
         if self.columns.shape[0] > 0:
-            check_columns(self.layers, n_layers, self.columns, self.net.n_params)
+            self.bins = np.array(bins)
+            self.net.bins = numbers_of("bins", self.bins, self.type_number, 2, False)
+            self.net.n_bins = cnp.PyArray_DIM(self.bins, 1)
+            if cnp.PyArray_DIM(self.bins, 0) != 2:
+                raise ValueError("bins must have two rows")
+            check_columns(
+                self.layers, n_layers, self.columns, self.net.n_params, self.net.n_bins)
             self.net.columns, self.net.n_columns = &self.columns[0], self.columns.shape[0]
         check_blocks(self.layers, self.blocks)
         self.net.n_layers, self.net.layers = n_layers, &self.layers[0]
@@ -2397,7 +2414,7 @@ cdef class Model:
         """The same network with other parameters. The tables are shared."""
         cdef Model twin = Model.__new__(Model)
         twin.layers, twin.blocks, twin.loss_params = self.layers, self.blocks, self.loss_params
-        twin.columns = self.columns
+        twin.columns, twin.bins = self.columns, self.bins
         twin.params, twin.connections = params, self.connections
         twin.type_number, twin.net = self.type_number, self.net
         twin.net.params = numbers_of("params", params, self.type_number, 1, True)

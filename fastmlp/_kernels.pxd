@@ -94,6 +94,8 @@ cdef extern from "_simd/kernels.h" nogil:
                       Py_ssize_t) noexcept nogil
         void (*embed_back)(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
                            const float*, Py_ssize_t, float*) noexcept nogil
+        void (*bins)(const float*, const float*, Py_ssize_t, Py_ssize_t, const float*, float*,
+                     Py_ssize_t) noexcept nogil
         float (*dot)(const float*, const float*, Py_ssize_t) noexcept nogil
         double (*add_decay)(float, const float*, float*, Py_ssize_t) noexcept nogil
         float (*largest_size)(const float*, Py_ssize_t) noexcept nogil
@@ -140,6 +142,8 @@ cdef extern from "_simd/kernels.h" nogil:
                       Py_ssize_t) noexcept nogil
         void (*embed_back)(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
                            const double*, Py_ssize_t, double*) noexcept nogil
+        void (*bins)(const double*, const double*, Py_ssize_t, Py_ssize_t, const double*, double*,
+                     Py_ssize_t) noexcept nogil
         double (*dot)(const double*, const double*, Py_ssize_t) noexcept nogil
         double (*add_decay)(double, const double*, double*, Py_ssize_t) noexcept nogil
         double (*largest_size)(const double*, Py_ssize_t) noexcept nogil
@@ -378,6 +382,16 @@ cdef inline void embed_back(
         kernels.f32.embed_back(params, n_frequencies, n_linear, n, x, delta, stride, gradient)
     else:
         kernels.f64.embed_back(params, n_frequencies, n_linear, n, x, delta, stride, gradient)
+
+
+cdef inline void in_bins(
+    const real* lower, const real* inverse_width, Py_ssize_t n_bins, Py_ssize_t n, const real* x,
+    real* e, Py_ssize_t stride,
+) noexcept nogil:
+    if real is float:
+        kernels.f32.bins(lower, inverse_width, n_bins, n, x, e, stride)
+    else:
+        kernels.f64.bins(lower, inverse_width, n_bins, n, x, e, stride)
 
 
 cdef inline real dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:

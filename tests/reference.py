@@ -133,8 +133,13 @@ def inputs(network, X):
     sizes = dict(zip(layer.categorical_features, layer.n_categories, strict=True))
     dense, one_hot_columns, i = [], [], 0
     for j, x in enumerate(X.astype(float).T):
-        if j not in sizes and layer.numeric_embedding is None:
+        if j not in sizes and layer.numeric_embedding in (None, "piecewise_linear"):
             dense.append(x)
+            if layer.bin_edges:
+                edges = np.array(layer.bin_edges[i])
+                shares = (x[:, np.newaxis] - edges[:-1]) / np.diff(edges)
+                dense.extend(np.clip(shares, 0, 1).T)
+            i += 1
         elif j not in sizes:
             f, p = named["frequencies"][i].astype(float), named["phases"][i].astype(float)
             h = np.cos(2 * np.pi * np.outer(x, f) + p)

@@ -6,10 +6,11 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastmlp._core import COLUMN, COLUMN_KINDS, MOST_FREQUENCIES_OF_NUMBER
 
-NUMERIC_EMBEDDINGS = (None, "cosine", "pbld")
+NUMERIC_EMBEDDINGS = (None, "cosine", "pbld", "piecewise_linear")
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,23 @@ class InputLayer:
         embedded.
     embedding_size : int, default=8
         The length of the vector that is learned for each category of an embedded column.
-    numeric_embedding : {None, 'cosine', 'pbld'}, default=None
+    numeric_embedding : {None, 'cosine', 'pbld', 'piecewise_linear'}, default=None
         What becomes of each number x. None uses x itself. 'cosine' uses
         ``cos(2 pi f_k x + p_k)`` for ``n_frequencies`` learned frequencies f and phases p. 'pbld'
-        uses x and a learned linear map of these cosines.
+        uses x and a learned linear map of these cosines. 'piecewise_linear' uses x, and for each
+        of its bins how far x is through the bin, from 0 to 1; nothing of it is learned.
     n_frequencies : int, default=16
         Number of frequencies for each number; at most 128.
     frequency_scale : float, default=0.1
         Standard deviation of the initial frequencies. Numbers should be scaled.
     numeric_embedding_size : int, default=4
         Number of inputs for each number with 'pbld': x itself and the outputs of the linear map.
+    n_bins : int, default=16
+        Number of bins of each number with 'piecewise_linear', if their edges are not given.
+    bin_edges : 'quantile' or list of array-like, default='quantile'
+        The ascending edges of the bins of each number, in the order of the columns; a number with
+        fewer than two edges has no bins. 'quantile' takes quantiles of the training rows; a
+        `Network`, which has no rows yet, needs a list.
     scaling : bool, default=False
         Whether each input is multiplied by a learned scale, which is 1 at the start.
 
@@ -73,12 +81,14 @@ class InputLayer:
     n_frequencies: int = 16
     frequency_scale: float = 0.1
     numeric_embedding_size: int = 4
+    n_bins: int = 16
+    bin_edges: Literal["quantile"] | Sequence[ArrayLike] = "quantile"
     scaling: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
             ("one_hot_max_size", 0), ("embedding_size", 1), ("n_frequencies", 1),
-            ("numeric_embedding_size", 2),
+            ("numeric_embedding_size", 2), ("n_bins", 1),
         ):  # fmt: skip
             self._check_whole(name, getattr(self, name), least)
         if self.n_frequencies > MOST_FREQUENCIES_OF_NUMBER:
@@ -124,6 +134,7 @@ class InputLayer:
         (1,)
         """
         indices = self._indices(n_columns, names)
+        sizes: list[int]
         if not isinstance(self.n_categories, str):
             sizes = list(self.n_categories)
             for size in sizes:
@@ -140,9 +151,36 @@ class InputLayer:
         else:
             check_codes(X, indices, names)
             sizes = [max(1, int(X[:, j].max()) + 1) for j in indices]
+        edges = self._edges([j for j in range(n_columns) if j not in indices], X)
         return replace(
-            self, categorical_features=tuple(indices), n_categories=tuple(map(int, sizes))
+            self,
+            categorical_features=tuple(indices),
+            n_categories=tuple(map(int, sizes)),
+            bin_edges=edges,
         )
+
+    def _edges(self, numbers: Sequence[int], X: Any) -> tuple[tuple[float, ...], ...]:
+        """Return the edges of the bins of each number; none if there are no bins."""
+        if self.numeric_embedding != "piecewise_linear":
+            return ()
+        if isinstance(self.bin_edges, str):
+            if self.bin_edges != "quantile":
+                raise ValueError(f"bin_edges must be 'quantile' or a list, got {self.bin_edges!r}")
+            if X is None:
+                raise ValueError("bin_edges must be a list here: there are no rows to take it from")
+            places = np.linspace(0, 1, self.n_bins + 1)
+            edges = [np.unique(np.quantile(X[:, j], places)) for j in numbers]
+            return tuple(tuple(some.tolist()) if len(some) > 2 else () for some in edges)
+        given = [np.asarray(some, dtype=np.float64).ravel() for some in self.bin_edges]
+        if len(given) != len(numbers):
+            raise ValueError(
+                f"bin_edges must have an entry for each of the {len(numbers)} numbers, got "
+                f"{len(given)}"
+            )
+        for some in given:
+            if not (np.isfinite(some).all() and (np.diff(some) > 0).all()):
+                raise ValueError(f"bin_edges must be finite and ascending, got {some.tolist()}")
+        return tuple(tuple(some.tolist()) for some in given)
 
     def _indices(self, n_columns: int, names: Any) -> list[int]:
         """Return the indices of the categorical features."""
@@ -199,6 +237,8 @@ class Columns:
     ----------
     table : ndarray of COLUMN
         How each column of X is used.
+    bins : ndarray of shape (2, n_bins)
+        The lower edges and 1 / the widths of the bins of all numbers.
     coded : tuple of int
         The columns that hold codes.
     n_dense : int
@@ -215,25 +255,30 @@ class Columns:
         self.layer = layer
         self.coded = layer.categorical_features
         n_linear = layer.numeric_embedding_size - 1 if layer.numeric_embedding == "pbld" else 0
-        size_of_number = {None: 1, "cosine": layer.n_frequencies}.get(
-            layer.numeric_embedding, n_linear + 1
-        )
+        size_of_cosines = n_linear + 1 if n_linear else layer.n_frequencies
         sizes = dict(zip(self.coded, layer.n_categories, strict=True))
-        kinds = [self._kind(sizes.get(j)) for j in range(n_columns)]
+        numbers = [j for j in range(n_columns) if j not in sizes]
+        edges = dict(zip(numbers, map(np.array, layer.bin_edges), strict=False))
+        kinds = [self._kind(sizes.get(j), edges.get(j, ())) for j in range(n_columns)]
+        self.bins = np.hstack([np.zeros((2, 0)), *(
+            [some[:-1], 1 / np.diff(some)] for some in edges.values() if len(some) > 1
+        )])  # fmt: skip
         self.table = np.zeros(n_columns, dtype=COLUMN)
         self.table["kind"] = [COLUMN_KINDS[kind] for kind in kinds]
         self.table["n_codes"] = [sizes.get(j, 0) for j in range(n_columns)]
         size_of = {
-            "number": size_of_number, "cosines": size_of_number, "one_hot": 1,
+            "number": 1, "cosines": size_of_cosines, "one_hot": 1,
             "embedding": layer.embedding_size,
         }  # fmt: skip
-        n_dense = n_rows = n_codes = 0
-        for column, kind in zip(self.table, kinds, strict=True):
-            column["n"] = size_of[kind]
+        n_dense = n_rows = n_codes = n_bins = 0
+        for j, (column, kind) in enumerate(zip(self.table, kinds, strict=True)):
+            column["n"] = len(edges[j]) if kind == "bins" else size_of[kind]
             if kind == "one_hot":
                 continue
             column["place"] = n_dense
-            n_dense += size_of[kind]
+            n_dense += int(column["n"])
+            if kind == "bins":
+                column["row"], n_bins = n_bins, n_bins + len(edges[j]) - 1
             if kind == "cosines":
                 column["row"], n_rows = n_rows, n_rows + 1
                 column["n_frequencies"], column["n_linear"] = layer.n_frequencies, n_linear
@@ -252,9 +297,11 @@ class Columns:
             (int(layer.scaling), self.n_inputs if layer.scaling else 0),
         )
 
-    def _kind(self, n_categories):
+    def _kind(self, n_categories, edges):
+        if n_categories is None and len(edges) > 1:
+            return "bins"
         if n_categories is None:
-            return "cosines" if self.layer.numeric_embedding else "number"
+            return "cosines" if self.layer.numeric_embedding in ("cosine", "pbld") else "number"
         return "one_hot" if n_categories <= self.layer.one_hot_max_size else "embedding"
 
     def of_kind(self, kind):

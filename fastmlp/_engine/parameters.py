@@ -195,6 +195,13 @@ class Parameters:
         for name, view in views.items():
             view[...] = state[name]
 
+    @property
+    def columns_for_core(self):
+        """The columns and the bins of the input layer, as `_core.Model` takes them."""
+        if self.columns is None:
+            return ()
+        return self.columns.table, self.columns.bins.astype(self.dtype)
+
     def copy(self):
         """Copy the parameters into a new buffer. The tables are shared."""
         twin = object.__new__(type(self))

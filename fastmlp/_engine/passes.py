@@ -70,7 +70,7 @@ class Passes:
         self._n_weights = parameters.n_weights
         self.model = _core.Model(
             parameters.layers, parameters.blocks, *loss.for_core, parameters.flat, parameters.mask,
-            loss.function, None if parameters.columns is None else parameters.columns.table,
+            loss.function, *parameters.columns_for_core,
         )  # fmt: skip
         self._predictor = None
 

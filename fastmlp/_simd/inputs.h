@@ -1,4 +1,8 @@
-/* Learned cosines of a number, for the first layer of tables: with K frequencies f and phases p,
+/* What becomes of a column of numbers in the first layer of tables.
+
+   Piecewise linear encoding: x, and for each bin how far x is through it, from 0 to 1.
+
+   Learned cosines: with K frequencies f and phases p,
 
        h_k = cos(2 pi f_k x + p_k),
 
@@ -135,6 +139,23 @@ static void NAME(embed_back)(const REAL *__restrict__ params, ptrdiff_t n_freque
             const REAL d = slope[k] * delta_h[k];
             d_phases[k] += d;
             gradient[k] = NAME(fma)(turn, d, gradient[k]);
+        }
+    }
+}
+
+/* The inputs e of n rows, from the column x (n,), the lower edges of the bins and 1 / their widths.
+
+   Gorishniy, Rubachev and Babenko, NeurIPS 2022. */
+static void NAME(bins)(const REAL *__restrict__ lower, const REAL *__restrict__ inverse_width,
+                       ptrdiff_t n_bins, ptrdiff_t n, const REAL *__restrict__ x,
+                       REAL *__restrict__ e, ptrdiff_t stride)
+{
+    for (ptrdiff_t i = 0; i < n; i++, e += stride) {
+        e[0] = x[i];
+        for (ptrdiff_t k = 0; k < n_bins; k++) {
+            const REAL share = (x[i] - lower[k]) * inverse_width[k];
+            const REAL at_least = share < 0 ? 0 : share;
+            e[1 + k] = share > 1 ? 1 : at_least;
         }
     }
 }

@@ -106,7 +106,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
         LARGEST, forward_##S, backward_##S, gradient_##S, activate_##S, times_derivative_##S,      \
             mix_##S, mix_back_##S, add_mixed_##S, normalize_##S, normalize_back_##S, dropout_##S, add_noise_##S, softmax_##S,            \
             exponentials_##S, logarithms_##S, add_multiple_##S, add_rows_##S, add_to_rows_##S,     \
-            embed_##S, embed_back_##S, dot_##S, add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
+            embed_##S, embed_back_##S, bins_##S, dot_##S, add_decay_##S, largest_size_##S, sum_of_squares_##S, move_##S                          \
     }
 
 const fastmlp_kernels FASTMLP_KERNELS = {ISA, TABLE(f32), TABLE(f64)};

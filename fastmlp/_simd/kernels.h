@@ -195,6 +195,9 @@ static inline uint64_t fastmlp_random(uint64_t key, ptrdiff_t i)
         void (*embed_back)(const REAL *params, ptrdiff_t n_frequencies, ptrdiff_t n_linear,        \
                            ptrdiff_t n, const REAL *x, const REAL *delta, ptrdiff_t stride,        \
                            REAL *gradient);                                                        \
+        /* e (n, 1 + n_bins), n rows `stride` apart: a column x (n,), and its place in each bin */  \
+        void (*bins)(const REAL *lower, const REAL *inverse_width, ptrdiff_t n_bins, ptrdiff_t n,  \
+                     const REAL *x, REAL *e, ptrdiff_t stride);                                    \
         /* the sum of a b */                                                                       \
         REAL (*dot)(const REAL *a, const REAL *b, ptrdiff_t n);                                    \
         /* dW += x W; returns the sum of W^2 */                                                    \

@@ -25,7 +25,7 @@ from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline
 from fastmlp._tabular.progress import progress_of_members
 from fastmlp._tabular.selection import greedy_selection
-from fastmlp._tabular.settings import REALMLP, Plan, draw_settings
+from fastmlp._tabular.settings import Plan, draw_settings, realmlp
 from fastmlp._tabular.table import TableEncoder
 from fastmlp._tabular.training import (
     Candidate,
@@ -202,7 +202,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         The calibration stays that of the ensemble: there are no rows for another one, as each has
         been seen by some network that this one has learned from.
         """
-        _, n_threads = shares_of_threads(1)
+        _, n_threads = shares_of_threads(1, 1)
         with interrupt_ends(deadline):
             student = distilled(task, self._ensemble, seed, deadline, n_threads)
         if not deadline.is_over:  # or else it has not learned all that it could
@@ -287,7 +287,8 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
     def _candidates(self, n_rows, random_state):
         """Return the untrained candidates."""
         if self.members == "realmlp":
-            return [Candidate(REALMLP, int(random_state.randint(2**31 - 1)))]
+            settings = realmlp(is_regression=is_regressor(self))
+            return [Candidate(settings, int(random_state.randint(2**31 - 1)))]
         n_members = int(self.n_members or Plan.of(n_rows).n_members)
         seeds = random_state.randint(2**31 - 1, size=n_members)
         return [
@@ -313,7 +314,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                     parts.append(Part(candidate.settings, share, network))
                     weight_of[candidate] += share
         parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
-        task.maps.keep([part.settings for part in parts])
+        task.maps.keep_nothing_of_rows()
         self._ensemble = Ensemble(encoder, task.maps, parts)
         rows, outputs_of_all = np.concatenate(rows), np.concatenate(outputs)
         of_rows = task.targets[rows], outputs_of_all, task.sample_weight[rows]

@@ -52,7 +52,9 @@ class Member:
     settings : Settings
     seed : int
         Random seed of the weights, the order of the rows and dropout.
-    n_inputs, n_outputs : int
+    maps : InputMaps
+        The maps of the table, for the input layer.
+    n_outputs : int
     is_regression : bool
         Whether the loss is the squared error, and not the log loss.
 
@@ -68,17 +70,20 @@ class Member:
         Whether more epochs are of no use.
     """
 
-    def __init__(self, settings, seed, n_inputs, n_outputs, *, is_regression):
+    def __init__(self, settings, seed, maps, n_outputs, *, is_regression):
         self.settings = settings
         self.random_state = np.random.RandomState(seed)
         self.loss_of_outputs = squared_error if is_regression else log_loss
         self.network = Network(
-            (n_inputs, *settings.hidden_layer_sizes, n_outputs),
+            (maps.n_columns(settings), *settings.hidden_layer_sizes, n_outputs),
             settings.activation,
             "squared_error" if is_regression else "log_loss",
             loss_params=None if is_regression else {"label_smoothing": settings.label_smoothing},
             layer_norm=settings.layer_norm,
-            init="he_normal",
+            learned_activation=settings.learned_activation,
+            parametrization=settings.parametrization,
+            input_layer=maps.input_layer(settings),
+            init="he_normal" if settings.parametrization == "standard" else None,
             random_state=self.random_state,
         )
         self.descent = Descent(self.network, "adamw", settings.of_descent(), seed)

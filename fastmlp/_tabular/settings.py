@@ -3,9 +3,14 @@
 import math
 from typing import NamedTuple
 
+from fastmlp._engine.input_layer import InputLayer
+
 # Tables with fewer rows have more members and folds, smaller mini-batches and more epochs.
 FEW_ROWS = 5_000
 MANY_ROWS = 20_000
+
+# Categories of more values are embedded.
+MOST_ONE_HOT = 1_000
 
 
 class Settings(NamedTuple):
@@ -16,8 +21,15 @@ class Settings(NamedTuple):
     hidden_layer_sizes : tuple of int
     activation : str
     layer_norm : bool
+    has_ranks : bool
+        Whether the inputs include the quantile maps of the numbers.
     n_bins : int
         Number of bins of each number in the piecewise linear encoding; 0 for the numbers alone.
+    input_layer : InputLayer
+        The other options of the input layer.
+    learned_activation : bool
+    parametrization : str
+        As in `MLPClassifier`.
     label_smoothing : float
         For classification.
     learning_rate : float
@@ -25,7 +37,11 @@ class Settings(NamedTuple):
     schedule : {'constant', 'cosine', 'coslog4'}
     beta_2, weight_decay, averaging : float
         As in `MLPClassifier`.
+    rates : tuple of (str, float)
+        ``learning_rate_factors`` of `MLPClassifier`.
     dropout : float
+    dropout_schedule, weight_decay_schedule : str
+        As in `MLPClassifier`.
     batch_size : int
         Upper limit of the rows in a mini-batch.
     n_epochs : int
@@ -37,14 +53,21 @@ class Settings(NamedTuple):
     hidden_layer_sizes: tuple = (128, 128)
     activation: str = "silu"
     layer_norm: bool = False
+    has_ranks: bool = True
     n_bins: int = 16
+    input_layer: InputLayer = InputLayer(one_hot_max_size=MOST_ONE_HOT)
+    learned_activation: bool = False
+    parametrization: str = "standard"
     label_smoothing: float = 0.0
     learning_rate: float = 3e-3
     schedule: str = "cosine"
     beta_2: float = 0.95
     weight_decay: float = 0.02
     averaging: float = 0.99
+    rates: tuple = ()
     dropout: float = 0.1
+    dropout_schedule: str = "constant"
+    weight_decay_schedule: str = "constant"
     batch_size: int = 64
     n_epochs: int = 60
     patience: int = 16
@@ -62,6 +85,9 @@ class Settings(NamedTuple):
             "weight_decay": self.weight_decay,
             "averaging": self.averaging,
             "dropout": (0.0, *[self.dropout] * n_hidden),
+            "dropout_schedule": self.dropout_schedule,
+            "weight_decay_schedule": self.weight_decay_schedule,
+            **{f"{kind}_rate": factor for kind, factor in self.rates},
         }
 
 
@@ -74,7 +100,6 @@ def draw_settings(random_state, n_rows):
         hidden_layer_sizes=(width,) * depth,
         activation=_one_of(random_state, ("silu", "silu", "relu")),
         layer_norm=_one_of(random_state, (False, True)),
-        # The inputs for each number of bins are in memory at the same time.
         n_bins=_one_of(random_state, (0, 16, 16) if n_rows >= MANY_ROWS else (0, 0, 8, 16, 16, 32)),
         label_smoothing=_one_of(random_state, (0.0, 0.05)),
         learning_rate=_log_uniform(random_state, 2e-3, 1.5e-2),
@@ -123,16 +148,29 @@ def _log_uniform(random_state, low, high):
     return math.exp(random_state.uniform(math.log(low), math.log(high)))
 
 
-# RealMLP's defaults as far as this package has them: Holzmueller and others, NeurIPS 2024.
-REALMLP = Settings(
-    hidden_layer_sizes=(256, 256, 256),
-    activation="silu",
-    label_smoothing=0.1,
-    learning_rate=4e-3,
-    schedule="coslog4",
-    averaging=0.0,
-    dropout=0.15,
-    batch_size=256,
-    n_epochs=256,
-    patience=256,
-)
+def realmlp(*, is_regression):
+    """Return RealMLP's defaults: Holzmueller, Grinsztajn and Steinwart, NeurIPS 2024.
+
+    Its initial biases and the scaling of its initial weights, which depend on the data, are not
+    here: weights are standard normal in the NTK parametrization, and biases are 0.
+    """
+    return Settings(
+        hidden_layer_sizes=(256, 256, 256),
+        activation="mish" if is_regression else "selu",
+        has_ranks=False,
+        n_bins=0,
+        input_layer=InputLayer(numeric_embedding="pbld", scaling=True),
+        learned_activation=True,
+        parametrization="ntk",
+        label_smoothing=0.0 if is_regression else 0.1,
+        learning_rate=0.2 if is_regression else 0.04,
+        schedule="coslog4",
+        averaging=0.0,
+        rates=(("bias", 0.1), ("scale", 6.0), ("activation", 0.1), ("embedding", 0.1)),
+        dropout=0.15,
+        dropout_schedule="flat_cosine",
+        weight_decay_schedule="flat_cosine",
+        batch_size=256,
+        n_epochs=256,
+        patience=256,
+    )

@@ -77,13 +77,8 @@ class Task:
     def _inputs_for(self, settings):
         key = self.maps.key(settings)
         if key not in self._inputs:
-            self.maps.learn(settings)
             self._inputs[key] = self.maps.inputs(self.encoded, settings)
         return self._inputs[key]
-
-    def n_inputs(self, settings):
-        """Return the number of inputs of a network with these settings."""
-        return self._inputs_for(settings).shape[1]
 
     def data_for(self, settings):
         """Return the rows as a network with these settings reads them."""
@@ -95,7 +90,7 @@ class Task:
         return Member(
             candidate.settings,
             candidate.seed + k,
-            self.n_inputs(candidate.settings),
+            self.maps,
             self.n_outputs,
             is_regression=self.is_regression,
         )
@@ -119,7 +114,7 @@ def train_candidates(task, candidates, plan, n_jobs, deadline, display):
     display : Silence
         Shows the progress.
     """
-    team = Team(task, deadline, display, *shares_of_threads(n_jobs))
+    team = Team(task, deadline, display, n_jobs)
     alive, n = candidates, len(candidates)
     for until, share in plan.rounds:
         team.train([(candidate, 0) for candidate in alive], until)
@@ -144,18 +139,15 @@ class Team:
     task : Task
     deadline : Deadline
     display : Silence
-    n_jobs : int
-        Number of members at a time.
-    n_threads : int
-        Number of threads of each.
+    n_jobs : int or None
+        Number of members at a time; see `shares_of_threads`.
     """
 
-    def __init__(self, task, deadline, display, n_jobs, n_threads):
+    def __init__(self, task, deadline, display, n_jobs):
         self.task = task
         self.deadline = deadline
         self.display = display
         self.n_jobs = n_jobs
-        self.n_threads = n_threads
 
     def train(self, pairs, until):
         """Train the members for pairs of a candidate and a split, up to the epoch ``until``."""
@@ -168,18 +160,19 @@ class Team:
             if not candidate.members[k].is_done:
                 jobs.append((candidate, k))
         self.display.begin_round(len(jobs))
-        parallel = parallel_of(self.n_jobs)
-        for i, member in parallel(self._job(i, *job, until) for i, job in enumerate(jobs)):
+        n_jobs, n_threads = shares_of_threads(self.n_jobs, len(jobs))
+        work = (self._job(i, *job, until, n_threads) for i, job in enumerate(jobs))
+        for i, member in parallel_of(n_jobs)(work):
             candidate, k = jobs[i]
             candidate.members[k] = member  # another object, if another process has trained it
             self.display.end_member(member.loss)
 
-    def _job(self, i, candidate, k, until):
+    def _job(self, i, candidate, k, until, n_threads):
         # However short the time is, there must be a model in the end.
         fewest_epochs = 1 if i == k == 0 else 0
         return delayed(_train)(
             i, candidate.members[k], self.task.data_for(candidate.settings), self.task.splits[k],
-            (fewest_epochs, until), self.deadline, self.n_threads,
+            (fewest_epochs, until), self.deadline, n_threads,
         )  # fmt: skip
 
 
@@ -195,16 +188,18 @@ def _train(i, member, *arguments):
     return i, member.train(*arguments)
 
 
-def shares_of_threads(n_jobs):
+def shares_of_threads(n_jobs, n_members):
     """Return the number of members trained at a time, and the number of threads of each.
 
     By default, as many members as there are threads, unless joblib has been configured otherwise.
+    Fewer members have more threads.
     """
     n_threads = available_threads()
     if n_jobs is None:
         _, configured = get_active_backend()
         n_jobs = n_threads if configured is None else configured
     n_jobs = n_jobs if n_jobs > 0 else max(1, n_threads + 1 + n_jobs)
+    n_jobs = min(n_jobs, max(1, n_members))
     return n_jobs, max(1, n_threads // n_jobs)
 
 

@@ -216,12 +216,25 @@ static void cosines(ptrdiff_t n, ptrdiff_t n_frequencies, ptrdiff_t n_linear, en
     print("embed_back", KINDS[kind], n, n_frequencies, n_linear);
 }
 
+static void bins(ptrdiff_t n, ptrdiff_t n_bins, enum kind kind)
+{
+    const ptrdiff_t stride = n_bins + 2;
+    fill(w, n_bins, 56, kind);
+    fill(v, n_bins, 57, kind);
+    fill(x, n, 58, kind);
+    fill(z, n * stride, 59, PLAIN);
+    TABLE->bins(w, v, n_bins, n, x, z, stride);
+    add(z, n * stride);
+    print("bins", KINDS[kind], n, n_bins, 0);
+}
+
 static void all_cosines(enum kind kind)
 {
     for (ptrdiff_t n = 1; n <= 40; n++) {
         cosines(n, 16, 3, kind);
         cosines(21, n, 0, kind);
         cosines(21, n, 2, kind);
+        bins(7, n, kind);
     }
     cosines(33, FASTMLP_MOST_FREQUENCIES, 1, kind);
 }

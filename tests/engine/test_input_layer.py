@@ -17,7 +17,8 @@ from tests import reference
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 RTOL = {"float64": 1e-11, "float32": 2e-5}
-EMBEDDINGS = (None, "cosine", "pbld")
+EMBEDDINGS = (None, "cosine", "pbld", "piecewise_linear")
+EDGES = [[-1.0, -0.5, 0.25, 2.0], [], [0.0, 1.0], np.linspace(-2, 2, 41)]
 N_CATEGORIES = [3, 30, 1, 12]
 CODED = [1, 3, 4, 6]
 
@@ -32,7 +33,7 @@ def make_rows(n_rows=150, seed=0):
 
 
 def make_layer(**options):
-    return InputLayer(CODED, N_CATEGORIES, embedding_size=5, **options)
+    return InputLayer(CODED, N_CATEGORIES, embedding_size=5, bin_edges=EDGES, **options)
 
 
 def make_network(layer, dtype="float64", sizes=(8, 20, 3), **options):
@@ -247,6 +248,22 @@ def test_it_learns_what_needs_it():
     assert without.score(X[1_500:], y[1_500:]) < 0.5
 
 
+def test_bins_are_quantiles_of_the_training_rows():
+    X, y = make_rows(300)[:, [0, 2]], np.arange(300) % 3
+    layer = InputLayer(numeric_embedding="piecewise_linear", n_bins=5)
+    X[:, 1] = X[:, 1] > 0  # two values have no bins
+    fitted = MLPClassifier((4,), input_layer=layer, max_iter=1, random_state=0).fit(X, y)
+    first, second = fitted._network.input_layer.bin_edges
+    x = X[:, 0].astype(np.float32)
+    assert_allclose(first, np.quantile(x, [0, 0.2, 0.4, 0.6, 0.8, 1]), rtol=1e-6)
+    assert second == ()
+    assert fitted.coefs_[0].shape == (7, 4)
+    outside = fitted._network.forward([[-100, 0], [100, 1]]).a[0]
+    assert_allclose(outside, [[-100, 0, 0, 0, 0, 0, 0], [100, 1, 1, 1, 1, 1, 1]])
+    with pytest.raises(ValueError, match="bin_edges must be a list here"):
+        Network([2, 1], input_layer=layer)
+
+
 def test_padding_stays_zero():
     X, y = make_rows(200), np.random.RandomState(7).randint(0, 3, 200)
     layer = make_layer(numeric_embedding="pbld", scaling=True)
@@ -318,6 +335,13 @@ def test_codes_are_no_values_out_of_scale():
         ({"categorical_features": [0]}, "whole numbers, got"),
         ({"numeric_embedding": "plr"}, "numeric_embedding must be one of"),
         ({"n_frequencies": 129}, "at most 128"),
+        ({"numeric_embedding": "piecewise_linear", "bin_edges": [[0, 1]]}, "each of the 8 numbers"),
+        (
+            {"numeric_embedding": "piecewise_linear", "bin_edges": [[0, 0]] * 8},
+            "finite and ascending",
+        ),
+        ({"numeric_embedding": "piecewise_linear", "bin_edges": "uniform"}, "'quantile' or a list"),
+        ({"n_bins": 0}, "n_bins must be"),
         ({"n_frequencies": 0}, "whole number >= 1"),
         ({"numeric_embedding_size": 1}, "whole number >= 2"),
         ({"embedding_size": 2.5}, "embedding_size must be"),

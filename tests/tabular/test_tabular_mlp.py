@@ -20,9 +20,11 @@ from threadpoolctl import threadpool_limits
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, _core
 from fastmlp._engine.rows import Data, Features
 from fastmlp._tabular import base, settings
+from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline, Member
 from fastmlp._tabular.progress import Silence
 from fastmlp._tabular.settings import Settings
+from fastmlp._tabular.table import Encoded
 from fastmlp._tabular.training import Split, Team, shares_of_threads
 
 pd = pytest.importorskip("pandas")
@@ -523,24 +525,28 @@ def test_bits_do_not_depend_on_jobs_and_threads(estimator, settings, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("n_jobs", "configured", "expected"),
+    ("n_jobs", "configured", "n_members", "expected"),
     [
-        (None, None, (6, 1)),
-        (None, 1, (1, 6)),
-        (None, 2, (2, 3)),
-        (None, -1, (6, 1)),
-        (1, 2, (1, 6)),
-        (4, None, (4, 1)),
-        (-1, None, (6, 1)),
-        (-2, None, (5, 1)),
-        (-9, None, (1, 6)),
-        (12, None, (12, 1)),
+        (None, None, 24, (6, 1)),
+        (None, None, 2, (2, 3)),
+        (None, None, 1, (1, 6)),
+        (None, 1, 24, (1, 6)),
+        (None, 2, 24, (2, 3)),
+        (None, -1, 24, (6, 1)),
+        (1, 2, 24, (1, 6)),
+        (4, None, 24, (4, 1)),
+        (4, None, 3, (3, 2)),
+        (-1, None, 24, (6, 1)),
+        (-2, None, 24, (5, 1)),
+        (-9, None, 24, (1, 6)),
+        (12, None, 24, (12, 1)),
+        (12, None, 0, (1, 6)),
     ],
 )
-def test_members_share_the_threads(n_jobs, configured, expected, monkeypatch):
+def test_members_share_the_threads(n_jobs, configured, n_members, expected, monkeypatch):
     monkeypatch.setattr("fastmlp._tabular.training.available_threads", lambda: 6)
     with parallel_config(n_jobs=configured):
-        assert shares_of_threads(n_jobs) == expected
+        assert shares_of_threads(n_jobs, n_members) == expected
 
 
 def test_the_end_is_heard_in_the_middle_of_an_epoch(monkeypatch):
@@ -555,7 +561,9 @@ def test_the_end_is_heard_in_the_middle_of_an_epoch(monkeypatch):
     X, y = np.zeros((n_rows, 10), np.float32), np.zeros((n_rows, 1), np.float32)
     data = Data(Features.of(X), y, np.ones(n_rows, np.float32))
     split = Split(np.arange(n_rows - 10), np.arange(n_rows - 10, n_rows))
-    member = Member(Settings(n_epochs=2), 0, 10, 1, is_regression=True)
+    settings = Settings(n_epochs=2, has_ranks=False)
+    maps = InputMaps(Encoded(X[:100], np.zeros((100, 0), np.int32)), np.array([], int))
+    member = Member(settings, 0, maps, 1, is_regression=True)
     assert member.train(data, split, (0, 2), deadline, 1) is member
     assert member.n_epochs == 1
     assert member.descent.network is member.network
