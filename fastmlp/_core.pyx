@@ -864,42 +864,67 @@ cdef void gather_column(
         x[i] = X[in_data(rows, first + i) * rows.source.stride]
 
 
+cdef void embed_codes(
+    const Net* net,
+    const Column* column,
+    const real* x,              # (n,) of the column
+    Py_ssize_t n,
+    real* e,                    # (n, any) where the first input of each row is stored
+    Py_ssize_t stride,
+) noexcept nogil:
+    """(6) for a column of codes: their embeddings, or 1 for a one-hot code."""
+    cdef const real* E = matrix_of(net, e, EMBEDDINGS)
+    cdef Py_ssize_t of_E = net.layers[net.n_layers + EMBEDDINGS].stride, i, code
+    for i in range(n):
+        code = code_of(column, &x[i])
+        if column.kind == ONE_HOT_CODE:
+            e[0] = 1 if code >= 0 else 0
+        elif code >= 0:
+            memcpy(e, E + (column.row + code) * of_E, column.n * sizeof(real))
+        else:
+            memset(e, 0, column.n * sizeof(real))
+        e += stride
+
+
 cdef void embed_column(
     const Net* net,
     Py_ssize_t j,               # column of X
-    real* e,                    # (rows.n, any) where its first number is stored, of each row
+    real* e,                    # (rows.n, any) where its first input is stored, of each row
     Py_ssize_t stride,
     const Rows* rows,
 ) noexcept nogil:
     """(6) The inputs of the first layer that come from a column of X."""
     cdef const Column* column = &net.columns[j]
-    cdef const real* numbers = matrix_of(net, e, COSINES)
-    cdef const real* E = matrix_of(net, e, EMBEDDINGS)
-    cdef Py_ssize_t of_numbers = net.layers[net.n_layers + COSINES].stride
-    cdef Py_ssize_t of_E = net.layers[net.n_layers + EMBEDDINGS].stride
+    cdef const real* P = matrix_of(net, e, COSINES) + (
+        column.row * net.layers[net.n_layers + COSINES].stride)
     cdef const real* lower = <const real*> net.bins + column.row
     cdef real[ROWS_OF_BLOCK] x
-    cdef Py_ssize_t first = 0, i, n, code
+    cdef Py_ssize_t first = 0, n
     while first < rows.n:
         n = min(ROWS_OF_BLOCK, rows.n - first)
         gather_column(rows, j, first, n, x)
         if column.kind == COSINES_OF_NUMBER:
-            embed(numbers + column.row * of_numbers, column.n_frequencies, column.n_linear, n, x,
-                  e, stride)
+            embed(P, column.n_frequencies, column.n_linear, n, x, e, stride)
         elif column.kind == BINS_OF_NUMBER:
             in_bins(lower, lower + net.n_bins, column.n - 1, n, x, e, stride)
-        for i in range(n):
-            code = code_of(column, &x[i])
-            if column.kind == NUMBER:
-                e[i * stride] = x[i]
-            elif column.kind == ONE_HOT_CODE:
-                e[i * stride] = 1 if code >= 0 else 0
-            elif column.kind == EMBEDDED_CODE and code >= 0:
-                memcpy(e + i * stride, E + (column.row + code) * of_E, column.n * sizeof(real))
-            elif column.kind == EMBEDDED_CODE:
-                memset(e + i * stride, 0, column.n * sizeof(real))
+        else:
+            embed_codes(net, column, x, n, e, stride)
         first += n
         e += n * stride
+
+
+cdef Py_ssize_t copy_numbers(
+    const Net* net, Py_ssize_t first, real* e, const Rows* rows,
+) noexcept nogil:
+    """(6) for numbers that are used as they are. Returns the next column that is none of them."""
+    cdef const real* X = <const real*> rows.source.values               # (any, n_in)
+    cdef Py_ssize_t stride = net.layers[0].stride, place = net.columns[first].place, i, j = first
+    while j < net.n_columns and net.columns[j].kind == NUMBER:
+        j += 1
+    for i in range(rows.n):
+        memcpy(e + i * stride + place, X + in_data(rows, i) * rows.source.stride + first,
+               (j - first) * sizeof(real))
+    return j
 
 
 cdef void embed_rows(const Net* net, real* work, const Rows* rows) noexcept nogil:
@@ -910,8 +935,13 @@ cdef void embed_rows(const Net* net, real* work, const Rows* rows) noexcept nogi
     cdef real* a = at(work, layer.a, layer.stride, rows)                # (rows.n, stride)
     cdef const real* scales = matrix_of(net, work, SCALES)              # (m_0,)
     cdef Py_ssize_t n_dense = net.layers[1].n_dense, i, j, k, code
-    for j in range(net.n_columns):
-        embed_column(net, j, e + net.columns[j].place, layer.stride, rows)
+    j = 0
+    while j < net.n_columns:
+        if net.columns[j].kind == NUMBER:
+            j = copy_numbers(net, j, e, rows)
+        else:
+            embed_column(net, j, e + net.columns[j].place, layer.stride, rows)
+            j += 1
     if net.layers[net.n_layers + SCALES].n_out == 0:
         return
     for i in range(rows.n):
@@ -2314,7 +2344,9 @@ cdef int check_columns(
         elif it.kind == BINS_OF_NUMBER:
             fits = fits and it.row + it.n - 1 <= n_bins
         else:
-            fits = fits and it.kind == NUMBER and it.n == 1
+            # `copy_numbers` copies numbers side by side at once
+            fits = fits and it.kind == NUMBER and it.n == 1 and (
+                j == 0 or columns[j - 1].kind != NUMBER or it.place == columns[j - 1].place + 1)
     if not fits:
         raise ValueError("the columns do not fit the layers")
     return 0
@@ -2653,6 +2685,39 @@ def largest_of(numbers):
         else:
             largest = largest_size(<const double*> start, n)
     return largest
+
+
+def interpolate(
+    const double[:, :] X,               # IN (n, n_columns)
+    const double[::1] knots,            # IN (n_knots,) of all columns, ascending for each
+    const double[::1] heights,          # IN (n_knots,)
+    const Py_ssize_t[::1] ends,         # IN (n_columns,) where the knots of each column end
+    double[:, ::1] out,                 # OUT (n, n_columns)
+):
+    """Linear interpolation between the knots of each column, constant beyond them; NaN stays NaN.
+
+    A search without branches takes a fifth of NumPy's time (bench/figures.md: interpolate).
+    """
+    cdef Py_ssize_t i, j, first = 0, left, n, half
+    cdef double x, low, high
+    if (X.shape[0] != out.shape[0] or X.shape[1] != out.shape[1] or X.shape[1] != ends.shape[0]
+            or knots.shape[0] != heights.shape[0]):
+        raise ValueError("the arrays do not fit one another")
+    for j in range(ends.shape[0]):
+        if not first + 2 <= ends[j] <= knots.shape[0]:
+            raise ValueError("each column must have at least two knots")
+        with nogil:
+            for i in range(X.shape[0]):
+                x, left, n = X[i, j], first, ends[j] - first - 1
+                while n > 1:
+                    half = n // 2
+                    left += half * (knots[left + half] <= x)
+                    n -= half
+                low, high = knots[left], knots[left + 1]
+                x = low if x < low else high if x > high else x
+                x = (x - low) / (high - low)
+                out[i, j] = heights[left] + x * (heights[left + 1] - heights[left])
+        first = ends[j]
 
 
 def shuffle(Py_ssize_t[::1] order, bit_generator):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from fastmlp import _core
+
 # Of more rows than this, evenly spaced ones and the extremes are learned from.
 MOST_ROWS_LEARNED_FROM = 100_000
 MOST_QUANTILES = 1000
@@ -52,9 +54,7 @@ class QuantileMap:
         return cls(knots, ndtri((below + up_to) / (2 * n)))
 
     def __call__(self, x):
-        return _between_knots(
-            x, np.searchsorted(self.knots, x, "right"), self.knots, self.heights, 0, len(self.knots)
-        )
+        return self.stack([self])(x[:, np.newaxis])[:, 0]
 
     @staticmethod
     def stack(maps):
@@ -67,28 +67,12 @@ class _StackedQuantileMaps:
     def __init__(self, maps):
         self.knots = np.concatenate([one.knots for one in maps])
         self.heights = np.concatenate([one.heights for one in maps])
-        sizes = [len(one.knots) for one in maps]
-        self.ends = np.cumsum(sizes)
-        self.starts = self.ends - sizes
-        # NumPy sorts complex numbers by their real part and then by their imaginary part. So one
-        # search among (column, knot) finds the place of each number among its column's knots.
-        self.places = np.repeat(np.arange(len(maps)), sizes) + 1j * self.knots
+        self.ends = np.cumsum([len(one.knots) for one in maps])
 
     def __call__(self, X):
-        wanted = np.empty(X.shape, complex)
-        wanted.real = np.arange(X.shape[1])
-        wanted.imag = X
-        place = np.searchsorted(self.places, wanted, "right")
-        return _between_knots(X, place, self.knots, self.heights, self.starts, self.ends)
-
-
-def _between_knots(x, place, knots, heights, start, end):
-    """Interpolate between the knots from ``start`` to ``end``; the one at ``place`` is above x."""
-    right = np.clip(place, start + 1, end - 1)
-    left = right - 1
-    low, high = knots[left], knots[right]
-    share = (np.clip(x, low, high) - low) / (high - low)
-    return heights[left] + share * (heights[right] - heights[left])
+        heights = np.empty(X.shape)
+        _core.interpolate(X, self.knots, self.heights, self.ends, heights)
+        return heights
 
 
 @dataclass(eq=False)
