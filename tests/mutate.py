@@ -51,6 +51,54 @@ IN_STRESS = " ".join(
 )
 
 MUTATIONS = [
+    # The core: the input layer, learned activations, rates
+    Mutation(
+        "one-hot codes have no scale", CORE,
+        "                values[n], indices[n] = a[one.place], one.row + code\n",
+        "                values[n], indices[n] = 1, one.row + code\n",
+        "engine/test_input_layer.py::test_outputs_are_those_of_the_reference",
+    ),
+    Mutation(
+        "what was dropped of the inputs has a slope", CORE,
+        "            dropout(random_bits(key_of_row(rows, 0, i), -1), rows.dropout_factor"
+        " * layer.dropout,\n                    delta_a, delta_a, layer.n_out)\n",
+        "            pass\n",
+        "engine/test_input_layer.py::test_gradients_behind_dropout_and_noise",
+    ),
+    Mutation(
+        "embeddings of a code of no category", CORE,
+        "            memset(e, 0, column.n * sizeof(real))\n",
+        "            memcpy(e, E + column.row * of_E, column.n * sizeof(real))\n",
+        "engine/test_input_layer.py::test_outputs_are_those_of_the_reference",
+    ),
+    Mutation(
+        "the inputs' phase begins without a barrier", CORE,
+        "        begin_phase(&it, False)\n        backward_inputs(net, work, &it.mine)\n",
+        "        backward_inputs(net, work, &it.mine)\n",
+        IN_STRESS.format("inputs"), is_race=True,
+    ),
+    Mutation(
+        "the gradient of cosines begins anew with each part", CORE,
+        "    if rows.before == 0:\n        memset(dW, 0, (block.last - block.first)",
+        "    if True:\n        memset(dW, 0, (block.last - block.first)",
+        "engine/test_input_layer.py::test_gradients_are_finite_differences",
+    ),
+    Mutation(
+        "mixed activations have the slope of f", "_simd/elementwise.h",
+        "delta_z[i] = NAME(fma)(mix[i], delta_z[i] - delta_f[i], delta_f[i]);",
+        "delta_z[i] = delta_z[i];",
+        "training/test_rates.py::test_training_is_that_of_pytorch",
+    ),
+    Mutation(
+        "the NTK gradient is that of the weights", CORE,
+        "    if ntk != 1:\n        scale_by(<real> ntk, dW, n)\n", "",
+        "training/test_rates.py::test_the_ntk_step_of_every_solver_is_that_of_the_numbers_that_move",
+    ),
+    Mutation(
+        "weight decay does not follow its schedule", CORE,
+        "* it.rules.weight_decay * it.schedule[3 * step + 2]\n", "* it.rules.weight_decay\n",
+        "training/test_rates.py::test_training_is_that_of_pytorch",
+    ),
     # The core: parts, clipping, structure
     Mutation(
         "only the first row is checked", CORE,

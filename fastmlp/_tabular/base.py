@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.checks import check_sample_weight
+from fastmlp._engine.layout import ceil_div
 from fastmlp._estimators.concurrency import FittedAside
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.sklearn_private import Interval, StrOptions
@@ -37,6 +38,7 @@ from fastmlp._tabular.training import (
 )
 
 N_FOLDS = 5
+MOST_ROWS_IN_FOLD = 50_000  # more would take time and make no better selection
 FEWEST_ROWS = 4
 VALIDATION_FRACTION = 0.2
 
@@ -266,7 +268,8 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
         if self.cv is None and (self.validation_fraction or self.members != "ensemble"):
             part = evenly(n_rows, self.validation_fraction or VALIDATION_FRACTION)
         else:
-            part = np.arange(n_rows) % min(self.cv or N_FOLDS, n_rows)
+            n_folds = self.cv or max(N_FOLDS, ceil_div(n_rows, MOST_ROWS_IN_FOLD))
+            part = np.arange(n_rows) % min(n_folds, n_rows)
         n_splits = part.max() + 1 if self.cv else min(part.max() + 1, Plan.of(n_rows).n_splits)
         folds = (np.sort(order[part == k]) for k in range(n_splits))
         return [Split(np.setdiff1d(rows, fold, assume_unique=True), fold) for fold in folds]

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastmlp._tabular.scaling import QuantileMap
+from fastmlp._engine.layout import ceil_div
+from fastmlp._tabular.scaling import MOST_ROWS_LEARNED_FROM, QuantileMap
 
 # Rows whose inputs are computed at a time, so that no second copy of all of them is needed.
 ROWS_AT_A_TIME = 8_192
@@ -83,7 +84,9 @@ class InputMaps:
             return None
         if n_bins not in self._edges:
             places = np.linspace(0, 1, n_bins + 1)
-            edges = [np.unique(np.quantile(column, places)) for column in self._numbers.T]
+            step = ceil_div(len(self._numbers), MOST_ROWS_LEARNED_FROM)
+            some = self._numbers[::step].T
+            edges = [np.unique(np.quantile(column, places)) for column in some]
             self._edges[n_bins] = [tuple(some.tolist()) if len(some) > 2 else () for some in edges]
         return self._edges[n_bins]
 

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pytest
 
-from fastmlp import MLPClassifier, Network
+from fastmlp import InputLayer, MLPClassifier, Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,6 +25,11 @@ OPTIONS = {
     "all three": {"clip_norm": 0.1, "max_norm": 0.9, "averaging": 0.99},
     "sgd and structure": {"solver": "sgd", "layer_norm": True, "residual": True},
     "dropout": {"dropout": 0.2, "clip_value": 0.01},
+    "inputs": {
+        "input_layer": InputLayer(numeric_embedding="pbld", n_frequencies=3, scaling=True),
+        "learned_activation": True,
+        "parametrization": "ntk",
+    },
 }
 
 
