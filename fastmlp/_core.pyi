@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,6 +103,15 @@ class Predictor:
     def __call__(
         self, X: object, out: _Numbers | None = None, n_threads: int = 1
     ) -> _Numbers | None: ...
+
+class Mixture:
+    def __init__(
+        self,
+        predictors: Iterable[Predictor],
+        weights: Sequence[float],
+        new_workspace: Callable[[int], _Numbers],
+    ) -> None: ...
+    def __call__(self, X: object, n_threads: int = 1) -> NDArray[np.float64] | None: ...
 
 def largest_of(numbers: object) -> float: ...
 def interpolate(

@@ -3510,6 +3510,19 @@ cdef void predict_as_member_f64(void* it, Team* team, int me) noexcept nogil:
     predict_as_member(<Prediction*> it, <double*> NULL, team, me)
 
 
+cdef list take_workspaces(list kept, new_workspace, Py_ssize_t n_numbers, int n):
+    """n workspaces, kept or new, or as many as there is memory for, but at least one."""
+    cdef list taken = []
+    while len(taken) < n:
+        try:
+            taken.append(kept.pop() if kept else new_workspace(n_numbers))
+        except MemoryError:
+            if not taken:
+                raise
+            break
+    return taken
+
+
 cdef class Predictor:
     """a^L of dense rows, with as little overhead as possible even for a single row.
 
@@ -3552,6 +3565,22 @@ cdef class Predictor:
             and cnp.PyArray_DIM(X, 1) == self.layers[0].n_in
         )
 
+    cdef Py_ssize_t n_columns(self):
+        return self.net.layers[0].n_in
+
+    cdef Py_ssize_t n_outputs(self):
+        return self.net.layers[self.net.n_layers].n_out
+
+    cdef void begin(self, Prediction* it, X):
+        """Prepare a prediction for rows that `takes` has accepted."""
+        memset(it, 0, sizeof(Prediction))
+        it.n_rows, it.net = cnp.PyArray_DIM(X, 0), self.net
+        it.before_inputs, it.in_inputs = self.before_inputs, self.in_inputs
+        it.net.is_cut_fixed = not has_kernels_throughout(self.model)
+        it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
+        it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
+        it.X.column_bytes = cnp.PyArray_STRIDE(X, 1)
+
     def __call__(self, X, out=None, int n_threads=1):
         """The output for X; None if X is not a suitable array of numbers, or is not finite.
 
@@ -3568,13 +3597,7 @@ cdef class Predictor:
         cdef bint by_columns
         if not self.takes(X):
             return None
-        memset(&it, 0, sizeof(Prediction))
-        it.n_rows, it.net = cnp.PyArray_DIM(X, 0), self.net
-        it.before_inputs, it.in_inputs = self.before_inputs, self.in_inputs
-        it.net.is_cut_fixed = not has_kernels_throughout(self.model)
-        it.X.data, it.X.type_number = <const char*> cnp.PyArray_DATA(X), cnp.PyArray_TYPE(X)
-        it.X.row_bytes = cnp.PyArray_STRIDE(X, 0)
-        it.X.column_bytes = cnp.PyArray_STRIDE(X, 1)
+        self.begin(&it, X)
         if out is None:
             shape[0], shape[1] = it.n_rows, it.net.layers[it.net.n_layers].n_out
             out = cnp.PyArray_SimpleNew(2, shape, self.type_of_output(it.X.type_number))
@@ -3591,7 +3614,9 @@ cdef class Predictor:
             counters = np.zeros(4 * it.net.n_layers, dtype=np.intp)
             it.counters = &counters[0]
         n_threads = max(1, min(n_threads, MOST_MEMBERS))
-        workspaces = self.take_workspaces(1 if by_columns else n_threads)
+        workspaces = take_workspaces(
+            self.workspaces, self.new_workspace, self.n_in_workspace,
+            1 if by_columns else n_threads)
         for i in range(len(workspaces)):
             works[i] = cnp.PyArray_DATA(workspaces[i])
         if not by_columns:
@@ -3612,19 +3637,6 @@ cdef class Predictor:
             else:
                 run_team(predict_as_member_f64, it, n_threads)
 
-    cdef list take_workspaces(self, int n):
-        """n workspaces, or as many as there is memory for, but at least one."""
-        cdef list taken = []
-        while len(taken) < n:
-            try:
-                taken.append(self.workspaces.pop() if self.workspaces
-                             else self.new_workspace(self.n_in_workspace))
-            except MemoryError:
-                if not taken:
-                    raise
-                break
-        return taken
-
     cdef int type_of_output(self, int type_of_X):
         return self.type_number if type_of_X == cnp.NPY_FLOAT else cnp.NPY_DOUBLE
 
@@ -3637,6 +3649,113 @@ cdef class Predictor:
             and cnp.PyArray_DIM(out, 0) == n_rows
             and cnp.PyArray_DIM(out, 1) == self.net.layers[self.net.n_layers].n_out
         )
+
+
+# The weighted mean of the outputs of several networks that read the same rows. Each member of a
+# team takes a piece of the rows through all networks.
+cdef struct Mixed:
+    Prediction* networks        # (n_networks,)
+    const double* weights       # (n_networks,)
+    Py_ssize_t n_networks
+    double* out                 # (n_rows, m_L)
+    void** works                # (n_members,) each with room for the outputs of a block behind it
+    Py_ssize_t n_in_workspace   # numbers before these outputs
+    Py_ssize_t n_taken          # pieces of the rows taken so far
+    Py_ssize_t n_infinite       # pieces without outputs, because of infinities or NaN
+
+
+cdef void mixed_block(
+    Mixed* it, Py_ssize_t first, Py_ssize_t n, real* work,
+) noexcept nogil:
+    """The mean of n <= ROWS_OF_BLOCK rows, from row `first`."""
+    cdef Prediction one
+    cdef Py_ssize_t n_outputs = it.networks[0].net.layers[it.networks[0].net.n_layers].n_out, k, m
+    cdef double* out = it.out + first * n_outputs               # (n, m_L)
+    cdef real* a = work + it.n_in_workspace                     # (n, m_L)
+    memset(out, 0, n * n_outputs * sizeof(double))
+    for m in range(it.n_networks):
+        one = it.networks[m]
+        one.X.data += first * one.X.row_bytes
+        one.out = a
+        predict_block(&one, 1, 0, n, work)
+        if one.n_infinite > 0:
+            next_piece(&it.n_infinite)
+            return
+        for k in range(n * n_outputs):
+            out[k] += it.weights[m] * a[k]
+
+
+cdef void mixed_as_member(Mixed* it, const real* any, Team* team, int me) noexcept nogil:
+    cdef Py_ssize_t n_rows = it.networks[0].n_rows, first
+    cdef Py_ssize_t n_pieces = n_row_pieces(&it.networks[0].net, n_rows, team.n)
+    cdef Py_ssize_t i = next_piece(&it.n_taken)
+    while i < n_pieces:
+        first = i * n_rows // n_pieces
+        mixed_block(it, first, (i + 1) * n_rows // n_pieces - first, <real*> it.works[me])
+        i = next_piece(&it.n_taken)
+
+
+cdef void mixed_as_member_f32(void* it, Team* team, int me) noexcept nogil:
+    mixed_as_member(<Mixed*> it, <float*> NULL, team, me)
+
+
+cdef void mixed_as_member_f64(void* it, Team* team, int me) noexcept nogil:
+    mixed_as_member(<Mixed*> it, <double*> NULL, team, me)
+
+
+cdef class Mixture:
+    """The weighted mean of a^L of several networks of one type, for the same columns of X."""
+    cdef tuple predictors                   # of class Predictor
+    cdef const double[::1] weights          # (n_networks,)
+    cdef object new_workspace               # (n) -> cache-aligned memory for n numbers
+    cdef Py_ssize_t n_in_workspace
+    cdef list workspaces
+
+    def __init__(self, predictors, weights, new_workspace):
+        cdef Predictor first, one
+        self.predictors, self.weights = tuple(predictors), np.array(weights, np.float64)
+        self.new_workspace, self.workspaces, self.n_in_workspace = new_workspace, [], 0
+        if not self.predictors or len(self.predictors) != self.weights.shape[0]:
+            raise ValueError("there must be a weight for each network, at least one")
+        first = self.predictors[0]
+        for one in self.predictors:
+            if (one.type_number != first.type_number or one.n_columns() != first.n_columns()
+                    or one.n_outputs() != first.n_outputs()):
+                raise ValueError("the networks must have the same type, columns and outputs")
+            self.n_in_workspace = max(self.n_in_workspace, one.n_in_workspace)
+
+    def __call__(self, X, int n_threads=1):
+        """The mean output, float64 of shape (n, m_L); None if X is not what a Predictor takes."""
+        cdef Predictor first = self.predictors[0], one
+        cdef Mixed it
+        cdef void* works[MOST_MEMBERS]
+        cdef double[:, ::1] out
+        cdef unsigned char[::1] networks        # (n_networks,) of Prediction
+        cdef list workspaces
+        cdef Py_ssize_t i, n = len(self.predictors)
+        cdef Py_ssize_t n_numbers = self.n_in_workspace + ROWS_OF_BLOCK * first.n_outputs()
+        if not first.takes(X):
+            return None
+        memset(&it, 0, sizeof(Mixed))
+        out = np.empty((cnp.PyArray_DIM(X, 0), first.n_outputs()))
+        networks = np.empty(n * sizeof(Prediction), np.uint8)
+        it.networks, it.weights, it.n_networks = <Prediction*> &networks[0], &self.weights[0], n
+        for i in range(n):
+            one = self.predictors[i]
+            one.begin(&it.networks[i], X)
+        it.out, it.n_in_workspace = &out[0, 0], self.n_in_workspace
+        n_threads = max(1, min(n_threads, MOST_MEMBERS))
+        workspaces = take_workspaces(self.workspaces, self.new_workspace, n_numbers, n_threads)
+        for i in range(len(workspaces)):
+            works[i] = cnp.PyArray_DATA(workspaces[i])
+        it.works, n_threads = works, len(workspaces)
+        with nogil:
+            if first.type_number == cnp.NPY_FLOAT:
+                run_team(mixed_as_member_f32, &it, n_threads)
+            else:
+                run_team(mixed_as_member_f64, &it, n_threads)
+        self.workspaces += workspaces
+        return np.asarray(out) if it.n_infinite == 0 else None
 
 
 def widen(

@@ -83,8 +83,9 @@ class Passes:
         twin._predictor = None
         return twin
 
-    def _predict(self, X, out, n_threads):
-        """Predict, with a predictor that is created for the first call.
+    @property
+    def predictor(self):
+        """The core's predictor, which is created for the first prediction.
 
         Without a lock, which a forked child could inherit from another thread; functools'
         cached_property has one in Python 3.11. Two threads may create a predictor each.
@@ -95,7 +96,7 @@ class Passes:
             new_workspace = partial(aligned_zeros, dtype=self.dtype)
             predictor = _core.Predictor(self.model, own.layers, new_workspace)
             self._predictor = predictor
-        return predictor(X, out, n_threads)
+        return predictor
 
     # Workspaces ----------------------------------------------------------------------------------
 
@@ -203,14 +204,14 @@ class Passes:
         if self.parameters.columns is not None and self._has_bad_codes(X):
             return None
         if len(X) <= ROWS_IN_BLOCK and not _core.uses_blas():
-            return self._predict(X, out, self._threads_for_block(len(X)))
+            return self.predictor(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
         n_pieces = ceil_div(self._rows_in_pass(len(X)), ROWS_OF_TILE)
         with core_in_use:
             n_threads = threads_for(self.flops(len(X)) / 3, n_pieces, self.n_threads)
             for rows in self._parts(len(X), len(X)):  # the predictor needs no memory for them
-                if self._predict(X[rows], out[rows], n_threads) is None:
+                if self.predictor(X[rows], out[rows], n_threads) is None:
                     return None
         return out
 

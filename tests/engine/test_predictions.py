@@ -1,12 +1,16 @@
 """Rows of any type and order, by the short way of a prediction."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse
 import scipy.special
 from numpy.testing import assert_allclose
 
-from fastmlp import MLPClassifier, MLPRegressor, Network
+from fastmlp import InputLayer, MLPClassifier, MLPRegressor, Network, _core
+from fastmlp._engine.layout import aligned_zeros
+from tests import reference
 
 TYPES = "?bBhHiIlLqQfd"
 SIZES = [5, 40, 3]
@@ -131,3 +135,58 @@ def test_an_out_that_cannot_be_written():
             for out in outs:
                 with pytest.raises(ValueError, match=message):
                     network.output(rows, out)
+
+
+# Mixtures of networks ---------------------------------------------------------------------------
+
+
+def make_mixture(dtype="float32"):
+    networks = [
+        Network([5, *hidden, 3], activation, "log_loss", dtype=dtype, random_state=i, **options)
+        for i, (hidden, activation, options) in enumerate([
+            ((40,), "relu", {}),
+            ((300, 20), "silu", {"layer_norm": True}),
+            ((), "relu", {"input_layer": InputLayer([1], [4], numeric_embedding="pbld")}),
+        ])
+    ]  # fmt: skip
+    weights = [0.5, 0.2, 0.3]
+    memory = partial(aligned_zeros, dtype=np.dtype(dtype))
+    mixture = _core.Mixture([net.passes.predictor for net in networks], weights, memory)
+    return networks, weights, mixture
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_rows", [1, 7, 128, 129, 1_000])
+def test_a_mixture_is_the_weighted_mean(n_rows, dtype):
+    networks, weights, mixture = make_mixture(dtype)
+    X = np.random.RandomState(1).standard_normal((n_rows, 5))
+    X[:, 1] = np.arange(n_rows) % 6 - 1
+    X = X.astype(dtype)
+    expected = sum(w * reference.output(net, X) for w, net in zip(weights, networks, strict=True))
+    first = mixture(X, 1)
+    assert_allclose(first, expected, rtol=1e-5 if dtype == "float32" else 1e-12)
+    for n_threads in (2, 3, 7):
+        assert (mixture(X, n_threads) == first).all()
+    assert (mixture(np.asfortranarray(X), 2) == first).all()
+    alone = np.concatenate([mixture(X[i : i + 1]) for i in range(min(n_rows, 3))])
+    assert (alone == first[:3]).all()
+
+
+def test_what_a_mixture_does_not_take():
+    networks, weights, mixture = make_mixture()
+    X = np.ones((300, 5), np.float32)
+    X[299, 0] = np.nan
+    assert mixture(X, 2) is None
+    assert mixture(X[:, :4]) is None
+    assert mixture(X[:0]) is None
+    X[299, 0] = 1
+    assert np.isfinite(mixture(X, 2)).all()  # what came before has left nothing behind
+    memory = partial(aligned_zeros, dtype=np.dtype("float32"))
+    predictors = [net.passes.predictor for net in networks]
+    with pytest.raises(ValueError, match="a weight for each network"):
+        _core.Mixture(predictors, weights[:2], memory)
+    with pytest.raises(ValueError, match="a weight for each network"):
+        _core.Mixture([], [], memory)
+    for other in (Network([4, 3]), Network([5, 2]), Network([5, 3], dtype="float64")):
+        with pytest.raises(ValueError, match="the same type, columns and outputs"):
+            _core.Mixture([*predictors, other.passes.predictor], [0.25] * 4, memory)
