@@ -12,7 +12,7 @@ and nowhere else.
 
 from dataclasses import dataclass, field
 
-OURS, WITHIN_SECONDS, REFERENCE = "fastmlp", "fastmlp 5 s", "CatBoost"
+OURS, WITHIN_SECONDS, SINGLE, REFERENCE = "fastmlp", "fastmlp 5 s", "fastmlp realmlp", "CatBoost"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def models(n_members=None):
         Model(
             WITHIN_SECONDS, "fastmlp", ("fastmlp",), members | {"max_seconds": 5}, competes=False
         ),
+        Model(SINGLE, "fastmlp", ("fastmlp",), {"members": "realmlp"}, competes=False),
         Model("scikit-learn MLP", "scikit_learn", ("sklearn",)),
         Model("HistGradientBoosting", "hist_gradient_boosting", ("sklearn",)),
         Model("LightGBM", "lightgbm", ("lightgbm",)),
