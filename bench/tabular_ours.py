@@ -44,7 +44,8 @@ def seconds_of_products(model, n_rows):
     They are what bench/run.py measures: relu, from an array of float32.
     """
     seconds, rng = {}, np.random.default_rng(0)
-    all_sizes = [tuple(part.network.layer_sizes) for part in model._ensemble.parts]
+    networks = [part.network for part in model._ensemble.parts]
+    all_sizes = [(len(net.W[0]), *net.layer_sizes[1:]) for net in networks]
     for sizes in set(all_sizes):
         X = rng.standard_normal((n_rows, sizes[0]), dtype=np.float32)
         plain = MLPClassifier(sizes[1:-1]).partial_fit(X[:1], [0], classes=range(sizes[-1]))

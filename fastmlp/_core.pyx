@@ -2,8 +2,8 @@
 
 A  Tables               what is where in the flat buffers
 B  Losses               output activation, loss and delta^L together
-C  Stage 1: rows        equations (1), (2), (3) for a block of rows
-D  Stage 2: parameters  equations (4), (5) for a block of parameters
+C  Stage 1: rows        equations (6), (1), (2), (3) for a block of rows
+D  Stage 2: parameters  equations (4), (7), (5) for a block of parameters
 E  The boundary         what Python calls
 
 The kernels are the inner loops in C, built for several instruction sets: the three products of a

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from fastmlp import MLPClassifier, MLPRegressor, Network
+from fastmlp import InputLayer, MLPClassifier, MLPRegressor, Network
 
 N_ROWS, N_FEATURES = 700, 23
 COMMON = {"hidden_layer_sizes": (40, 40), "max_iter": 4, "random_state": 0}
@@ -67,6 +67,7 @@ def fits():
         "float64": {"dtype": "float64"},
         "no hidden layer": {"hidden_layer_sizes": ()},
         "class weights": {"class_weight": "balanced"},
+        "cosines": {"input_layer": InputLayer(numeric_embedding="pbld", scaling=True)},
     }
     for name, settings in classifiers.items():
         yield name, MLPClassifier(**COMMON | settings), False

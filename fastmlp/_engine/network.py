@@ -15,6 +15,7 @@ from fastmlp._engine.checks import (
     check_out,
     check_parameter,
 )
+from fastmlp._engine.conversions import Conversions
 from fastmlp._engine.initializers import check_init, initialize
 from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.layout import EVERYTHING
@@ -59,7 +60,7 @@ class Views(list):
         self._network.parameters.remove_missing()
 
 
-class Network(Structure):
+class Network(Structure, Conversions):
     """A multilayer perceptron whose weights, activations and gradients are NumPy arrays.
 
     Layers are numbered from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.

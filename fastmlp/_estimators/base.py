@@ -25,6 +25,7 @@ from fastmlp._estimators.callbacks import (
     with_scikit_learn_callbacks,
 )
 from fastmlp._estimators.checked import CheckedParameters
+from fastmlp._estimators.conversion import Converts
 from fastmlp._estimators.fitted import FittedNetwork
 from fastmlp._estimators.inputs import CheckedInputs
 from fastmlp._estimators.methods import checks_parameters
@@ -82,6 +83,7 @@ class BaseMLP(
     CallbackSupportMixin,
     CheckedParameters,
     CheckedInputs,
+    Converts,
     FittedNetwork,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -276,10 +278,6 @@ class BaseMLP(
         if isinstance(self, RegressorMixin) and (not are_checked or is_beyond_scale(data.y)):
             self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
         return data, targets
-
-    def _check_rows_of_input_layer(self, rows):
-        if self.input_layer is not None and scipy.sparse.issparse(rows):
-            raise ValueError("input_layer needs dense rows, got a sparse X")
 
     def _hooks(self, callbacks, display, random_state):
         """Return the functions that are called at the beginning and end of every epoch."""

@@ -1,6 +1,7 @@
 """Validation of X, y, sample weights and validation sets, and conversion for the network."""
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
@@ -55,6 +56,10 @@ class CheckedInputs:
         if y.dtype.kind == "f" and not _core.largest_of(y) < np.inf:
             return False
         return reset or n_features == self.n_features_in_
+
+    def _check_rows_of_input_layer(self, rows):
+        if self.input_layer is not None and scipy.sparse.issparse(rows):
+            raise ValueError("input_layer needs dense rows, got a sparse X")
 
     def _validate(self, dtype, X, *y, **options):
         """Validate X, or X and y, with scikit-learn's checks."""

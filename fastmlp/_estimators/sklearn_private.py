@@ -1,6 +1,8 @@
 """Imports of private names of scikit-learn, which may change between its versions."""
 
 from sklearn.base import _fit_context as _fit_context
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer as AdamOptimizer
+from sklearn.neural_network._stochastic_optimizers import SGDOptimizer as SGDOptimizer
 from sklearn.utils import _safe_indexing as _safe_indexing
 from sklearn.utils._param_validation import HasMethods as HasMethods
 from sklearn.utils._param_validation import Interval as Interval

@@ -149,6 +149,20 @@ class Descent:
         return self.settings["schedule"]
 
     @property
+    def state(self):
+        """The solver's state: an array of the layout of the parameters for each kind of number."""
+        return self._state
+
+    @property
+    def n_steps(self):
+        """The number of steps made so far."""
+        return int(self._solver["t"][0])
+
+    @n_steps.setter
+    def n_steps(self, n_steps):
+        self._solver["t"] = self._n_steps = n_steps
+
+    @property
     def seed(self):
         """The random seed of dropout and noise; 0 if none has been needed."""
         return int(self._regularizer["seed"][0])

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 import fastmlp
 from fastmlp import (
+    InputLayer,
     MLPClassifier,
     MLPRegressor,
     Network,
@@ -60,6 +61,11 @@ network = Network([3, 4, 2], loss="log_loss", dtype=np.float64, n_threads=1)
 z, a = network.forward(X)
 shape: tuple[int, ...] = network.loss_and_gradients(X, y).dW[0].shape
 network.params = [([[1.0], [2.0]], [0.0])]
+layer = InputLayer(categorical_features=[2], n_categories=[4], numeric_embedding="pbld")
+frequencies: Array = Network([3, 2], input_layer=layer).input_parameters["frequencies"]
+mixes = MLPRegressor(input_layer=layer, learned_activation=True).fit(X, y).mixes_
+source: str = Network.from_torch(network.to_torch()).to_c("network.c", name="mine")
+both: MLPClassifier = MLPClassifier.from_sklearn(classifier.to_sklearn())
 names: list[str] = [finding.name for finding in fastmlp.diagnose(classifier)]
 error: float = fastmlp.check_gradients(classifier, X, y, n_parameters=10).error
 fastmlp.LossCurveDisplay.from_estimator(classifier, log_scale=True).plot()
