@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -12,7 +13,6 @@ from sklearn.model_selection import GridSearchCV
 from fastmlp import InputLayer, MLPClassifier, MLPRegressor, Network, check_gradients
 from fastmlp._engine.checks import check_data
 from fastmlp._training.descent import Descent
-from tests import reference
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -4,13 +4,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse
 import scipy.special
 from numpy.testing import assert_allclose
 
 from fastmlp import InputLayer, MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._engine.layout import aligned_zeros
-from tests import reference
 
 TYPES = "?bBhHiIlLqQfd"
 SIZES = [5, 40, 3]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import sklearn.neural_network
 from numpy.testing import assert_allclose, assert_array_equal
+from problems import make_task
 from sklearn.exceptions import NotFittedError
 
 from fastmlp import MLPClassifier, MLPRegressor
-from tests.problems import make_task
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
