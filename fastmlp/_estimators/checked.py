@@ -102,10 +102,16 @@ class CheckedParameters:
         layer, theirs = self.input_layer, network.input_layer
         if layer is None or theirs is None:
             return layer
-        if layer.n_categories == "auto":
-            layer = replace(layer, n_categories=theirs.n_categories)
+        learned = {
+            name: getattr(theirs, name)
+            for name in ("n_categories", "bin_edges")
+            if isinstance(getattr(layer, name), str)
+        }
         names = getattr(self, "feature_names_in_", None)
-        return layer.of_columns(network.layer_sizes[0], names)
+        try:
+            return replace(layer, **learned).of_columns(network.layer_sizes[0], names)
+        except ValueError:  # what the network has learned is for other columns
+            return layer
 
     def _check_batch_size(self, n_rows):
         if solver_row(self.solver).is_full_batch:

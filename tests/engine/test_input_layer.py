@@ -295,6 +295,25 @@ def test_copies_pickles_and_warm_starts():
         classifier.set_params(input_layer=None).fit(X, y)
 
 
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_what_was_learned_of_the_columns_is_kept(embedding):
+    X, y = make_rows(200), np.random.RandomState(8).randint(0, 3, 200)
+    layer = InputLayer(CODED, numeric_embedding=embedding)
+    options = {"hidden_layer_sizes": (5,), "max_iter": 1, "random_state": 0, "warm_start": True}
+    classifier = MLPClassifier(**options, input_layer=layer).fit(X, y)
+    learned = classifier._network.input_layer
+    classifier.partial_fit(X[:9] + 7 * (np.arange(8) == 0), y[:9]).fit(X[:100], y[:100])
+    assert classifier._network.input_layer == learned
+    others = [
+        InputLayer(CODED[:2], numeric_embedding=embedding),
+        InputLayer(CODED, numeric_embedding="cosine" if embedding is None else None),
+        InputLayer(CODED, [4, 31, 2, 14], numeric_embedding=embedding),
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match="go on with the network that is there"):
+            classifier.set_params(input_layer=other).partial_fit(X, y)
+
+
 def test_names_masks_and_searches():
     pandas = pytest.importorskip("pandas")
     X, y = make_rows(200), np.random.RandomState(9).randint(0, 3, 200)
