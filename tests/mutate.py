@@ -81,7 +81,7 @@ MUTATIONS = [
         "the gradient of cosines begins anew with each part", CORE,
         "    if rows.before == 0:\n        memset(dW, 0, (block.last - block.first)",
         "    if True:\n        memset(dW, 0, (block.last - block.first)",
-        "engine/test_input_layer.py::test_gradients_are_finite_differences",
+        "engine/test_input_layer.py::test_gradients_are_added_up_over_parts",
     ),
     Mutation(
         "mixed activations have the slope of f", "_simd/elementwise.h",

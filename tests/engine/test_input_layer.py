@@ -88,6 +88,18 @@ def test_gradients_are_finite_differences(options):
     assert check.n_checked <= n_padded
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gradients_are_added_up_over_parts(options):
+    """A mini-batch of 1,100 rows comes in two parts; the whole gradient takes them at once."""
+    X, y = make_rows(1_100), np.random.RandomState(2).randint(0, 3, 1_100)
+    network = make_network(make_layer(n_frequencies=3, **options))
+    data = check_data(X, y, None, network)
+    whole = np.zeros_like(network.parameters.flat)
+    network.passes.full_gradient(data, whole)
+    in_parts = Descent(network, "adam", {}).add_gradient(data, np.arange(1_100))[0][0]
+    assert_allclose(in_parts, whole, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("data", ["dense", "one-hot"])
 def test_one_hot_codes_train_as_a_matrix_of_zeros_and_ones(data):
     """The same network on the same inputs, spelled out, makes the same steps."""
