@@ -23,11 +23,15 @@ OPTIONS = {
     "max_norm": {"max_norm": 0.9},
     "averaging": {"averaging": 0.99},
     "all three": {"clip_norm": 0.1, "max_norm": 0.9, "averaging": 0.99},
-    "sgd and structure": {"solver": "sgd", "layer_norm": True, "residual": True},
+    "sgd and structure": {
+        "solver": "sgd",
+        "layer_norm": True,
+        "residual": True,
+        "learned_activation": True,
+    },
     "dropout": {"dropout": 0.2, "clip_value": 0.01},
     "inputs": {
         "input_layer": InputLayer(numeric_embedding="pbld", n_frequencies=3, scaling=True),
-        "learned_activation": True,
         "parametrization": "ntk",
     },
 }
