@@ -167,9 +167,12 @@ def test_a_mixture_is_the_weighted_mean(n_rows, dtype):
     assert_allclose(first, expected, rtol=1e-5 if dtype == "float32" else 1e-12)
     for n_threads in (2, 3, 7):
         assert (mixture(X, n_threads) == first).all()
-    assert (mixture(np.asfortranarray(X), 2) == first).all()
+    assert_allclose(mixture(np.asfortranarray(X), 2), first, rtol=1e-6)
     alone = np.concatenate([mixture(X[i : i + 1]) for i in range(min(n_rows, 3))])
-    assert (alone == first[:3]).all()
+    assert_allclose(alone, first[:3], rtol=1e-5)
+    if not _core.uses_blas():  # which promises no such thing
+        assert (mixture(np.asfortranarray(X), 2) == first).all()
+        assert (alone == first[:3]).all()
 
 
 def test_what_a_mixture_does_not_take():
