@@ -236,7 +236,7 @@ def check_out(out, shape, dtype):
             f"{out.dtype} with strides {out.strides}"
         )
     if shape is not None and out.shape != shape:
-        raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        raise ValueError(f"out must be of shape {shape}, got {out.shape}")
 
 
 def check_parametrization(parametrization):

@@ -1,7 +1,7 @@
 """`Conversions`: networks as modules of PyTorch, and as a function in C."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from fastmlp._engine.c_source import Source, write_source
@@ -17,7 +17,9 @@ class Conversions:
         cls,
         module: Any,
         loss: str | Callable[[Array, Array], tuple[Array, Array]] | None = None,
-        **options: Any,
+        *,
+        loss_params: Mapping[str, Any] | None = None,
+        n_threads: int | None = None,
     ) -> Self:
         """Convert a stack of PyTorch's modules.
 
@@ -30,8 +32,10 @@ class Conversions:
             The loss, which decides the activation of the output. By default, it is 'log_loss' if
             the stack ends with Softmax, 'binary_log_loss' with Sigmoid, and otherwise
             'squared_error'.
-        **options : dict
-            Further arguments of `Network`, such as ``loss_params`` or ``n_threads``.
+        loss_params : dict or None, default=None
+            Options of the loss; see `Network`.
+        n_threads : int or None, default=None
+            Number of threads of the network.
 
         Returns
         -------
@@ -52,7 +56,7 @@ class Conversions:
         >>> Network.from_torch(stack, loss='log_loss').output([[1, 2, 3, 4]])  # doctest: +SKIP
         """
         stack = Stack(module)
-        network = cls(**stack.arguments(loss) | options)
+        network = cls(**stack.arguments(loss), loss_params=loss_params, n_threads=n_threads)
         stack.fill(network)
         return network
 

@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 
 from fastmlp._core import COLUMN, COLUMN_KINDS, MOST_FREQUENCIES_OF_NUMBER
 
+# float32 has all whole numbers up to this one.
+MOST_CATEGORIES = 2**24
+
 NUMERIC_EMBEDDINGS = (None, "cosine", "pbld", "piecewise_linear")
 
 
@@ -151,6 +154,11 @@ class InputLayer:
         else:
             check_codes(X, indices, names)
             sizes = [max(1, int(X[:, j].max()) + 1) for j in indices]
+        if max(sizes, default=0) > MOST_CATEGORIES:
+            raise ValueError(
+                f"n_categories must be at most {MOST_CATEGORIES}, up to which codes are exact in "
+                f"float32, got {max(sizes)}; number the categories with OrdinalEncoder"
+            )
         edges = self._edges([j for j in range(n_columns) if j not in indices], X)
         return replace(
             self,
@@ -168,9 +176,7 @@ class InputLayer:
                 raise ValueError(f"bin_edges must be 'quantile' or a list, got {self.bin_edges!r}")
             if X is None:
                 raise ValueError("bin_edges must be a list here: there are no rows to take it from")
-            places = np.linspace(0, 1, self.n_bins + 1)
-            edges = [np.unique(np.quantile(X[:, j], places)) for j in numbers]
-            return tuple(tuple(some.tolist()) if len(some) > 2 else () for some in edges)
+            return tuple(quantile_edges(X[:, j], self.n_bins) for j in numbers)
         given = [np.asarray(some, dtype=np.float64).ravel() for some in self.bin_edges]
         if len(given) != len(numbers):
             raise ValueError(
@@ -209,6 +215,12 @@ class InputLayer:
         if len(set(indices)) < len(indices):
             raise ValueError(f"{allowed}, each of them once, got {given!r}")
         return indices
+
+
+def quantile_edges(column: Any, n_bins: int) -> tuple[float, ...]:
+    """Return the edges of bins between quantiles; none if the column has at most two values."""
+    edges = np.unique(np.quantile(column, np.linspace(0, 1, n_bins + 1)))
+    return tuple(edges.tolist()) if len(edges) > 2 else ()
 
 
 def check_codes(X: Any, indices: Sequence[int], names: Any = None) -> None:

@@ -207,6 +207,7 @@ class Passes:
             return self.predictor(X, out, self._threads_for_block(len(X)))
         if out is None:
             out = self._new_output(X)
+        check_out(out, (len(X), self.n_outputs), self.dtype)
         n_pieces = ceil_div(self._rows_in_pass(len(X)), ROWS_OF_TILE)
         with core_in_use:
             n_threads = threads_for(self.flops(len(X)) / 3, n_pieces, self.n_threads)

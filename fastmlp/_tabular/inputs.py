@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastmlp._engine.input_layer import quantile_edges
 from fastmlp._engine.layout import ceil_div
 from fastmlp._tabular.scaling import MOST_ROWS_LEARNED_FROM, QuantileMap
 
@@ -83,11 +84,9 @@ class InputMaps:
         if n_bins < FEWEST_BINS:
             return None
         if n_bins not in self._edges:
-            places = np.linspace(0, 1, n_bins + 1)
             step = ceil_div(len(self._numbers), MOST_ROWS_LEARNED_FROM)
-            some = self._numbers[::step].T
-            edges = [np.unique(np.quantile(column, places)) for column in some]
-            self._edges[n_bins] = [tuple(some.tolist()) if len(some) > 2 else () for some in edges]
+            columns = self._numbers[::step].T
+            self._edges[n_bins] = [quantile_edges(column, n_bins) for column in columns]
         return self._edges[n_bins]
 
     def keep_nothing_of_rows(self):

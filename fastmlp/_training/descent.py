@@ -220,7 +220,8 @@ class Descent:
     def add_gradient(self, data, rows):
         """Compute the gradient of a mini-batch, to be passed to `apply_gradient`.
 
-        Call `take_weights` before the first step and whenever the weights have been set.
+        Call `take_weights` before the first step and whenever the weights have been set, and
+        `learning_rates` before each step: it tells how many steps the schedules count as an epoch.
 
         Parameters
         ----------

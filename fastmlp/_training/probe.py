@@ -47,9 +47,11 @@ class Probe:
         update = now - self._before
         self._before = now
         dead, saturated = [], []
-        f = network.passes.in_workspace(work, "f", self._data.n_rows)
+        z, f = (network.passes.in_workspace(work, it, self._data.n_rows) for it in ("z", "f"))
         for l, name in enumerate(network.activations_of_hidden):
-            dead.append(float(np.mean(~f[l].any(axis=0))))
+            mix = network.mixes[l]
+            active = f[l] if mix is None else z[l] + mix * (f[l] - z[l])
+            dead.append(float(np.mean(~active.any(axis=0))))
             limits = ACTIVATIONS[name].limits
             if limits is not None:
                 low, high = limits

@@ -366,6 +366,7 @@ def test_codes_are_no_values_out_of_scale():
         ({"categorical_features": [1], "n_categories": [0]}, "whole number >= 1, got 0"),
         ({"categorical_features": [1], "n_categories": "all"}, "'auto' or a list"),
         ({"categorical_features": [0]}, "whole numbers, got"),
+        ({"categorical_features": [1], "n_categories": [2**24 + 1]}, "at most 16777216"),
         ({"numeric_embedding": "plr"}, "numeric_embedding must be one of"),
         ({"n_frequencies": 129}, "at most 128"),
         ({"numeric_embedding": "piecewise_linear", "bin_edges": [[0, 1]]}, "each of the 8 numbers"),
@@ -388,6 +389,13 @@ def test_bad_arguments(options, message):
     X, y = make_rows(50), np.arange(50) % 3
     with pytest.raises(ValueError, match=message):
         MLPClassifier((5,), input_layer=InputLayer(**options), max_iter=1).fit(X, y)
+
+
+def test_identifiers_are_no_codes():
+    X, y = make_rows(50), np.arange(50) % 3
+    X[7, 1] = 4e9
+    with pytest.raises(ValueError, match="n_categories must be at most 16777216"):
+        MLPClassifier((5,), input_layer=InputLayer([1]), max_iter=1).fit(X, y)
 
 
 def test_bad_rows_and_types():

@@ -130,6 +130,8 @@ def test_an_out_that_cannot_be_written():
         ],
         "out must": [np.zeros((3, 3)), np.zeros((2, 2), np.float32), np.zeros(6), [[0] * 3] * 2],
     }  # fmt: skip
+    with pytest.raises(ValueError, match=r"out must be of shape \(300, 3\), got \(301, 3\)"):
+        network.output(np.ones((300, 3)), np.zeros((301, 3)))
     for rows in (np.ones((2, 3)), scipy.sparse.csr_matrix(np.ones((2, 3))), [[1, 2, 3]] * 2):
         for message, outs in bad.items():
             for out in outs:
