@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fastmlp import MLPClassifier, MLPRegressor, Network, _core
+from fastmlp import InputLayer, MLPClassifier, MLPRegressor, Network, _core
 from fastmlp._core import SOLVERS
 from fastmlp._engine.checks import check_data
 from fastmlp._training.descent import Descent
@@ -156,3 +156,87 @@ def test_tables_and_arrays_that_do_not_fit(changes, message):
     a_gradient()
     with pytest.raises(ValueError, match=message):
         a_gradient(**changes)
+
+
+def an_output(**changes):
+    """Compute outputs with an input layer whose tables may have been changed."""
+    layer = InputLayer(
+        [1, 2], [4, 30], numeric_embedding="pbld", n_frequencies=3, scaling=True, embedding_size=5
+    )
+    network = Network([5, 6, 2], random_state=0, input_layer=layer)
+    parameters, passes = network.parameters, network.passes
+    columns, bins = parameters.columns_for_core
+    arguments = {"layers": parameters.layers, "columns": columns, "bins": bins}
+    for name, change in changes.items():
+        arguments[name] = change(arguments[name])
+    model = _core.Model(
+        arguments["layers"], parameters.blocks, _core.LOSSES["squared_error"], np.zeros(1),
+        parameters.flat, parameters.mask, None, arguments["columns"], arguments["bins"],
+    )  # fmt: skip
+    work = passes.workspace(8)
+    samples = _core.Samples(np.ones((8, 5), np.float32), np.zeros(0, int), np.zeros(0, int))
+    _core.forward(model, work, samples, np.zeros((8, 2), np.float32), 1)
+
+
+KINDS = _core.COLUMN_KINDS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"columns": changed(field, j, value)} for field, j, value in (
+            ("kind", 0, 7), ("kind", 0, -1), ("kind", 0, KINDS["number"]),
+            ("kind", 0, KINDS["bins"]), ("kind", 0, KINDS["one_hot"]),
+            ("kind", 1, KINDS["number"]),
+            ("kind", 2, KINDS["one_hot"]), ("kind", 2, KINDS["cosines"]),
+            ("place", 0, -1), ("place", 0, 10**6), ("place", 1, 0), ("place", 1, 10**6),
+            ("place", 2, 14), ("n", 0, 5), ("n", 0, 0), ("n", 1, 2), ("n", 2, 100),
+            ("row", 0, -1), ("row", 0, 3), ("row", 1, 0), ("row", 1, 19), ("row", 2, 1),
+            ("n_codes", 1, 5), ("n_codes", 2, 31), ("n_codes", 2, -1),
+            ("n_frequencies", 0, 129), ("n_frequencies", 0, 0), ("n_frequencies", 0, 10),
+            ("n_linear", 0, 4), ("n_linear", 0, -1), ("n_linear", 0, 0),
+        )),
+        *({"layers": changed(field, l, value)} for field, l, value in (
+            ("n_dense", 1, 30), ("n_dense", 1, -1), ("n_dense", 1, 3), ("n_out", 0, 100),
+            ("n_in", 0, 4), ("n_in", 1, 20), ("kind", 3, 2), ("kind", 1, 1), ("W", 3, -1),
+            ("W", 4, 10**6), ("n_dense", 3, 10**6), ("n_dense", 4, -1), ("n_out", 4, 100),
+            ("n_out", 5, 3), ("n_in", 5, 1), ("stride", 3, 1), ("is_embedded", 0, 0),
+        )),
+        {"columns": lambda columns: columns[:4]},
+        {"columns": lambda columns: columns[:0]},
+        {"bins": lambda bins: bins[:1]},
+        {"bins": lambda bins: bins.astype(float)},
+    ],
+)  # fmt: skip
+def test_columns_that_do_not_fit(changes):
+    """No table of an input layer may lead the core outside of an array."""
+    an_output()
+    message = (
+        "columns do not fit|layers do not fit|must be columns|bins must|not one of|a block must"
+    )
+    with pytest.raises(ValueError, match=message):
+        an_output(**changes)
+
+
+def test_numbers_side_by_side_fit():
+    network = Network([3, 2], random_state=0, input_layer=InputLayer())
+    columns, bins = network.parameters.columns_for_core
+    columns = columns.copy()
+    columns["place"] = [2, 1, 0]  # the core would copy three numbers from place 2 on
+    with pytest.raises(ValueError, match="the columns do not fit"):
+        _core.Model(
+            network.parameters.layers, network.parameters.blocks, _core.LOSSES["squared_error"],
+            np.zeros(1), network.parameters.flat, network.parameters.mask, None, columns, bins,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [1e9, -5, np.nan, np.inf, 2.5])
+def test_codes_that_change_under_the_core(value):
+    """As another thread could do between the check and the core's use."""
+    layer = InputLayer([0, 1], [4, 300], scaling=True)
+    network = Network([3, 6, 2], random_state=0, input_layer=layer)
+    data = check_data(np.ones((300, 3)), np.zeros((300, 2)), None, network)
+    data.features.values[:, :2] = value
+    descent = Descent(network, "adam", {})
+    loss, _ = descent.epoch(data, np.arange(300), 100)
+    assert np.isfinite([loss, network.passes.evaluate(data, np.arange(300))[1]]).all()

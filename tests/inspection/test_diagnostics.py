@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 
 from fastmlp import (
@@ -343,3 +343,20 @@ def test_estimators_of_other_classes_are_asked_for_what_is_needed():
         check_gradients(Ridge(), np.ones((5, 2)), np.ones(5))
     with pytest.raises(TypeError, match=r"another with fit, solver, diagnostics .* got Ridge\(\)"):
         diagnose(Ridge().fit(np.ones((5, 2)), np.ones(5)))
+
+
+def test_a_unit_with_a_learned_activation_is_dead_if_its_mix_is_one():
+    """Below 0, a relu unit with another mix passes a part of z on."""
+    X = np.abs(np.random.RandomState(0).standard_normal((60, 3)))
+    options = {"hidden_layer_sizes": (4,), "learned_activation": True, "random_state": 0}
+    classifier = MLPClassifier(**options, diagnostics=True, warm_start=True, max_iter=1)
+    classifier.set_params(learning_rate_init=1e-9).initialize(3, [0, 1])
+    classifier.coefs_ = [-np.ones((3, 4)), np.ones((4, 1))]
+    classifier.intercepts_ = [np.zeros(4), np.zeros(1)]
+    classifier.mixes_[0][...] = [1, 1, 0.5, 1.5]
+    rate_of_mix = {"activation": 0}
+    with pytest.warns(ConvergenceWarning):
+        classifier.set_params(learning_rate_factors=rate_of_mix).fit(X, np.arange(60) % 2)
+    active = classifier.activations(X, 0)
+    assert (active == 0).all(axis=0).tolist() == [True, True, False, False]
+    assert classifier.history_["dead_units"][-1] == (0.5,)

@@ -85,3 +85,10 @@ def test_a_network_without_columns_has_an_input():
     maps = InputMaps(encoded, np.array([], int))
     assert_array_equal(maps.inputs(encoded, Settings()), np.zeros((5, 1)))
     assert_array_equal(first_layer_inputs(maps, encoded, Settings()), np.zeros((5, 1)))
+
+
+def test_edges_of_many_rows_are_those_of_a_sample(monkeypatch):
+    encoded = a_table(1_000, [], n_numbers=1)
+    monkeypatch.setattr(inputs, "MOST_ROWS_LEARNED_FROM", 300)
+    edges = InputMaps(encoded, np.array([], int)).input_layer(Settings()).bin_edges[0]
+    assert_allclose(edges, np.quantile(encoded.numbers[::4, 0], np.linspace(0, 1, 17)))

@@ -155,6 +155,16 @@ def test_large_tables_set_four_of_five_folds_aside(tasks, monkeypatch):
     assert len(np.unique(selected)) == len(selected) == 0.8 * N_ROWS
 
 
+def test_a_fold_has_a_limit(tasks, monkeypatch):
+    monkeypatch.setattr(base, "MOST_ROWS_IN_FOLD", N_ROWS // 10)
+    made(TabularMLPRegressor).fit(FRAME, TARGETS)
+    made(TabularMLPRegressor, cv=2).fit(FRAME, TARGETS)  # whoever asks for two, gets two
+    assert [len(task.splits) for task in tasks] == [5, 2]
+    assert {len(split.selection) for split in tasks[0].splits} == {N_ROWS // 10}
+    for training, selection in tasks[0].splits:
+        assert_array_equal(np.sort(np.append(training, selection)), np.arange(N_ROWS))
+
+
 def test_most_members_are_dropped_after_an_epoch_or_three(monkeypatch):
     monkeypatch.setattr(settings, "FEW_ROWS", N_ROWS)
     model = made(TabularMLPRegressor, n_members=10, validation_fraction=0.2).fit(FRAME, TARGETS)
