@@ -72,6 +72,12 @@ MUTATIONS = [
         "engine/test_input_layer.py::test_outputs_are_those_of_the_reference",
     ),
     Mutation(
+        "the inputs' phase begins without a barrier", CORE,
+        "        begin_phase(&it, False)\n        backward_inputs(net, work, &it.mine)\n",
+        "        backward_inputs(net, work, &it.mine)\n",
+        IN_STRESS.format("inputs"), is_race=True,
+    ),
+    Mutation(
         "the gradient of cosines begins anew with each part", CORE,
         "    if rows.before == 0:\n        memset(dW, 0, (block.last - block.first)",
         "    if True:\n        memset(dW, 0, (block.last - block.first)",
