@@ -22,7 +22,7 @@ class InputLayer:
 
     A category is a column of codes: whole numbers from 0. Few categories become one-hot inputs,
     for which rows of the first weight matrix are added; many share an embedding. A number is used
-    as it is, or through learned cosines. The parameters are trained with the network.
+    as it is, or with bins or learned cosines. The parameters are trained with the network.
 
     Parameters
     ----------
