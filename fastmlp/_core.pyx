@@ -1728,7 +1728,6 @@ cdef void gradient_of_normalization(
     const Layer* layer,
     real* dW,                   # (stride,)
     const real* work,
-    bint adds_up,
     const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
     """(4) for gain: sum of the rows of delta_z * s; for shift: sum of the rows of delta_z."""
@@ -1736,8 +1735,6 @@ cdef void gradient_of_normalization(
     cdef const real* s = work + rows.capacity * layer.s                     # (rows.n, stride)
     cdef bint is_gain = layer.W + row * layer.stride == layer.gain
     cdef Py_ssize_t i, k
-    if not adds_up:
-        memset(dW, 0, layer.stride * sizeof(real))
     for i in range(rows.n):
         for k in range(i * layer.stride, i * layer.stride + layer.n_out):
             dW[k - i * layer.stride] += delta_z[k] * s[k] if is_gain else delta_z[k]
@@ -1901,7 +1898,6 @@ cdef void gradient_of_mix(
     const Layer* layer,
     real* d_mix,                # (stride,)
     const real* work,
-    bint adds_up,
     const Rows* rows,           # the whole mini-batch
 ) noexcept nogil:
     """(4) for mix: sum of the rows of delta_f * (f(z) - z)."""
@@ -1909,8 +1905,6 @@ cdef void gradient_of_mix(
     cdef const real* z = work + rows.capacity * layer.z                     # (rows.n, stride)
     cdef const real* f = work + rows.capacity * layer.f                     # (rows.n, stride)
     cdef Py_ssize_t i, k
-    if not adds_up:
-        memset(d_mix, 0, layer.stride * sizeof(real))
     for i in range(rows.n):
         k = i * layer.stride
         add_mixed(delta_f + k, z + k, f + k, d_mix, layer.n_out)
@@ -1945,11 +1939,13 @@ cdef void gradient_of_block(
     else:
         gradient_of_numbers(block, net, x, delta, dW, adds_up, rows)
     for j in range(max(block.first, layer.n_in + 1), block.last):
+        k = (j - block.first) * layer.stride
+        if not adds_up:
+            memset(dW + k, 0, layer.stride * sizeof(real))
         if layer.is_learned and layer.W + j * layer.stride == layer.mix:
-            gradient_of_mix(layer, dW + (j - block.first) * layer.stride, work, adds_up, rows)
+            gradient_of_mix(layer, dW + k, work, rows)
         else:
-            gradient_of_normalization(j, layer, dW + (j - block.first) * layer.stride, work,
-                                      adds_up, rows)
+            gradient_of_normalization(j, layer, dW + k, work, rows)
     for j in range(block.last - block.first):   # dW may hold numbers of another layer
         for k in range(layer.n_out, layer.stride):
             dW[j * layer.stride + k] = 0
