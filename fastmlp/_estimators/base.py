@@ -32,6 +32,7 @@ from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.parameters import (
     CHANGEABLE_IN_TRAINING,
     check_combinations,
+    is_equal,
     settings_of_descent,
 )
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
@@ -62,14 +63,6 @@ TRAINING_ATTRIBUTES = (
 )  # fmt: skip
 
 FITTED_ATTRIBUTES = NETWORK_ATTRIBUTES + TRAINING_ATTRIBUTES
-
-
-def _is_equal(a, b):
-    """Whether two values of a parameter are equal. Arrays always count as different."""
-    try:
-        return bool(a == b)
-    except ValueError:
-        return False
 
 
 def _seed_for(settings, seed, random_state):
@@ -427,7 +420,7 @@ class BaseMLP(
         changed = {
             name: value
             for name, value, before in values
-            if value is not before and not _is_equal(value, before)
+            if value is not before and not is_equal(value, before)
         }
         parameters[:] = now
         if not changed:

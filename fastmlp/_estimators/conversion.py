@@ -11,7 +11,12 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.c_source import Source, write_source
-from fastmlp._estimators.parameters import changed_parameters, settings_of_descent
+from fastmlp._estimators.parameters import (
+    changed_parameters,
+    is_equal,
+    settings_of_descent,
+    valid_defaults,
+)
 from fastmlp._estimators.sklearn_private import AdamOptimizer, SGDOptimizer
 from fastmlp._training.descent import Descent
 
@@ -19,6 +24,9 @@ from fastmlp._training.descent import Descent
 OF_THE_RUN = (
     "n_threads", "dtype", "scoring", "callbacks", "max_seconds", "diagnostics", "init",
 )  # fmt: skip
+
+# The losses of networks whose outputs scikit-learn can compute.
+LOSSES = ("log_loss", "binary_log_loss", "squared_error", "poisson")
 
 # The arrays of a solver's state, by their names in scikit-learn's optimizers.
 STATES = {"adam": ("ms", "vs"), "sgd": ("velocities",)}
@@ -93,8 +101,10 @@ class Converts:
         history.best_loss = min(history.loss_curve, default=np.inf)
         history.n_bad_epochs = getattr(mlp, "_no_improvement_count", 0)
         history.n_rows_seen, history.n_epochs = mlp.t_, mlp.n_iter_
-        curve = -np.array(history.validation_scores or -np.array(history.loss_curve))
-        history.best_epoch = int(curve[-mlp.n_iter_ :].argmin()) + 1 if len(curve) else mlp.n_iter_
+        scores = history.validation_scores
+        losses = -np.array(scores) if scores else np.array(history.loss_curve)
+        of_fit = losses[-mlp.n_iter_ :]
+        history.best_epoch = int(of_fit.argmin()) + 1 if len(of_fit) else mlp.n_iter_
         self._publish(history)
         self.loss_, self.t_ = mlp.loss_, mlp.t_
         self.stop_reason_ = "max_iter" if mlp.n_iter_ == mlp.max_iter else "converged"
@@ -129,16 +139,19 @@ class Converts:
         network = self._fitted_network()
         twin = _their_class(type(self))
         known = twin().get_params(deep=False)
-        changed = changed_parameters(self)
-        missing = [f"{name}={value!r}" for name, value in changed.items()
-                   if name not in known and name not in OF_THE_RUN]  # fmt: skip
+        defaults = valid_defaults(type(self))
+        missing = [
+            f"{name}={value!r}"
+            for name, value in changed_parameters(self).items()
+            if name not in (*known, *OF_THE_RUN) and not is_equal(value, defaults.get(name))
+        ]
+        missing += _structure_without_counterpart(network)
         if missing:
             raise ValueError(f"scikit-learn's {twin.__name__} has no {', '.join(missing)}")
         mlp = twin(**{name: value for name, value in self.get_params(deep=False).items()
                       if name in known})  # fmt: skip
-        activations = set(network.activations_of_hidden)
-        if len(activations) == 1:  # a list of ours may have the same name for each layer
-            mlp.activation = activations.pop()
+        if network.n_layers > 1:  # a list of ours may have the same name for each layer
+            mlp.activation = network.activations_of_hidden[0]
         mlp._validate_params()
         mlp.coefs_ = [W.copy() for W in network.W]
         mlp.intercepts_ = [b.copy() for b in network.b]
@@ -192,6 +205,20 @@ class Converts:
         """
         source = Source(self._fitted_network(), name, _meaning_of_outputs(self))
         return write_source(source, path)
+
+
+def _structure_without_counterpart(network):
+    """Return what a network of scikit-learn cannot have.
+
+    The parameters may have been set to others after the fit, so they do not tell.
+    """
+    names = ("layer_norm", "residual", "learned_activation", "input_layer")
+    missing = [f"network with {name}" for name in names if getattr(network, name)]
+    if network.loss not in LOSSES:
+        missing.append(f"network with loss={network.loss!r}")
+    if len(set(network.activations_of_hidden)) > 1:
+        missing.append(f"network with activation={network.activation!r}")
+    return missing
 
 
 def _meaning_of_outputs(model):

@@ -346,6 +346,14 @@ def valid_defaults(estimator_class):
     return defaults
 
 
+def is_equal(a, b):
+    """Whether two values of a parameter are equal. Arrays always count as different."""
+    try:
+        return bool(a == b)
+    except ValueError:
+        return False
+
+
 def changed_parameters(estimator):
     """Return the names and values of the parameters that are not at their defaults, sorted."""
     defaults, values = valid_defaults(type(estimator)), vars(estimator)

@@ -317,7 +317,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
                     parts.append(Part(candidate.settings, share, network))
                     weight_of[candidate] += share
         parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
-        task.maps.keep_nothing_of_rows()
+        task.maps.forget_rows()
         self._ensemble = Ensemble(encoder, task.maps, parts)
         rows, outputs_of_all = np.concatenate(rows), np.concatenate(outputs)
         of_rows = task.targets[rows], outputs_of_all, task.sample_weight[rows]

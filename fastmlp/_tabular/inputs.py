@@ -55,7 +55,7 @@ class InputMaps:
     def __init__(self, encoded, cardinalities):
         self.cardinalities = cardinalities
         self.n_numbers = encoded.numbers.shape[1]
-        self._numbers = encoded.numbers  # until `keep`, for bins that are not yet known
+        self._numbers = encoded.numbers  # until `forget_rows`, for bins that are not yet known
         self._ranks = Ranks(encoded.numbers)
         self._edges = {}
 
@@ -89,8 +89,8 @@ class InputMaps:
             self._edges[n_bins] = [quantile_edges(column, n_bins) for column in columns]
         return self._edges[n_bins]
 
-    def keep_nothing_of_rows(self):
-        """Give up the training rows."""
+    def forget_rows(self):
+        """Give up the training rows. All bins that are needed must be known."""
         self._numbers = None
 
     def n_columns(self, settings):

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from problems import make_task
 from sklearn.exceptions import NotFittedError
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import InputLayer, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -130,7 +130,7 @@ def test_a_fit_of_ours_becomes_one_of_theirs():
         ({"layer_norm": True}, "has no layer_norm=True"),
         ({"residual": True, "dropout": 0.2}, "has no dropout=0.2, residual=True"),
         ({"activation": "gelu"}, "'activation' parameter.*Got 'gelu'"),
-        ({"activation": ["relu", "tanh"]}, "'activation' parameter"),
+        ({"activation": ["relu", "tanh"]}, r"activation=\('relu', 'tanh'\)"),
         ({"solver": "adamw"}, "'solver' parameter.*Got 'adamw'"),
         ({"learning_rate": "cosine"}, "'learning_rate' parameter"),
         ({"learned_activation": True}, "has no learned_activation=True"),
@@ -143,6 +143,38 @@ def test_what_has_no_counterpart(parameters, message):
     model = MLPClassifier(**COMMON | parameters).fit(X, y)
     with pytest.raises(ValueError, match=message):
         model.to_sklearn()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"layer_norm": True}, {"residual": True}, {"learned_activation": True},
+        {"input_layer": InputLayer(numeric_embedding="cosine")}, {"activation": ["relu", "tanh"]},
+        {"loss": "squared_error"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_network_counts_and_not_its_parameters(parameters):
+    """Parameters that are set back after the fit do not change the network."""
+    X, y, _ = make_task("binary")
+    model = MLPClassifier(**COMMON | parameters).fit(X, y)
+    defaults = {name: MLPClassifier().get_params()[name] for name in parameters}
+    with pytest.raises(ValueError, match="has no network with"):
+        model.set_params(**defaults).to_sklearn()
+
+
+def test_quantiles_are_no_squared_error():
+    X, y, _ = make_task("squared_error")
+    model = MLPRegressor("quantile", **COMMON, loss_params={"quantiles": [0.1, 0.9]}).fit(X, y)
+    with pytest.raises(ValueError, match=r"has no loss_params=.*network with loss='quantile'"):
+        model.set_params(loss="squared_error").to_sklearn()
+
+
+def test_what_only_the_training_needed_can_be_set_back():
+    X, y, _ = make_task("binary")
+    model = MLPClassifier(**COMMON, dropout=0.2, solver="adamw", dtype="float64").fit(X, y)
+    theirs = model.set_params(dropout=0.0, solver="adam").to_sklearn()
+    assert_allclose(theirs.predict_proba(X), model.predict_proba(X), rtol=1e-10)
 
 
 def test_what_cannot_be_converted():
