@@ -12,9 +12,12 @@ if find_spec("fastmlp._core") is None:
 from fastmlp._engine.config import __version__ as __version__
 from fastmlp._engine.config import show_config as show_config
 from fastmlp._engine.input_layer import InputLayer as InputLayer
+from fastmlp._engine.model_file import ModelFileError as ModelFileError
 from fastmlp._engine.network import Network as Network
 from fastmlp._estimators.classifier import MLPClassifier as MLPClassifier
 from fastmlp._estimators.regressor import MLPRegressor as MLPRegressor
+from fastmlp._files.loading import load as load
+from fastmlp._files.loading import save as save
 from fastmlp._inspection.diagnostics import Diagnosis as Diagnosis
 from fastmlp._inspection.diagnostics import Finding as Finding
 from fastmlp._inspection.diagnostics import diagnose as diagnose

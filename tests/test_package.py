@@ -29,7 +29,8 @@ README = Path(__file__).parent.parent / "README.md"
 LAYERS = [
     {"__main__"},
     {"__init__"},
-    {"_inspection", "_tabular"},
+    {"_inspection", "_files"},
+    {"_tabular"},
     {"_estimators"},
     {"_training"},
     {"_engine"},

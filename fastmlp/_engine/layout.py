@@ -48,7 +48,7 @@ def ceil_div(n, size):
     return -(-n // size)
 
 
-def _whole_lines(n, itemsize):
+def whole_lines(n, itemsize):
     """Round ``n`` numbers up to a whole number of cache lines."""
     in_line = CACHE_LINE // itemsize
     return ceil_div(n, in_line) * in_line
@@ -62,7 +62,7 @@ def _padded(n, itemsize):
     """
     if n == 1:
         return 1
-    size = _whole_lines(n, itemsize)
+    size = whole_lines(n, itemsize)
     return size if size * itemsize % 1024 else size + CACHE_LINE // itemsize
 
 
@@ -123,7 +123,7 @@ def layer_table(
         layer = layers[len(layer_sizes) + kind - 1]
         n_rows, n_out = columns.shapes[kind - 1]
         layer["kind"], layer["n_dense"], layer["n_out"] = kind, n_rows, n_out
-        layer["stride"] = _whole_lines(n_out, itemsize)
+        layer["stride"] = whole_lines(n_out, itemsize)
         layer["W"] = n_params
         n_params = n_parameters(layers[: len(layer_sizes) + kind], itemsize)
     return with_workspace(layers, FOR_OUTPUT)
@@ -139,7 +139,7 @@ def rows_of_matrix(layer):
 def n_parameters(layers, itemsize):
     """Return the number of elements in the flat buffer of these layers, including padding."""
     last = layers[-1]
-    return _whole_lines(int(last["W"]) + rows_of_matrix(last) * int(last["stride"]), itemsize)
+    return whole_lines(int(last["W"]) + rows_of_matrix(last) * int(last["stride"]), itemsize)
 
 
 def with_workspace(layers, kept, dropout=(), input_noise=0.0):

@@ -21,6 +21,7 @@ from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.layout import EVERYTHING
 from fastmlp._engine.passes import Passes
 from fastmlp._engine.rows import Features
+from fastmlp._engine.saved_network import SavedNetwork
 from fastmlp._engine.structure import ARGUMENTS, Array, Structure
 from fastmlp._engine.threads import check_n_threads
 
@@ -60,7 +61,7 @@ class Views(list):
         self._network.parameters.remove_missing()
 
 
-class Network(Structure, Conversions):
+class Network(Structure, Conversions, SavedNetwork):
     """A multilayer perceptron whose weights, activations and gradients are NumPy arrays.
 
     Layers are numbered from 0: ``z[l] = a[l] @ W[l] + b[l]``, ``a[l + 1] = f(z[l])``, ``a[0] = X``.

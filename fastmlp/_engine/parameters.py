@@ -1,6 +1,7 @@
 """`Parameters`: the trainable parameters, their memory layout, and how they are saved."""
 
 import itertools
+import math
 import operator
 from collections import namedtuple
 
@@ -13,10 +14,13 @@ from fastmlp._engine.layout import (
     layer_table,
     n_parameters,
     parameter_blocks,
+    whole_lines,
 )
 
 # Version of the format of `Parameters.state`. Newer code must keep reading older versions.
 VERSION = 1
+
+INPUT_MATRICES = ("cosines", "embeddings", "scales")
 
 # A row of the table of layers. Its fields are read faster than those of the array.
 Layer = namedtuple("Layer", LAYER.names)
@@ -38,6 +42,9 @@ class Parameters:
         A boolean matrix or None for each layer of weights.
     columns : Columns or None
         The input layer.
+    buffer : callable, default=None
+        Returns the memory for `flat`, for the shapes of the `tensors` by name and the dtype. None
+        allocates it.
     structure : dict
         Further arguments of `layer_table`.
 
@@ -61,7 +68,10 @@ class Parameters:
         code.
     """
 
-    def __init__(self, layer_sizes, activations, dtype, *, connections, columns=None, **structure):
+    def __init__(
+        self, layer_sizes, activations, dtype, *, connections, columns=None, buffer=None,
+        **structure,
+    ):  # fmt: skip
         self.layer_sizes = layer_sizes
         self.activations = activations
         self.dtype = dtype
@@ -73,10 +83,15 @@ class Parameters:
         entries = list(map(Layer._make, self.layers.tolist()))
         self.rows = tuple(entries[1 : len(layer_sizes)])
         self._matrices_of_inputs = entries[len(layer_sizes) :]
+        # The sizes may come from a file: until `buffer` has checked them, nothing that is as large
+        # as they say may be made.
+        if buffer is None:
+            self.flat = aligned_zeros(n_parameters(self.layers, dtype.itemsize), dtype)
+        else:
+            self.flat = buffer(self._shapes(), dtype)
         self.blocks = parameter_blocks(self.layers)
         rows_in_blocks = self.blocks["last"] - self.blocks["first"]
         strides = self.layers["stride"][self.blocks["layer"]]
-        self.flat = aligned_zeros(n_parameters(self.layers, dtype.itemsize), dtype)
         self.largest_piece = max(
             int((rows_in_blocks * strides).max()), min(self.flat.size, PARAMETERS_IN_PIECE)
         )
@@ -168,6 +183,42 @@ class Parameters:
         if len(scales):
             named["scales"] = scales[0, : self.columns.n_inputs]
         return named
+
+    def _shapes(self):
+        """Return the shape of each array of `tensors` by name."""
+        shapes = {}
+        for l, layer in enumerate(self.rows):
+            n_out = layer.stride
+            shapes |= {f"layers.{l}.weight": (layer.n_in, n_out), f"layers.{l}.bias": (n_out,)}
+            if layer.is_normalized:
+                shapes |= {f"layers.{l}.gain": (n_out,), f"layers.{l}.shift": (n_out,)}
+            if layer.is_learned:
+                shapes[f"layers.{l}.mix"] = (n_out,)
+            n_numbers = sum(map(math.prod, shapes.values()))
+            rest = whole_lines(n_numbers, self.dtype.itemsize) - n_numbers
+            if rest:  # a layer of one unit
+                last, (size,) = shapes.popitem()
+                shapes[last] = (size + rest,)
+        for name, matrix in zip(INPUT_MATRICES, self._matrices_of_inputs, strict=False):
+            if matrix.n_dense:
+                shapes[f"inputs.{name}"] = (matrix.n_dense, matrix.stride)
+        return shapes
+
+    def tensors(self):
+        """Return all of the buffer as arrays by name, in its order and with its padding.
+
+        'layers.0.weight' is of shape (n_in, n_padded) and 'layers.0.bias' (n_padded,), where
+        n_padded >= n_out; then 'layers.0.gain', 'layers.0.shift' and 'layers.0.mix', if there are.
+        The matrices of the input layer follow: 'inputs.cosines', 'inputs.embeddings' and
+        'inputs.scales'.
+        """
+        shapes = self._shapes()
+        ends = np.cumsum(list(map(math.prod, shapes.values())))
+        parts = np.split(self.flat, ends[:-1])
+        return {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
 
     def state(self):
         """Return the parameters without padding, and the format version, for serialization.

@@ -117,8 +117,11 @@ class Structure:
             return (self.activation,) * (self.n_layers - 1)
         return self.activation
 
-    def _new_parameters(self):
-        """Create parameters of zeros, with the tables for the network's arguments."""
+    def _new_parameters(self, buffer=None):
+        """Create parameters of zeros, with the tables for the network's arguments.
+
+        With ``buffer``, they are in other memory; see `Parameters`.
+        """
         return Parameters(
             self.layer_sizes,
             self.activations_of_hidden,
@@ -128,6 +131,7 @@ class Structure:
             learned_activation=self.learned_activation,
             connections=self._connections,
             columns=self._columns,
+            buffer=buffer,
         )
 
     def has_connections(self, connections: Sequence[ArrayLike | None] | None) -> bool:

@@ -35,6 +35,7 @@ from fastmlp._estimators.parameters import (
     is_equal,
     settings_of_descent,
 )
+from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
 from fastmlp._training.descent import Descent
@@ -77,6 +78,7 @@ class BaseMLP(
     CheckedParameters,
     CheckedInputs,
     Converts,
+    Saves,
     FittedNetwork,
     BaseEstimator,
     metaclass=ABCMeta,

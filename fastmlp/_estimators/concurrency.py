@@ -8,8 +8,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from sklearn.base import BaseEstimator
 
+from fastmlp._engine.config import __version__
+
 # Attributes of a fit under way, and those that the next fit makes anew: they are not pickled.
 NOT_SAVED = ("_in_training", "_checked_parameters", "_generator")
+
+# What a pickle says of itself, and the version of its format.
+PICKLE = "_pickle"
+VERSION_OF_PICKLE = 1
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -83,4 +89,14 @@ class FittedAside:
 
     def __getstate__(self):
         state = BaseEstimator.__getstate__(self._as_published())
-        return {name: state[name] for name in state if name not in NOT_SAVED}
+        state = {name: state[name] for name in state if name not in NOT_SAVED}
+        return state | {PICKLE: (VERSION_OF_PICKLE, __version__)}
+
+    def __setstate__(self, state):
+        version, written_by = state.pop(PICKLE, (0, "an older version"))
+        if version > VERSION_OF_PICKLE:
+            raise ValueError(
+                f"this pickle was written by fastmlp {written_by}, whose pickles have the format "
+                f"{version}; fastmlp {__version__} reads formats up to {VERSION_OF_PICKLE}"
+            )
+        super().__setstate__(state)

@@ -21,10 +21,11 @@ from fastmlp._estimators.sklearn_private import Interval, StrOptions
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 from fastmlp._tabular.distillation import distilled
 from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
-from fastmlp._tabular.findings import Facts
+from fastmlp._tabular.findings import Facts, n_values_of
 from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline
 from fastmlp._tabular.progress import progress_of_members
+from fastmlp._tabular.saving import SavesTable
 from fastmlp._tabular.selection import greedy_selection
 from fastmlp._tabular.settings import Plan, draw_settings, realmlp
 from fastmlp._tabular.table import TableEncoder
@@ -48,7 +49,7 @@ FITTED_ATTRIBUTES = (
 )  # fmt: skip
 
 
-class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
+class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
     """Base class of TabularMLPClassifier and TabularMLPRegressor."""
 
     _parameter_constraints: dict = {
@@ -109,6 +110,14 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _calibrate(self, targets, outputs, weight):
         """Learn from the ensemble's outputs for rows that its networks have not seen."""
+
+    @abstractmethod
+    def _write_targets(self, parts):
+        """Add what was learned of the targets, and the calibration, to the parts of a file."""
+
+    @abstractmethod
+    def _read_targets(self, fields, n_outputs):
+        """Take over what `_write_targets` has written, for networks with so many outputs."""
 
     def _class_weight_of_rows(self, y):
         """Return the class weight of each row, or None without class weights."""
@@ -340,7 +349,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
             loss=loss,
             constant_loss=constant_loss,
             is_cut_short=is_cut_short,
-            n_values=dict(zip(encoder.category_names, encoder.cardinalities.tolist(), strict=True)),
+            n_values=n_values_of(encoder),
         )
 
     def __findings__(self) -> list[tuple[str, str, str]]:

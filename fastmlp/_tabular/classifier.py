@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from fastmlp._estimators.concurrency import on_published_state
+from fastmlp._estimators.saving import read_classes, write_classes
 from fastmlp._estimators.sklearn_private import StrOptions
 from fastmlp._estimators.targets import check_labels_are_plain
 from fastmlp._estimators.types import Array, ArrayLike, ClassWeight, MatrixLike
@@ -181,6 +182,16 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
 
     def _calibrate(self, targets, outputs, weight):
         self.temperature_ = best_temperature(targets, outputs, weight)
+
+    def _write_targets(self, parts):
+        write_classes(parts, self.classes_)
+        parts.add(temperature=self.temperature_)
+
+    def _read_targets(self, fields, n_outputs):
+        self.classes_, self._n_outputs = read_classes(fields), n_outputs
+        if len(self.classes_) != n_outputs:
+            raise fields.error("classes", f"must be {n_outputs}, one for each output")
+        self.temperature_ = fields.number("temperature", 1e-3, 1e3)
 
     def _class_weight_of_rows(self, y):
         if self.class_weight is None:

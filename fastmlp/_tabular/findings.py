@@ -9,6 +9,11 @@ SMALLEST_GAIN = 0.01
 FEWEST_ROWS_OF_A_VALUE = 2
 
 
+def n_values_of(encoder):
+    """Return the number of values of each category of a `TableEncoder`, by name."""
+    return dict(zip(encoder.category_names, encoder.cardinalities.tolist(), strict=True))
+
+
 class Facts(NamedTuple):
     """What is known about a fit.
 

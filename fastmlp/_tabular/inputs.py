@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmlp._engine.input_layer import quantile_edges
 from fastmlp._engine.layout import ceil_div
-from fastmlp._tabular.scaling import MOST_ROWS_LEARNED_FROM, QuantileMap
+from fastmlp._tabular.scaling import MOST_ROWS_LEARNED_FROM, QuantileMap, StackedQuantileMaps
 
 # Rows whose inputs are computed at a time, so that no second copy of all of them is needed.
 ROWS_AT_A_TIME = 8_192
@@ -35,6 +35,26 @@ class Ranks:
     def n_columns(self):
         return len(self._columns)
 
+    def write(self, parts):
+        """Add the maps to the parts of a model file."""
+        parts.add(n_columns=self.n_columns)
+        parts.array("columns", self._columns.astype(np.int64))
+        if self.n_columns:
+            self._map.write(parts)
+
+    @classmethod
+    def read(cls, fields, n_numbers):
+        """Return the maps of a model file."""
+        ranks = object.__new__(cls)
+        columns = fields.array("columns", "i8", (fields.whole("n_columns"),))
+        if len(columns) and not (
+            0 <= columns[0] and columns[-1] < n_numbers and (np.diff(columns) > 0).all()
+        ):
+            raise fields.error("columns", f"must be ascending and below {n_numbers}")
+        ranks._columns = columns.astype(np.intp)
+        ranks._map = StackedQuantileMaps.read(fields, len(columns)) if len(columns) else np.asarray
+        return ranks
+
     def __call__(self, numbers):
         return self._map(np.take(numbers, self._columns, axis=1).astype(np.float64))
 
@@ -56,8 +76,17 @@ class InputMaps:
         self.cardinalities = cardinalities
         self.n_numbers = encoded.numbers.shape[1]
         self._numbers = encoded.numbers  # until `forget_rows`, for bins that are not yet known
-        self._ranks = Ranks(encoded.numbers)
+        self.ranks = Ranks(encoded.numbers)
         self._edges = {}
+
+    @classmethod
+    def read(cls, fields, n_numbers, cardinalities):
+        """Return the maps of a model file, for networks that know their input layer."""
+        maps = object.__new__(cls)
+        maps.cardinalities, maps.n_numbers = cardinalities, n_numbers
+        maps._numbers, maps._edges = None, {}
+        maps.ranks = Ranks.read(fields, n_numbers)
+        return maps
 
     def key(self, settings):
         """Return what the matrix depends on."""
@@ -95,7 +124,7 @@ class InputMaps:
 
     def n_columns(self, settings):
         """Return the number of columns of the matrix for these settings."""
-        n_numbers = self.n_numbers + settings.has_ranks * self._ranks.n_columns
+        n_numbers = self.n_numbers + settings.has_ranks * self.ranks.n_columns
         # A network has at least one input.
         return max(n_numbers + len(self.cardinalities), 1)
 
@@ -108,6 +137,6 @@ class InputMaps:
         whole[:, n_columns - n_codes :] = encoded.codes
         for start in range(0, n_rows if settings.has_ranks else 0, ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
-            ranks = self._ranks(encoded.numbers[rows])
+            ranks = self.ranks(encoded.numbers[rows])
             whole[rows, self.n_numbers : self.n_numbers + ranks.shape[1]] = ranks
         return whole

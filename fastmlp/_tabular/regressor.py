@@ -182,6 +182,21 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         residuals = self._decode_targets(targets) - self._scale.predictions(outputs[:, 0])
         self._residuals = np.sort(residuals)
 
+    def _write_targets(self, parts):
+        parts.add(target_scale=self._scale._asdict())
+        parts.array("residuals", self._residuals)
+
+    def _read_targets(self, fields, n_outputs):
+        if n_outputs != 1:
+            raise fields.error("networks", f"must have one output, got {n_outputs}")
+        scale = fields.part("target_scale")
+        self._scale = Scale(**{name: scale.number(name) for name in Scale._fields})
+        if self._scale.smallest > self._scale.largest:
+            raise scale.error("smallest", "must be at most the largest")
+        self._residuals = fields.array("residuals", "f8", (None,))
+        if (np.diff(self._residuals) < 0).any():
+            raise fields.error("residuals", "must be ascending")
+
     @on_published_state
     def predict(self, X: MatrixLike) -> Array:
         """Predict the target of each row.

@@ -58,16 +58,39 @@ class QuantileMap:
 
     @staticmethod
     def stack(maps):
-        return _StackedQuantileMaps(maps)
+        return StackedQuantileMaps(maps)
 
 
-class _StackedQuantileMaps:
+class StackedQuantileMaps:
     """The quantile maps of several columns, their knots one after the other."""
 
     def __init__(self, maps):
         self.knots = np.concatenate([one.knots for one in maps])
         self.heights = np.concatenate([one.heights for one in maps])
         self.ends = np.cumsum([len(one.knots) for one in maps])
+
+    def write(self, parts):
+        """Add the maps to the parts of a model file."""
+        parts.array("knots", self.knots)
+        parts.array("heights", self.heights)
+        parts.array("ends", self.ends.astype(np.int64))
+
+    @classmethod
+    def read(cls, fields, n_columns):
+        """Return the maps of a model file."""
+        maps = object.__new__(cls)
+        maps.knots = fields.array("knots", "f8", (None,))
+        maps.heights = fields.array("heights", "f8", maps.knots.shape)
+        ends = fields.array("ends", "i8", (n_columns,))
+        starts = np.append(0, ends[:-1])
+        if ends[-1] != len(maps.knots) or (ends - starts < 2).any():
+            raise fields.error("ends", "must be ascending, with two knots for each column")
+        is_start = np.zeros(len(maps.knots), bool)
+        is_start[starts] = True
+        if not ((np.diff(maps.knots) > 0) | is_start[1:]).all():
+            raise fields.error("knots", "must be ascending for each column")
+        maps.ends = ends.astype(np.intp)
+        return maps
 
     def __call__(self, X):
         heights = np.empty(X.shape)

@@ -34,6 +34,18 @@ SETTINGS = {
 }  # fmt: skip
 
 
+# Settings that decide which arrays the state has.
+KEPT = ("amsgrad", "averaging")
+
+# What steps change in the core's description of the solver.
+DYNAMIC = ("t", "learning_rate", *(
+    name for name in SOLVER.names if name not in ("kind", "t", *SETTINGS)
+))  # fmt: skip
+
+# The counts of a `Descent`, and the least that each can be.
+COUNTS = {"n_steps": 0, "steps_in_epoch": 1, "n_bad_epochs": 0}
+
+
 class Descent:
     """A mini-batch solver that trains a network, with the solver's state.
 
@@ -107,10 +119,48 @@ class Descent:
     def is_compatible_with(self, name, settings):
         """Whether the solver's state can be used with this solver and these settings."""
         settings = SETTINGS | settings
-        kept = ("amsgrad", "averaging")
         return name == self.name and all(
-            bool(settings[key]) == bool(self.settings[key]) for key in kept
+            bool(settings[key]) == bool(self.settings[key]) for key in KEPT
         )
+
+    def write(self, parts):
+        """Add the state of the solver to the parts of a model file."""
+        kept = {name: bool(self.settings[name]) for name in KEPT}
+        dynamic = {name: self._solver[name][0] for name in DYNAMIC}
+        counts = {name: getattr(self, f"_{name}") for name in COUNTS}
+        parts.add(
+            name=self.name, seed=self.seed, rate=self.rate, settings=kept,
+            learning_rate_init=self.settings["learning_rate"], **dynamic, **counts,
+        )  # fmt: skip
+        parts.array("state", self._state)
+        if len(self._own):
+            parts.array("own", self._own)
+            parts.array("left", self._left)
+
+    def read(self, fields):
+        """Take over the state of a solver from a model file."""
+        fields.choice("name", [self.name])
+        kept = fields.part("settings")
+        for name in KEPT:
+            if kept.flag(name) != bool(self.settings[name]):
+                raise kept.error(name, f"must be {bool(self.settings[name])}")
+        dtype = self.network.dtype
+        state = fields.array("state", dtype, self._state.shape)
+        own, left = self._own, self._left
+        if len(own):
+            own, left = (fields.array(name, dtype, own.shape) for name in ("own", "left"))
+        dynamic = {name: fields.number(name, finite=False) for name in DYNAMIC}
+        dynamic["t"] = fields.whole("t")
+        counts = {name: fields.whole(name, least) for name, least in COUNTS.items()}
+        self.change(self.settings, fields.whole("seed"))
+        self.rate = fields.number("rate", 0, finite=False)
+        # A changed learning rate counts from the next call of `change` on.
+        self.settings = self.settings | {"learning_rate": fields.number("learning_rate_init", 0)}
+        self._state, self._own, self._left = aligned_copy(state), aligned_copy(own), left.copy()
+        for name, value in dynamic.items():
+            self._solver[name] = value
+        for name, value in counts.items():
+            setattr(self, f"_{name}", value)
 
     def _forget_memory(self):
         self._gradient = self._work = self._trial = None

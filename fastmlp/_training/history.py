@@ -47,6 +47,12 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+# What a model file has of a history, besides the columns.
+CURVES = ("loss_curve", "validation_scores")
+NUMBERS = ("best_loss", "best_validation_score", "_best")
+COUNTS = ("n_bad_epochs", "n_rows_seen", "n_epochs", "best_epoch")
+
+
 @dataclass
 class History:
     """The record of the training so far. A warm start continues it."""
@@ -99,6 +105,33 @@ class History:
         """
         better = value >= best + tol if larger_is_better else value <= best - tol
         self.n_bad_epochs = 0 if better else self.n_bad_epochs + 1
+
+    def write(self, parts):
+        """Add the history to the parts of a model file."""
+        parts.add(
+            columns=[*self.columns], **{name: getattr(self, name) for name in (*NUMBERS, *COUNTS)}
+        )
+        for i, column in enumerate(self.columns.values()):
+            parts.array(f"columns.{i}", np.array(column, dtype=np.float64))
+        for name in CURVES:
+            parts.array(name, np.array(getattr(self, name), dtype=np.float64))
+
+    @classmethod
+    def read(cls, fields):
+        """Return the history of a model file."""
+        history = cls()
+        for i, name in enumerate(fields.texts("columns")):
+            n_axes = len(fields.shape(f"columns.{i}"))
+            shape = (None,) * min(max(n_axes, 1), 2)
+            column = fields.array(f"columns.{i}", "f8", shape, finite=False).tolist()
+            history.columns[name] = column if n_axes < 2 else list(map(tuple, column))
+        for name in CURVES:
+            setattr(history, name, fields.array(name, "f8", (None,), finite=False).tolist())
+        for name in NUMBERS:
+            setattr(history, name, fields.number(name, finite=False))
+        for name in COUNTS:
+            setattr(history, name, fields.whole(name))
+        return history
 
     def _lists(self):
         curves = {"loss_curve": self.loss_curve, "validation_scores": self.validation_scores}

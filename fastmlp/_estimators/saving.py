@@ -1,0 +1,192 @@
+"""`Saves`: how an estimator is written to a model file, and read from one."""
+
+import os
+from typing import Self
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from fastmlp._engine.losses import LOSSES, LOSSES_OF_REGRESSOR
+from fastmlp._engine.model_file import (
+    NOT_FINITE,
+    Parts,
+    is_number,
+    is_whole,
+    write_model_file,
+)
+from fastmlp._engine.network import Network
+from fastmlp._estimators.parameter_values import read_parameters, write_parameters
+from fastmlp._estimators.parameters import check_combinations, settings_of_descent
+from fastmlp._training.descent import Descent
+from fastmlp._training.history import History
+
+STOP_REASONS = ("converged", "max_iter", "max_seconds", "callback", "interrupted", "failed")
+TARGET_KINDS = ("binary", "multiclass", "multilabel")
+SPARSE_FORMATS = ("csr_array", "csr_matrix")
+
+# Sizes of columns that `diagnose` reports.
+SIZES = ("_feature_sizes", "_target_sizes")
+
+
+class Saves:
+    """Mixin with `save`."""
+
+    def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
+        """Write the fitted estimator to a model file, to be read by `fastmlp.load`.
+
+        The file is written beside and renamed, so that it is the old one or the new one, whole.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. Its usual ending is '.safetensors'.
+        training_state : bool, default=False
+            Whether the file has the state of the solver too, so that ``partial_fit`` goes on as
+            if there had been no file, bit for bit. It makes the file two to three times as large.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has a value that no file can hold, such as a function.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import fastmlp
+        >>> from pathlib import Path
+        >>> from sklearn.datasets import load_iris
+        >>> from tempfile import TemporaryDirectory
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = fastmlp.MLPClassifier((5,), solver='lbfgs', random_state=0).fit(X, y)
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder, 'iris.safetensors'))
+        ...     same = fastmlp.load(Path(folder, 'iris.safetensors'))
+        >>> (same.predict_proba(X) == model.predict_proba(X)).all()
+        np.True_
+        """
+        parts = Parts()
+        self._as_published()._write(parts, training_state=training_state)
+        write_model_file(path, type(self).__name__, parts)
+
+    def _write(self, parts, *, training_state=False):
+        """Add what the fitted estimator consists of to the parts of a model file."""
+        network = self._fitted_network()
+        write_parameters(parts, self)
+        network._write(parts.nameless("network"))
+        write_feature_names(parts, self)
+        if is_classifier(self):
+            write_classes(parts, self.classes_)
+            parts.add(target_kind=self._target_kind, sparse_format=self._sparse_format)
+        parts.add(**{name: vars(self)[name] for name in ("loss_", "t_") if name in vars(self)})
+        parts.add(stop_reason=vars(self).get("stop_reason_"))
+        self._history.write(parts.part("history"))
+        for name in SIZES:
+            if name in vars(self):
+                parts.array(name[1:], vars(self)[name])
+        descent = vars(self).get("_descent")
+        if training_state and descent is not None:
+            settings = settings_of_descent(self, network.n_layers - 1)
+            if descent.is_compatible_with(self.solver, settings):  # or else it is of no use
+                descent.write(parts.part("solver_state"))
+
+    @classmethod
+    def _read(cls, fields) -> Self:
+        """Return the estimator of a model file."""
+        model = read_parameters(fields, cls)
+        with fields.checks("parameters"):
+            check_combinations(model)
+        network = Network._read(fields.nameless("network"))
+        model._network = network
+        model.n_features_in_, *_, model.n_outputs_ = network.layer_sizes
+        model.n_layers_ = len(network.layer_sizes)
+        model.out_activation_ = network.passes.loss.row.output_activation
+        read_feature_names(fields, model)
+        if is_classifier(model):
+            model._read_classes(fields)
+        elif network.loss not in LOSSES_OF_REGRESSOR:
+            raise fields.error("network.loss", f"must be one of {LOSSES_OF_REGRESSOR}")
+        model._history = History.read(fields.part("history"))
+        model._publish(model._history)
+        if "loss_" in fields:
+            model.loss_, model.t_ = fields.number("loss_", finite=False), fields.whole("t_")
+        if "stop_reason" in fields:
+            model.stop_reason_ = fields.choice("stop_reason", STOP_REASONS)
+        for name in SIZES:
+            if fields.has_tensor(name[1:]):
+                sizes = fields.array(name[1:], "f8", (None,), finite=False)
+                setattr(model, name, sizes)
+        model._descent = None
+        if "solver_state" in fields:
+            settings = settings_of_descent(model, network.n_layers - 1)
+            with fields.checks("solver_state"):
+                model._descent = Descent(network, model.solver, settings)
+                model._descent.read(fields.part("solver_state"))
+        return model
+
+    def _read_classes(self, fields):
+        self.classes_ = read_classes(fields)
+        self._target_kind = fields.choice("target_kind", TARGET_KINDS)
+        self._sparse_format = None
+        if "sparse_format" in fields:
+            self._sparse_format = fields.choice("sparse_format", SPARSE_FORMATS)
+        is_binary, n_classes = self._target_kind == "binary", len(self.classes_)
+        if (is_binary and n_classes != 2) or self.n_outputs_ != (1 if is_binary else n_classes):
+            raise fields.error(
+                "classes", f"must fit {self.n_outputs_} outputs of {self._target_kind} targets"
+            )
+        row = LOSSES[self._network.loss]
+        if not row.classifier_loss or row.is_of_classes != (self._target_kind == "multiclass"):
+            raise fields.error("network.loss", f"must be one for {self._target_kind} targets")
+
+
+def write_feature_names(parts, estimator):
+    names = vars(estimator).get("feature_names_in_")
+    if names is not None:
+        parts.add(feature_names=names.tolist())
+
+
+def read_feature_names(fields, estimator):
+    if "feature_names" in fields:
+        names = fields.texts("feature_names", estimator.n_features_in_)
+        if len(set(names)) < len(names):
+            raise fields.error("feature_names", "must differ")
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+
+
+def write_classes(parts, classes):
+    write_labels(parts.part("classes"), classes)
+
+
+def read_classes(fields):
+    return read_labels(fields.part("classes"))
+
+
+def write_labels(parts, labels):
+    """Add labels with their dtype: truth values, numbers or strings, and NaN or None."""
+    parts.add(dtype=labels.dtype.str, labels=labels.tolist())
+
+
+def read_labels(fields, *, are_sorted=True):
+    """Return labels of their dtype, at least one."""
+    dtype = fields.text("dtype")
+    labels = fields.value("labels", "a list", lambda it: isinstance(it, list) and it)
+    is_good = {
+        "b": lambda it: isinstance(it, bool),
+        "i": is_whole,
+        "u": is_whole,
+        "f": lambda it: is_number(it) or it in NOT_FINITE,
+        "U": lambda it: isinstance(it, str),
+        "O": lambda it: it is None or isinstance(it, str | bool) or is_number(it),
+    }.get(dtype[1:2], lambda it: False)
+    if not all(map(is_good, labels)):
+        raise fields.error("labels", f"must be of dtype {dtype!r}, got {labels!r}"[:200])
+    if dtype[1] == "U":
+        longest = max(map(len, labels))
+        if not dtype[2:].isdigit() or int(dtype[2:]) > longest + 64:
+            raise fields.error("dtype", f"must be that of {longest} letters, got {dtype!r}")
+    with fields.checks("labels"):
+        array = np.array(labels, dtype=dtype)
+        if are_sorted and not (array[:-1] < array[1:]).all():
+            raise ValueError("they must be sorted, each of them once")
+    return array
