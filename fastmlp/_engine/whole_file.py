@@ -24,6 +24,8 @@ def whole_file(path):
     if os.path.isdir(path):
         raise IsADirectoryError(f"path must be that of a file, but {path} is a directory")
     folder, name = os.path.split(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"there is no folder {folder} for the file {name}")
     beside = os.path.join(folder, f".{name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:

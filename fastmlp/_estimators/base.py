@@ -1,10 +1,10 @@
 """Base class of the estimators: validation, training and the fitted attributes."""
 
 import copy
-import operator
-import time
+import os
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
+from datetime import timedelta
 from numbers import Integral
 from typing import Any, Self
 
@@ -25,28 +25,22 @@ from fastmlp._estimators.callbacks import (
     with_scikit_learn_callbacks,
 )
 from fastmlp._estimators.checked import CheckedParameters
+from fastmlp._estimators.checkpoints import EpochCheckpoints
 from fastmlp._estimators.conversion import Converts
 from fastmlp._estimators.fitted import FittedNetwork
 from fastmlp._estimators.inputs import CheckedInputs
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.parameters import (
-    CHANGEABLE_IN_TRAINING,
     check_combinations,
-    is_equal,
-    settings_of_descent,
 )
 from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.training import Trains
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
-from fastmlp._training.descent import Descent
-from fastmlp._training.epochs import SILENT, Stopping, TrainingHooks, train_epochs
+from fastmlp._training.epochs import SILENT
 from fastmlp._training.history import History
-from fastmlp._training.lbfgs import minimize_lbfgs
 from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
-
-# Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
-SCHEDULES_WITH_END = ("cosine", "flat_cosine", "one_cycle", "coslog4")
 
 # Attributes set by fit. Those in the first group are needed for predictions and are set with every
 # new network. Those in the second group describe the training.
@@ -66,19 +60,13 @@ TRAINING_ATTRIBUTES = (
 FITTED_ATTRIBUTES = NETWORK_ATTRIBUTES + TRAINING_ATTRIBUTES
 
 
-def _seed_for(settings, seed, random_state):
-    """Return the seed of dropout and noise; draw one if it is needed and ``seed`` is 0."""
-    if seed == 0 and (settings["input_noise"] > 0 or any(settings["dropout"])):
-        return int(random_state.randint(1, 2**62, dtype=np.int64))
-    return seed
-
-
 class BaseMLP(
     CallbackSupportMixin,
     CheckedParameters,
     CheckedInputs,
     Converts,
     Saves,
+    Trains,
     FittedNetwork,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -136,6 +124,9 @@ class BaseMLP(
         X_val: Pairs = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | timedelta | None = None,
+        resume: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit the network to X and y.
 
@@ -159,6 +150,15 @@ class BaseMLP(
         sample_weight_val : array-like of shape (n_validation_samples,), default=None
             Sample weights of the validation set. For a list of pairs, a list of such arrays or
             None.
+        checkpoint : path-like, default=None
+            A file to which the state of the fit is written now and then. It is a model file, and
+            the old one or the new one is whole at any moment. Not available for 'lbfgs'.
+        checkpoint_every : int or datetime.timedelta, default=None
+            Number of epochs between two checkpoints, or the time. None means 30 seconds.
+        resume : path-like, default=None
+            A checkpoint of a fit to the same data with the same parameters, from which this fit
+            goes on as if it had never stopped, bit for bit. ``n_threads``, ``verbose``,
+            ``callbacks`` and ``max_seconds``, which counts from the first beginning, may differ.
 
         Returns
         -------
@@ -168,8 +168,9 @@ class BaseMLP(
         Raises
         ------
         ValueError, TypeError
-            If X, y, sample_weight or a parameter is invalid, or if training diverges. The estimator
-            is then left unchanged.
+            If X, y, sample_weight or a parameter is invalid, if training diverges, or if
+            ``resume`` is a checkpoint of a fit to other data or with other parameters. The
+            estimator is then left unchanged.
 
         Examples
         --------
@@ -186,14 +187,19 @@ class BaseMLP(
         True
         """
         with self._aside():
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+            checkpoints = EpochCheckpoints(self, checkpoint, checkpoint_every, resume)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, checkpoints)
 
-    def _fit(self, X, y, sample_weight, validation, *, is_partial=False):
+    def _fit(self, X, y, sample_weight, validation, checkpoints=None):
+        is_partial = checkpoints is None
         continues = (self.warm_start or is_partial) and "_network" in vars(self)
         self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
         if not is_partial:
             self._forget(["_checked_parameters"])
         random_state = self._random_state(continues)
+        if not is_partial:
+            random_state = checkpoints.random_state(random_state)
         data, targets = self._prepare(X, y, sample_weight, random_state, continues, is_partial)
         max_iter = 1 if is_partial else self.max_iter
 
@@ -204,13 +210,16 @@ class BaseMLP(
             batch_size = self._check_batch_size(len(order))
             if validate is not None:
                 hooks = hooks._replace(validate=validate)
+            if not is_partial:
+                checkpoints.check(data, validate)
+                checkpoints.take_over_weights(self._network)
             if self.diagnostics:
                 probe = Probe(self, self._network, data, order, batch_size)
                 hooks = hooks._replace(measure=probe)
             if self.solver == "lbfgs":
                 self._fit_lbfgs(data, hooks)
             else:
-                self._fit_epochs(data, order, batch_size, hooks, random_state, is_partial)
+                self._fit_epochs(data, order, batch_size, hooks, random_state, checkpoints)
 
         if is_partial and not self._has_hooks():
             train(SILENT)
@@ -221,7 +230,8 @@ class BaseMLP(
             callbacks.of_fit(max_iter),
             closing(progress(self.verbose)) as display,
         ):
-            train(self._hooks(callbacks, display, random_state))
+            seconds_before = 0.0 if is_partial else checkpoints.seconds_before
+            train(self._hooks(callbacks, display, random_state, seconds_before))
             if self.stop_reason_ == "max_seconds":
                 warn(
                     f"max_seconds={self.max_seconds:g} ended the fit in epoch {self.n_iter_} of "
@@ -229,12 +239,6 @@ class BaseMLP(
                     ConvergenceWarning,
                 )
         return self
-
-    def _has_hooks(self):
-        """Whether anything is to be called, shown or timed during the training."""
-        registered = vars(self).get("_skl_callbacks")
-        has_callbacks = self.callbacks is not None or bool(registered)
-        return has_callbacks or bool(self.verbose) or self.max_seconds is not None
 
     def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
         """Validate the inputs and create or copy the network.
@@ -273,23 +277,6 @@ class BaseMLP(
         if isinstance(self, RegressorMixin) and (not are_checked or is_beyond_scale(data.y)):
             self._target_sizes = warn_of_scale_of_targets(data.y, self._network.passes.loss)
         return data, targets
-
-    def _hooks(self, callbacks, display, random_state):
-        """Return the functions that are called at the beginning and end of every epoch."""
-        parameters = [*(vars(self).get("_checked_parameters") or self._parameters())]
-
-        def end_epoch(epoch):
-            self._publish(self._history)
-            display(epoch)
-            is_over = callbacks.end_epoch(epoch)
-            if not is_over:
-                self._apply_changed_parameters(parameters, random_state)
-            return is_over
-
-        deadline = np.inf
-        if self.max_seconds is not None:
-            deadline = time.perf_counter() + self.max_seconds
-        return TrainingHooks(callbacks.begin_epoch, end_epoch, display.say, deadline=deadline)
 
     def _arithmetic(self, continues=False):
         """Return the dtype: that of the parameter, the existing network or the default."""
@@ -335,68 +322,6 @@ class BaseMLP(
         """
         return {"_network": copy.deepcopy(self._network)}
 
-    def _fit_lbfgs(self, data, hooks):
-        minimum = minimize_lbfgs(
-            self._network,
-            data,
-            self._history,
-            hooks,
-            alpha=self.alpha,
-            max_iter=self.max_iter,
-            max_fun=self.max_fun,
-            tol=self.tol,
-        )
-        self._descent = None
-        self.loss_ = minimum.loss
-        self.n_iter_ = minimum.n_iter
-        self.t_ = self._history.n_rows_seen
-        self.history_ = self._history.columns
-        self.best_iter_ = self._history.best_epoch
-        self.stop_reason_ = minimum.reason
-        if minimum.failure:
-            warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {minimum.failure}. "
-                f"Increase max_iter (now {self.max_iter}) or scale the features.",
-                ConvergenceWarning,
-            )
-
-    def _fit_epochs(self, data, order, batch_size, hooks, random_state, is_partial):
-        self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
-        self._remember_parameters()
-        self.stop_reason_ = train_epochs(
-            self._descent,
-            data,
-            order,
-            random_state if self.shuffle else None,
-            self._history,
-            Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
-            hooks,
-            batch_size=batch_size,
-            max_iter=1 if is_partial else self.max_iter,
-        )
-        self._publish(self._history)
-        is_meant_to_end = is_partial or self.learning_rate in SCHEDULES_WITH_END
-        if self.stop_reason_ == "max_iter" and not is_meant_to_end:
-            warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
-                "reached and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-            )
-
-    def _descent_for(self, network, random_state, *, keep_state):
-        descent = getattr(self, "_descent", None) if keep_state else None
-        if descent is not None and "_checked_parameters" in vars(self):
-            return descent.copy_for(network)
-        settings = settings_of_descent(self, network.n_layers - 1)
-        if descent is not None:
-            continues = descent.is_compatible_with(self.solver, settings)
-            descent = descent.copy_for(network) if continues else None
-        seed = _seed_for(settings, 0 if descent is None else descent.seed, random_state)
-        if descent is not None:
-            descent.change(settings, seed)
-            return descent
-        return Descent(network, self.solver, settings, seed)
-
     def _random_state(self, continues):
         """Return the generator of random numbers for a fit.
 
@@ -409,59 +334,6 @@ class BaseMLP(
             self._generator = np.random.RandomState()
         self._generator.seed(self.random_state)
         return self._generator
-
-    def _apply_changed_parameters(self, parameters, random_state):
-        """Apply the parameters that a callback has changed, or raise if they must not change.
-
-        ``parameters`` is a list of the values before the change and is updated.
-        """
-        now = self._parameters()
-        if all(map(operator.is_, now, parameters)):
-            return
-        values = zip(self._parameter_constraints, now, parameters, strict=True)
-        changed = {
-            name: value
-            for name, value, before in values
-            if value is not before and not is_equal(value, before)
-        }
-        parameters[:] = now
-        if not changed:
-            return
-        self._forget(["_checked_parameters"])
-        allowed = ("n_threads",) if self.solver == "lbfgs" else CHANGEABLE_IN_TRAINING
-        refused = [f"{name}={value!r}" for name, value in changed.items() if name not in allowed]
-        if refused:
-            raise ValueError(
-                f"a callback has set {', '.join(refused)}: in the middle of a fit only "
-                f"{', '.join(allowed)} can change for solver={self.solver!r}"
-            )
-        self._validate_params()
-        check_combinations(self)
-        self._network.n_threads = self.n_threads
-        if self.solver == "lbfgs":
-            return
-        settings = settings_of_descent(self, self._network.n_layers - 1)
-        if not self._descent.is_compatible_with(self.solver, settings):
-            raise ValueError(
-                "a callback has switched averaging or amsgrad on or off, which the state of a "
-                "solver at work does not allow"
-            )
-        self._descent.change(settings, _seed_for(settings, self._descent.seed, random_state))
-
-    def _publish(self, history):
-        """Set scikit-learn's attributes and ``history_`` from the history."""
-        self.history_ = history.columns
-        self.n_iter_ = history.n_epochs
-        self.best_iter_ = history.best_epoch
-        if self.solver == "lbfgs":
-            return
-        self.loss_curve_ = history.loss_curve
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
-        self.t_ = history.n_rows_seen
-        by_score = self.early_stopping
-        self.best_loss_ = None if by_score else history.best_loss
-        self.validation_scores_ = history.validation_scores if by_score else None
-        self.best_validation_score_ = history.best_validation_score if by_score else None
 
     def _forget(self, names):
         """Remove attributes of an earlier fit."""

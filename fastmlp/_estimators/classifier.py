@@ -364,7 +364,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             if not self._has_classes(classes) and _check_partial_fit_first_call(self, classes):
                 self._learn_kind(type_of_target(y).startswith("multilabel"), sparse_format(y))
             validation = (X_val, y_val, sample_weight_val)
-            return self._fit(X, y, sample_weight, validation, is_partial=True)
+            return self._fit(X, y, sample_weight, validation)
 
     def initialize(self, n_features: int, classes: ArrayLike, *, multilabel: bool = False) -> Self:
         """Initialize the network without fitting it, so that its weights can be read and set.

@@ -13,9 +13,9 @@ from fastmlp._estimators.frames import naming_columns, sparse_as
 from fastmlp._estimators.sklearn_private import _check_sample_weight
 from fastmlp._estimators.validation import (
     Part,
+    Validation,
     pairs_of,
     split_off_validation,
-    validation_of,
 )
 
 
@@ -117,7 +117,7 @@ class CheckedInputs:
         if not self.early_stopping or self.solver == "lbfgs":
             return everything, None
         order, part = split_off_validation(self, X, y, data, random_state)
-        return order, validation_of(self, [part])
+        return order, Validation(self, [part])
 
     def _validation_of_own(self, X_val, y_val, weight_val):
         several, are_pairs = pairs_of(X_val, y_val, weight_val)
@@ -133,4 +133,4 @@ class CheckedInputs:
                 names += f", number {i} of {len(several)}" if are_pairs else ""
                 raise type(error)(f"{names}: {error}") from error
             parts.append(Part(data, np.arange(data.n_rows), X_given, y, weight))
-        return validation_of(self, parts, are_numbered=are_pairs)
+        return Validation(self, parts, are_numbered=are_pairs)

@@ -137,11 +137,13 @@ READERS = {
 }
 
 
-def write_parameters(parts, estimator):
+def write_parameters(parts, estimator, left_out=()):
     """Add the parameters of an estimator, which must be valid, to the parts of a model file."""
     estimator._validate_params()
     fields = {}
     for name, value in estimator.get_params(deep=False).items():
+        if name in left_out:
+            continue
         try:
             fields[name] = written(value)
         except TypeError as error:

@@ -325,7 +325,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         with self._aside():
             self._validate_params_once()
             validation = (X_val, y_val, sample_weight_val)
-            return self._fit(X, y, sample_weight, validation, is_partial=True)
+            return self._fit(X, y, sample_weight, validation)
 
     def initialize(self, n_features: int, n_outputs: int = 1) -> Self:
         """Initialize the network without fitting it, so that its weights can be read and set.

@@ -69,10 +69,13 @@ class Saves:
         self._as_published()._write(parts, training_state=training_state)
         write_model_file(path, type(self).__name__, parts)
 
-    def _write(self, parts, *, training_state=False):
-        """Add what the fitted estimator consists of to the parts of a model file."""
+    def _write(self, parts, *, training_state=False, left_out=()):
+        """Add what the fitted estimator consists of to the parts of a model file.
+
+        The parameters ``left_out`` are those that no file can hold.
+        """
         network = self._fitted_network()
-        write_parameters(parts, self)
+        write_parameters(parts, self, left_out)
         network._write(parts.nameless("network"))
         write_feature_names(parts, self)
         if is_classifier(self):
@@ -118,8 +121,8 @@ class Saves:
                 setattr(model, name, sizes)
         model._descent = None
         if "solver_state" in fields:
-            settings = settings_of_descent(model, network.n_layers - 1)
             with fields.checks("solver_state"):
+                settings = settings_of_descent(model, network.n_layers - 1)
                 model._descent = Descent(network, model.solver, settings)
                 model._descent.read(fields.part("solver_state"))
         return model

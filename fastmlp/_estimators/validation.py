@@ -96,20 +96,31 @@ def _is_pair(given):
     return isinstance(given, list | tuple) and len(given) == 2 and not np.isscalar(given[0])
 
 
-def validation_of(estimator, parts, *, are_numbered=False):
-    """Return a function that measures the validation sets for the history.
+class Validation:
+    """Measures the validation sets for the history.
 
     It returns a dict with 'val_loss' and 'val_score' of the last set. 'val_score' is the first
     score. If there are several scorers, each score is also included as 'val_' + name. With
     ``are_numbered``, the same values of every set are included with its number.
-    """
-    names, scorers = _scorers(estimator)
-    weights = [
-        {} if part.sample_weight is None else {"sample_weight": part.sample_weight.astype(float)}
-        for part in parts
-    ]
 
-    def measure(part, weight):
+    Parameters
+    ----------
+    estimator : BaseMLP
+    parts : list of Part
+    are_numbered : bool
+    """
+
+    def __init__(self, estimator, parts, *, are_numbered=False):
+        self.parts = parts
+        self._estimator = estimator
+        self._are_numbered = are_numbered
+        self._names, self._scorers = _scorers(estimator)
+
+    def _measure(self, part):
+        estimator, names, scorers = self._estimator, self._names, self._scorers
+        weight = {}
+        if part.sample_weight is not None:
+            weight = {"sample_weight": part.sample_weight.astype(float)}
         output, loss = estimator._network.passes.evaluate(part.data, part.rows)
         if not np.isfinite(output).all():  # a scorer might still find a class for such rows
             scores = [np.nan] * max(1, len(scorers))
@@ -122,16 +133,15 @@ def validation_of(estimator, parts, *, are_numbered=False):
         of_scores = {f"val_{name}": score for name, score in zip(names, scores, strict=False)}
         return {"val_loss": loss, "val_score": scores[0]} | of_scores
 
-    def validate():
-        measured = [measure(*pair) for pair in zip(parts, weights, strict=True)]
+    def __call__(self):
+        # No map, which would take a StopIteration of a scorer for its own end.
+        measured = [self._measure(part) for part in self.parts]
         numbered = {
             f"{name}_{i}": value
-            for i, of_part in enumerate(measured if are_numbered else ())
+            for i, of_part in enumerate(measured if self._are_numbered else ())
             for name, value in of_part.items()
         }
         return measured[-1] | numbered
-
-    return validate
 
 
 def _scorers(estimator):

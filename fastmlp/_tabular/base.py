@@ -1,8 +1,10 @@
 """Base class of the estimators for tables."""
 
+import os
 import reprlib
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from fastmlp._estimators.concurrency import FittedAside
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.sklearn_private import Interval, StrOptions
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
+from fastmlp._tabular.checkpoints import MemberCheckpoints
 from fastmlp._tabular.distillation import distilled
 from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
 from fastmlp._tabular.findings import Facts, n_values_of
@@ -135,6 +138,9 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         X_val: MatrixLike = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | timedelta | None = None,
+        resume: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit the ensemble to a table.
 
@@ -150,6 +156,17 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
             Rows for early stopping, selection and calibration. By default, they are taken from X;
             see ``validation_fraction`` and ``cv``, which have no effect otherwise.
+        checkpoint : path-like, default=None
+            A file to which the networks are written now and then. At any moment, the old file or
+            the new one is whole. In the end it is a model file of the estimator.
+        checkpoint_every : int or datetime.timedelta, default=None
+            Number of trained networks between two checkpoints, or the time. None means 30
+            seconds.
+        resume : path-like, default=None
+            A checkpoint of a fit to the same data with the same parameters, from which this fit
+            goes on as if it had never stopped, bit for bit. Networks that are in the file are not
+            trained again. ``n_jobs``, ``verbose`` and ``max_seconds``, which counts from the first
+            beginning, may differ.
 
         Returns
         -------
@@ -159,7 +176,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         Raises
         ------
         ValueError, TypeError
-            If X, y, sample_weight or a parameter is invalid. The estimator is then left unchanged.
+            If X, y, sample_weight or a parameter is invalid, or if ``resume`` is a checkpoint of a
+            fit to other data or with other parameters. The estimator is then left unchanged.
 
         Examples
         --------
@@ -173,11 +191,14 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         with self._aside():
             for name in FITTED_ATTRIBUTES:
                 vars(self).pop(name, None)
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+            checkpoints = MemberCheckpoints(self, checkpoint, checkpoint_every, resume)
+            validation = (X_val, y_val, sample_weight_val)
+            return self._fit(X, y, sample_weight, validation, checkpoints)
 
-    def _fit(self, X, y, sample_weight, validation):
-        deadline = Deadline(self.max_seconds)
-        random_state = check_random_state(self.random_state)
+    def _fit(self, X, y, sample_weight, validation, checkpoints):
+        seconds = self.max_seconds
+        deadline = Deadline(None if seconds is None else seconds - checkpoints.seconds_before)
+        random_state = checkpoints.random_state(check_random_state(self.random_state))
         encoder, encoded, targets, weight = self._learn_table(X, y, sample_weight)
         if all(part is None for part in validation):
             splits = self._splits(targets, weight, random_state)
@@ -195,9 +216,15 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         )  # fmt: skip
         n_rows = np.count_nonzero(weight)
         candidates = self._candidates(n_rows, random_state)
+        checkpoints.begin(task, candidates)
+        if checkpoints.is_finished:
+            vars(self).update(_fitted(type(self)._read(checkpoints.fields)))
+            return self
         display = progress_of_members(self.verbose, deadline)
         with interrupt_ends(deadline), closing(display):
-            train_candidates(task, candidates, Plan.of(n_rows), self.n_jobs, deadline, display)
+            train_candidates(
+                task, candidates, Plan.of(n_rows), self.n_jobs, deadline, display, checkpoints
+            )
         candidates.sort(key=lambda candidate: candidate.loss)
         members = (member for candidate in candidates for member in candidate.members.values())
         if not any(np.isfinite(member.loss) for member in members):
@@ -205,6 +232,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         self._select(task, encoder, candidates, is_cut_short=deadline.is_over)
         if self.refit_single and not deadline.is_over:
             self._distil(task, candidates[0].seed, deadline)
+        if not deadline.is_over:
+            checkpoints.finish()
         return self
 
     def _distil(self, task, seed, deadline):
@@ -397,6 +426,11 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
         return tags
+
+
+def _fitted(estimator):
+    """Return what a fit has set."""
+    return {name: vars(estimator)[name] for name in FITTED_ATTRIBUTES if name in vars(estimator)}
 
 
 def checked_weight(sample_weight, n_rows, name="sample_weight"):

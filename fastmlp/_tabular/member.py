@@ -6,6 +6,7 @@ import numpy as np
 
 from fastmlp import _core
 from fastmlp._engine.network import Network
+from fastmlp._estimators.parameter_values import random_state_from, written
 from fastmlp._tabular.selection import log_loss, squared_error
 from fastmlp._training.descent import Descent
 
@@ -135,6 +136,31 @@ class Member:
             or self.n_epochs - self.best_epoch >= self.settings.patience
             or self.n_epochs >= self.settings.n_epochs
         )
+
+    def write(self, parts):
+        """Add the state of the training to the parts of a model file."""
+        parts.add(
+            n_epochs=self.n_epochs, best_epoch=self.best_epoch, loss=self.loss,
+            seconds=self.seconds, is_done=self.is_done,
+        )  # fmt: skip
+        parts.array("best", self.best)
+        if not self.is_done:
+            parts.array("weights", self.network.parameters.flat)
+            parts.add(random_state=written(self.random_state)["RandomState"])
+            self.descent.write(parts.part("descent"))
+
+    def read(self, fields):
+        """Take over the state of a member with the same settings from a model file."""
+        flat = self.network.parameters.flat
+        self.n_epochs, self.best_epoch = fields.whole("n_epochs"), fields.whole("best_epoch")
+        self.loss, self.seconds = fields.number("loss", finite=False), fields.number("seconds", 0)
+        self.best = fields.array("best", flat.dtype, flat.shape).copy()
+        self.is_done = fields.flag("is_done")
+        if not self.is_done:
+            flat[...] = fields.array("weights", flat.dtype, flat.shape)
+            state = fields.value("random_state", "a state", lambda it: True)
+            self.random_state = random_state_from(state)
+            self.descent.read(fields.part("descent"))
 
     def finish(self):
         """Return the network with the best weights. The state of the training is given up."""

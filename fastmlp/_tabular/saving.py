@@ -70,10 +70,13 @@ class SavesTable:
         self._as_published()._write(parts)
         write_model_file(path, type(self).__name__, parts)
 
-    def _write(self, parts, *, training_state=False):
-        """Add what the fitted estimator consists of to the parts of a model file."""
+    def _write(self, parts, *, left_out=()):
+        """Add what the fitted estimator consists of to the parts of a model file.
+
+        The parameters ``left_out`` are those that no file can hold.
+        """
         check_is_fitted(self)
-        write_parameters(parts, self)
+        write_parameters(parts, self, left_out)
         write_feature_names(parts, self)
         self._write_targets(parts)
         ensemble = self._ensemble
@@ -99,6 +102,10 @@ class SavesTable:
     @classmethod
     def _read(cls, fields) -> Self:
         """Return the estimator of a model file."""
+        if "run" in fields and "columns" not in fields:
+            raise fields.error(
+                "run", "is one of a fit that has not ended: go on by fit(X, y, resume=...)"
+            )
         model = read_parameters(fields, cls)
         of_columns = fields.items("columns")
         model.n_features_in_ = len(of_columns)

@@ -3,6 +3,7 @@
 import signal
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ class Task:
         return passes.evaluate(self.data_for(candidate.settings), self.splits[k].selection)[0]
 
 
-def train_candidates(task, candidates, plan, n_jobs, deadline, display):
+def train_candidates(task, candidates, plan, n_jobs, deadline, display, checkpoints):
     """Train the candidates: all on the first split, and the best of them on the others.
 
     Parameters
@@ -113,16 +114,17 @@ def train_candidates(task, candidates, plan, n_jobs, deadline, display):
     deadline : Deadline
     display : Silence
         Shows the progress.
+    checkpoints : MemberCheckpoints
     """
-    team = Team(task, deadline, display, n_jobs)
+    team = Team(task, deadline, display, n_jobs, checkpoints)
     alive, n = candidates, len(candidates)
     for until, share in plan.rounds:
         team.train([(candidate, 0) for candidate in alive], until)
-        alive = best(alive, share * n)
+        alive = checkpoints.survivors(partial(best, alive, share * n))
     team.train([(candidate, 0) for candidate in alive], np.inf)
     first, others = np.split(np.arange(1, len(task.splits)), [1])
     for splits, share in zip((first, others), plan.shares, strict=True):
-        alive = best(alive, share * n)
+        alive = checkpoints.survivors(partial(best, alive, share * n))
         team.train([(candidate, int(k)) for candidate in alive for k in splits], np.inf)
 
 
@@ -141,13 +143,15 @@ class Team:
     display : Silence
     n_jobs : int or None
         Number of members at a time; see `shares_of_threads`.
+    checkpoints : MemberCheckpoints
     """
 
-    def __init__(self, task, deadline, display, n_jobs):
+    def __init__(self, task, deadline, display, n_jobs, checkpoints):
         self.task = task
         self.deadline = deadline
         self.display = display
         self.n_jobs = n_jobs
+        self.checkpoints = checkpoints
 
     def train(self, pairs, until):
         """Train the members for pairs of a candidate and a split, up to the epoch ``until``."""
@@ -166,6 +170,8 @@ class Team:
             candidate, k = jobs[i]
             candidate.members[k] = member  # another object, if another process has trained it
             self.display.end_member(member.loss)
+            if not self.deadline.is_over:  # or else it may have stopped within an epoch
+                self.checkpoints.end_member(candidate, k)
 
     def _job(self, i, candidate, k, until, n_threads):
         # However short the time is, there must be a model in the end.

@@ -30,6 +30,8 @@ class TrainingHooks(NamedTuple):
         'val_loss' and 'val_score'.
     measure : callable or None
         Called without arguments. Returns a dict of further values for the history.
+    checkpoint : callable or None
+        Called with the order of the rows after every whole epoch, when all else is done.
     deadline : float
         Time at which to stop, as given by time.perf_counter().
     """
@@ -39,6 +41,7 @@ class TrainingHooks(NamedTuple):
     say: Callable
     validate: Callable | None = None
     measure: Callable | None = None
+    checkpoint: Callable | None = None
     deadline: float = np.inf
 
     def begin_epoch(self):
@@ -88,14 +91,13 @@ def train_epochs(
         Used to shuffle the rows before every epoch, starting from the order of the previous epoch.
         None disables shuffling.
     history : History
-        Extended in place.
+        Extended in place. `History.begin` must have been called, or it is one to go on from.
     stopping : Stopping
         With ``by_score``, the best weights are restored at the end.
     hooks : TrainingHooks
     batch_size : int
     max_iter : int
     """
-    history.begin()
     order = order.copy()
     reason = None
     try:
@@ -130,6 +132,10 @@ def train_epochs(
                 is_stuck = history.n_bad_epochs > stopping.n_iter_no_change
                 if is_stuck and _at_plateau(descent, history, stopping, hooks.say):
                     reason = reason or "converged"
+                # At an end that follows from the training, the caller writes the last checkpoint.
+                may_go_on = reason in (None, "callback", "max_seconds")
+                if hooks.checkpoint and may_go_on and n_seen == len(order):
+                    hooks.checkpoint(order)
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
         reason = "interrupted"
