@@ -25,22 +25,26 @@ class Student:
     """
 
     def __init__(self, ensemble, scale, *, is_regression):
-        self._ensemble = ensemble
-        self._scale = scale
-        self._is_regression = is_regression
+        self.ensemble = ensemble
+        self.scale = scale
+        self.is_regression = is_regression
 
     @property
     def parts(self):
-        return self._ensemble.parts
+        return self.ensemble.parts
+
+    @property
+    def encoder(self):
+        return self.ensemble.encoder
 
     def outputs(self, X):
         """Return the output for each row of a table, in float64."""
-        return self.outputs_of(self._ensemble.encoder.transform(X))
+        return self.outputs_of(self.ensemble.encoder.transform(X))
 
     def outputs_of(self, encoded):
         """Return the output for each row of an encoded table."""
-        outputs = self._scale * self._ensemble.outputs_of(encoded)
-        return outputs if self._is_regression else softmax(outputs, axis=1)
+        outputs = self.scale * self.ensemble.outputs_of(encoded)
+        return outputs if self.is_regression else softmax(outputs, axis=1)
 
 
 def distilled(task, ensemble, seed, deadline, n_threads):

@@ -23,20 +23,27 @@ class Ranks:
     ----------
     numbers : ndarray of float32, shape (n_rows, n_numbers)
         The numbers of the training rows.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+        The numbers that have ranks: those that vary.
+    map : callable
+        The maps of all of them, by ``QuantileMap.stack``.
     """
 
     def __init__(self, numbers):
         several = [column.min() < column.max() for column in numbers.T.astype(np.float64)]
-        self._columns = np.flatnonzero(several)
-        maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self._columns]
-        self._map = QuantileMap.stack(maps) if maps else np.asarray
+        self.columns = np.flatnonzero(several)
+        maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self.columns]
+        self.map = QuantileMap.stack(maps) if maps else np.asarray
 
     @property
     def n_columns(self):
-        return len(self._columns)
+        return len(self.columns)
 
     def __call__(self, numbers):
-        return self._map(np.take(numbers, self._columns, axis=1).astype(np.float64))
+        return self.map(np.take(numbers, self.columns, axis=1).astype(np.float64))
 
 
 class InputMaps:
@@ -56,7 +63,7 @@ class InputMaps:
         self.cardinalities = cardinalities
         self.n_numbers = encoded.numbers.shape[1]
         self._numbers = encoded.numbers  # until `forget_rows`, for bins that are not yet known
-        self._ranks = Ranks(encoded.numbers)
+        self.ranks = Ranks(encoded.numbers)
         self._edges = {}
 
     def key(self, settings):
@@ -95,7 +102,7 @@ class InputMaps:
 
     def n_columns(self, settings):
         """Return the number of columns of the matrix for these settings."""
-        n_numbers = self.n_numbers + settings.has_ranks * self._ranks.n_columns
+        n_numbers = self.n_numbers + settings.has_ranks * self.ranks.n_columns
         # A network has at least one input.
         return max(n_numbers + len(self.cardinalities), 1)
 
@@ -108,6 +115,6 @@ class InputMaps:
         whole[:, n_columns - n_codes :] = encoded.codes
         for start in range(0, n_rows if settings.has_ranks else 0, ROWS_AT_A_TIME):
             rows = slice(start, start + ROWS_AT_A_TIME)
-            ranks = self._ranks(encoded.numbers[rows])
+            ranks = self.ranks(encoded.numbers[rows])
             whole[rows, self.n_numbers : self.n_numbers + ranks.shape[1]] = ranks
         return whole

@@ -183,6 +183,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         self._residuals = np.sort(residuals)
 
     @on_published_state
+    def __scale__(self) -> Scale:
+        """Return the scale of the targets of the fitted model."""
+        return self._scale
+
+    @on_published_state
     def predict(self, X: MatrixLike) -> Array:
         """Predict the target of each row.
 
