@@ -4,12 +4,14 @@ import numpy as np
 
 from fastmlp._engine.network import Network
 from fastmlp._estimators.classifier import MLPClassifier
+from fastmlp._estimators.regressor import MLPRegressor
 from fastmlp._onnx.network import add_network
 from fastmlp._onnx.tabular import add_prediction, add_probabilities
 from fastmlp._tabular.classifier import TabularMLPClassifier
 from fastmlp._tabular.regressor import TabularMLPRegressor
 
 CLASSIFIERS = (MLPClassifier, TabularMLPClassifier)
+REGRESSORS = (MLPRegressor, TabularMLPRegressor)
 FOR_TABLES = (TabularMLPClassifier, TabularMLPRegressor)
 
 

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from fastmlp._engine.network import Network
-from fastmlp._estimators.classifier import MLPClassifier
-from fastmlp._estimators.regressor import MLPRegressor
 from fastmlp._onnx.columns import Input, Sources, inputs_of_table, is_one_array
 from fastmlp._onnx.estimators import (
     CLASSIFIERS,
     FOR_TABLES,
+    REGRESSORS,
     add_label,
     add_values,
     dtype_of_outputs,
@@ -22,7 +21,7 @@ from fastmlp._onnx.estimators import (
 )
 from fastmlp._onnx.graph import Graph, model_of, onnx_module, write_model
 
-MODELS = (Network, MLPClassifier, MLPRegressor, *FOR_TABLES)
+MODELS = (Network, *CLASSIFIERS, *REGRESSORS)
 
 
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> Any:
