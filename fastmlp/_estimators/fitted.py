@@ -133,7 +133,7 @@ class FittedNetwork(FittedAside):
 
     def __network__(self):
         """Return the fitted network, for what reads it without rows."""
-        return self._as_published()._fitted_network()
+        return self._fitted_network()
 
     def _fitted_network(self, attribute=None):
         network = vars(self).get("_network")

@@ -27,7 +27,7 @@ from fastmlp._onnx.graph import ML_DOMAIN, ML_OPSET, OPSET, Graph
 
 def shape_of_classifier(operator):
     """Set the types of the label and of the probabilities."""
-    model, n_rows = operator.raw_operator, operator.inputs[0].get_first_dimension()
+    model, n_rows = _model_of(operator), operator.inputs[0].get_first_dimension()
     is_string = not _is_by_index(operator) and labels_of(model).dtype.kind == "O"
     kind = StringTensorType if is_string else Int64TensorType
     if is_multilabel(model):
@@ -45,7 +45,7 @@ def shape_of_regressor(operator):
 
 def convert_classifier(scope, operator, container):
     """Add the label and the probabilities of a classifier to the graph of skl2onnx."""
-    model, dtype = operator.raw_operator, _dtype_of_values(operator)
+    model, dtype = _model_of(operator), _dtype_of_values(operator)
     label, probabilities = (variable.full_name for variable in operator.outputs)
     graph, values = _values(scope, operator, container)
     graph.add("Cast", values, to=graph.type_of(dtype), result=probabilities)
@@ -60,6 +60,11 @@ def convert_regressor(scope, operator, container):
     to = graph.type_of(_dtype_of_values(operator))
     graph.add("Cast", values, to=to, result=operator.outputs[0].full_name)
     _hand_over(graph, container)
+
+
+def _model_of(operator):
+    """Return the estimator, which another thread may be fitting."""
+    return operator.raw_operator.__published__()
 
 
 def _is_wide(operator):
@@ -86,12 +91,12 @@ def _set_type_of_values(operator, variable):
     n_rows = operator.inputs[0].get_first_dimension()
     is_double = _dtype_of_values(operator) == np.float64
     kind = DoubleTensorType if is_double else FloatTensorType
-    variable.set_type(kind([n_rows, n_outputs_of(operator.raw_operator)]))
+    variable.set_type(kind([n_rows, n_outputs_of(_model_of(operator))]))
 
 
 def _values(scope, operator, container):
     """Return a graph that computes the values of an estimator, and their name."""
-    model = operator.raw_operator
+    model = _model_of(operator)
     if container.target_opset < OPSET:
         raise ValueError(
             f"{type(model).__name__} needs target_opset >= {OPSET}, got {container.target_opset}"

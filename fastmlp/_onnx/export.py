@@ -87,7 +87,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> Any:
             f"TabularMLPClassifier or TabularMLPRegressor, got {model!r}; a pipeline with one of "
             "them is converted by skl2onnx.to_onnx"
         )
-    converted = _converted(model)
+    # Another thread may be fitting the estimator.
+    converted = _converted(model if isinstance(model, Network) else model.__published__())
     if path is not None:
         write_model(converted, path)
     return converted

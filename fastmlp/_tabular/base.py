@@ -378,7 +378,7 @@ class BaseTabularMLP(FittedAside, BaseEstimator, metaclass=ABCMeta):
     def __ensemble__(self):
         """Return the fitted ensemble, for what reads it without rows."""
         check_is_fitted(self)
-        return self._as_published()._ensemble
+        return self._ensemble
 
     def _outputs(self, X):
         check_is_fitted(self)

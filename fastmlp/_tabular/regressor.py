@@ -182,9 +182,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         residuals = self._decode_targets(targets) - self._scale.predictions(outputs[:, 0])
         self._residuals = np.sort(residuals)
 
-    @on_published_state
     def __scale__(self) -> Scale:
-        """Return the scale of the targets of the fitted model."""
+        """Return the scale of the targets, for what reads it without rows."""
         return self._scale
 
     @on_published_state

@@ -3,6 +3,7 @@
 import itertools
 import re
 import sys
+import threading
 
 import numpy as np
 import onnx
@@ -274,6 +275,22 @@ def test_labels_without_a_type_in_onnx():
     classifier = MLPClassifier(()).initialize(2, classes=np.array([1, 2**63], np.uint64))
     with pytest.raises(ValueError, match=r"whole numbers below 2\^63, got \[9223372036854775808\]"):
         to_onnx(classifier)
+
+
+def test_while_another_thread_fits():
+    """What is exported is the last fit that has ended."""
+    classifier, found = fitted("truth values"), []
+
+    def export(estimator, state):
+        thread = threading.Thread(target=lambda: found.append(to_onnx(estimator)))
+        thread.start()
+        thread.join()
+
+    before = to_onnx(classifier)
+    classifier.set_params(callbacks=export, hidden_layer_sizes=(5,), max_iter=1)
+    classifier.fit(X[:500], np.digitize(X[:500, 0], [-1, 1]))
+    assert found == [before]
+    assert to_onnx(classifier) != before
 
 
 def test_without_onnx(monkeypatch):
