@@ -592,6 +592,95 @@ MUTATIONS = [
         "num_threads",
         "engine/test_threads.py::test_threadpoolctl_limits_threads",
     ),
+    # ONNX
+    Mutation(
+        "layers are not normalized in ONNX by their own mean", "_onnx/network.py",
+        "        W, b = _without_mean(W), _without_mean(b)\n", "        pass\n",
+        "export/test_onnx.py::test_a_shared_shift_does_not_cancel",
+    ),
+    Mutation(
+        "residual connections in ONNX come from nowhere", "_onnx/network.py",
+        "    if network.parameters.rows[l].is_residual:\n", "    if False:\n",
+        "export/test_onnx.py::test_structures",
+    ),
+    Mutation(
+        "a code of no category is the last one in ONNX", "_onnx/input_layer.py",
+        "np.zeros((1, table.shape[1]), table.dtype)", "table[-1:]",
+        "export/test_onnx.py::test_codes_of_no_category",
+    ),
+    Mutation(
+        "one-hot codes in ONNX have no scale", "_onnx/input_layer.py",
+        "                weights = weights * np.ravel", "                np.ravel",
+        "export/test_onnx.py::test_input_layers",
+    ),
+    Mutation(
+        "cosines in ONNX have unrounded phases", "_onnx/input_layer.py",
+        'turns = add("Clip", cast(turns, dtype), ', 'turns = add("Clip", cast(x, dtype), ',
+        "export/test_onnx.py::test_input_layers",
+    ),
+    Mutation(
+        "gelu in ONNX is rounded to float32", "_onnx/activations.py",
+        "        terms = polynomial_of_erfc()\n",
+        "        terms = polynomial_of_erfc().astype(np.float32)\n",
+        "export/test_onnx.py::test_gelu_of_float64_is_that_of_the_normal_distribution",
+    ),
+    Mutation(
+        "a knot belongs to the piece before it in ONNX", "_onnx/search.py",
+        '"LessOrEqual"', '"Less"',
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "an unknown number is the next category in ONNX", "_onnx/table.py",
+        'code = add("Where", add("Equal", nearest, x), code, np.array(-1))',
+        'code = add("Where", add("Equal", x, x), code, np.array(-1))',
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "an unknown string is the first category in ONNX", "_onnx/table.py",
+        "default_int64=-1", "default_int64=0",
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "dates in ONNX have the hours of UTC", "_onnx/columns.py",
+        'self.graph.add("Add", seconds, offset) if offset else seconds', "seconds",
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "the century is a leap year in ONNX", "_onnx/table.py",
+        'add("Div", day_of_era, 36_524)', 'add("Div", day_of_era, 146_096)',
+        "export/test_onnx_tables.py::test_calendar",
+    ),
+    Mutation(
+        "the ensemble in ONNX is not calibrated", "_onnx/tabular.py",
+        "np.array(1 / temperature)", "np.array(1.0)",
+        "export/test_onnx_tables.py::test_arrays",
+    ),
+    Mutation(
+        "predictions in ONNX leave the range of the targets", "_onnx/tabular.py",
+        'graph.add("Clip", outputs, np.array(scale.smallest), np.array(scale.largest))', "outputs",
+        "export/test_onnx_tables.py",
+    ),
+    Mutation(
+        "a failed write of ONNX leaves no file", "_onnx/graph.py",
+        '    part = f"{path}.part"\n', "    part = path\n",
+        "export/test_onnx.py::test_failed_write_leaves_the_old_file",
+    ),
+    Mutation(
+        "an export sees a fit under way", "_onnx/export.py",
+        "model if isinstance(model, Network) else model.__published__()", "model",
+        "export/test_onnx.py::test_while_another_thread_fits",
+    ),
+    Mutation(
+        "ZipMap gets float64", "_onnx/converters.py",
+        "_is_wide(operator) and not is_mapped", "_is_wide(operator)",
+        "export/test_skl2onnx.py::test_zipmap",
+    ),
+    Mutation(
+        "skl2onnx is not told of our converters", "_onnx/registration.py",
+        "            load(module)\n            register_converters()\n",
+        "            load(module)\n",
+        "export/test_skl2onnx.py::test_registered_by_imports",
+    ),
 ]  # fmt: skip
 
 
