@@ -116,9 +116,10 @@ def _columns(graph, model, variables):
         parts = [graph.cast(one.full_name, np.float64) for one in variables]
         return Sources(graph, whole=graph.side_by_side(parts))
     needed = inputs_of_table(encoder)
-    if len(variables) == 1 < len(needed):
+    names = [one.name for one in needed]
+    if len(variables) == 1 and [variables[0].raw_name] != names:
         matrix = variables[0].full_name
-        given = {one.name: graph.columns(matrix, [j]) for j, one in enumerate(needed)}
+        given = {name: graph.columns(matrix, [j]) for j, name in enumerate(names)}
         types = dict.fromkeys(given, variables[0].type)
     else:
         given = {variable.raw_name: variable.full_name for variable in variables}

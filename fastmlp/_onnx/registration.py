@@ -47,7 +47,7 @@ class Watcher(MetaPathFinder):
         if name != WATCHED:
             return None
         for finder in sys.meta_path:
-            if not isinstance(finder, Watcher):
+            if not isinstance(finder, Watcher) and hasattr(finder, "find_spec"):
                 spec = finder.find_spec(name, path, target)
                 if spec is not None:
                     return self._registering(spec)

@@ -15,8 +15,11 @@ from fastmlp import TabularMLPClassifier, TabularMLPRegressor, to_onnx
 from fastmlp._onnx.columns import Sources, inputs_of_table
 from fastmlp._onnx.graph import Graph, model_of
 from fastmlp._onnx.table import add_inputs
+from fastmlp._tabular.ensemble import Ensemble, Part
 from fastmlp._tabular.inputs import InputMaps
-from fastmlp._tabular.settings import Settings
+from fastmlp._tabular.member import Member
+from fastmlp._tabular.regressor import Scale
+from fastmlp._tabular.settings import Settings, draw_settings
 from fastmlp._tabular.table import TableEncoder
 
 MICROSECOND, SECOND = "timedelta64[us]", np.timedelta64(1, "s")
@@ -230,6 +233,36 @@ def test_what_the_networks_read(scaling, has_ranks):
     assert n_codes == 5 + 3 * 3
     assert_array_equal(got[:, -n_codes:], expected[:, -n_codes:])
     assert (np.ptp(expected, axis=0) > 0).all()
+
+
+def drawn(n_rows, *, is_regression):
+    """An ensemble of networks that are not trained, with a dozen of drawn settings."""
+    encoder = TableEncoder(scaling="robust")
+    maps = InputMaps(encoder.fit_transform(TRAINING), encoder.cardinalities)
+    parts = []
+    for seed in range(12):
+        settings = draw_settings(np.random.RandomState(seed), n_rows)
+        member = Member(
+            settings, seed, maps, 1 if is_regression else 3, is_regression=is_regression
+        )
+        parts.append(Part(settings, (seed + 1) / 78, member.network))
+    kinds = {(p.settings.activation, p.settings.layer_norm, p.settings.n_bins > 0) for p in parts}
+    assert len(kinds) >= 6
+    return Ensemble(encoder, maps, parts)
+
+
+@pytest.mark.parametrize("is_regression", [False, True])
+@pytest.mark.parametrize("n_rows", [1_000, 30_000])
+def test_drawn_settings(n_rows, is_regression):
+    """Networks of all kinds that an ensemble may have, by the estimator around them."""
+    model = (TabularMLPRegressor if is_regression else TabularMLPClassifier)()
+    model._ensemble = drawn(n_rows, is_regression=is_regression)
+    if is_regression:
+        model._scale = Scale(mean=5.0, std=2.0, smallest=3.0, largest=8.0)
+    else:
+        model.classes_, model.temperature_ = np.array([1, 2, 5]), 0.6
+    converted = to_onnx(model)
+    assert_predictions_agree(model, converted, fed(ROWS, converted), ROWS)
 
 
 def test_calendar():
