@@ -1,15 +1,11 @@
-"""The converters of the estimators for skl2onnx, which imports this module: see `registration`.
+"""The converters of the estimators for skl2onnx, which is imported when it calls them.
 
 As in skl2onnx, the outputs are of float64 if an input is, and otherwise of float32.
 """
 
+from importlib import import_module
+
 import numpy as np
-from skl2onnx.common.data_types import (
-    DoubleTensorType,
-    FloatTensorType,
-    Int64TensorType,
-    StringTensorType,
-)
 
 from fastmlp._onnx.columns import Sources, inputs_of_table, is_one_array
 from fastmlp._onnx.estimators import (
@@ -25,16 +21,19 @@ from fastmlp._onnx.estimators import (
 from fastmlp._onnx.graph import ML_DOMAIN, ML_OPSET, OPSET, Graph
 
 
+def tensor_type(kind):
+    """Return the class of a type of skl2onnx: 'Double', 'Float', 'Int64' or 'String'."""
+    return getattr(import_module("skl2onnx.common.data_types"), f"{kind}TensorType")
+
+
 def shape_of_classifier(operator):
     """Set the types of the label and of the probabilities."""
     model, n_rows = _model_of(operator), operator.inputs[0].get_first_dimension()
     is_string = not _is_by_index(operator) and labels_of(model).dtype.kind == "O"
-    kind = StringTensorType if is_string else Int64TensorType
+    kind, shape = "String" if is_string else "Int64", [n_rows]
     if is_multilabel(model):
-        kind, shape = Int64TensorType, [n_rows, n_outputs_of(model)]
-    else:
-        shape = [n_rows]
-    operator.outputs[0].set_type(kind(shape))
+        kind, shape = "Int64", [n_rows, n_outputs_of(model)]
+    operator.outputs[0].set_type(tensor_type(kind)(shape))
     _set_type_of_values(operator, operator.outputs[1])
 
 
@@ -45,12 +44,13 @@ def shape_of_regressor(operator):
 
 def convert_classifier(scope, operator, container):
     """Add the label and the probabilities of a classifier to the graph of skl2onnx."""
-    model, dtype = _model_of(operator), _dtype_of_values(operator)
+    model = _model_of(operator)
     label, probabilities = (variable.full_name for variable in operator.outputs)
     graph, values = _values(scope, operator, container)
-    graph.add("Cast", values, to=graph.type_of(dtype), result=probabilities)
-    dtype = dtype_of_outputs(model) if not _is_wide(operator) else np.dtype(np.float64)
-    add_label(graph, model, values, dtype, label, as_index=_is_by_index(operator))
+    to = graph.type_of(_dtype_of_values(operator))
+    graph.add("Cast", values, to=to, result=probabilities)
+    computed_in = np.dtype(np.float64) if _is_wide(operator) else dtype_of_outputs(model)
+    add_label(graph, model, values, computed_in, label, as_index=_is_by_index(operator))
     _hand_over(graph, container)
 
 
@@ -69,7 +69,7 @@ def _model_of(operator):
 
 def _is_wide(operator):
     """Whether a row has a number of float64."""
-    return any(isinstance(variable.type, DoubleTensorType) for variable in operator.inputs)
+    return any(isinstance(variable.type, tensor_type("Double")) for variable in operator.inputs)
 
 
 def _is_by_index(operator):
@@ -90,7 +90,7 @@ def _dtype_of_values(operator):
 def _set_type_of_values(operator, variable):
     n_rows = operator.inputs[0].get_first_dimension()
     is_double = _dtype_of_values(operator) == np.float64
-    kind = DoubleTensorType if is_double else FloatTensorType
+    kind = tensor_type("Double" if is_double else "Float")
     variable.set_type(kind([n_rows, n_outputs_of(_model_of(operator))]))
 
 
@@ -128,7 +128,7 @@ def _columns(graph, model, variables):
     for one in needed:
         if one.name not in given:
             raise ValueError(f"there is no input {one.name!r} among {list(given)}")
-        is_string = isinstance(types[one.name], StringTensorType)
+        is_string = isinstance(types[one.name], tensor_type("String"))
         if is_string != (one.dtype is object):
             needs = "strings" if one.dtype is object else "numbers"
             raise ValueError(f"the input {one.name!r} must hold {needs}, got {types[one.name]}")

@@ -3,6 +3,12 @@
 import sys
 from importlib.abc import MetaPathFinder
 
+from fastmlp._onnx.converters import (
+    convert_classifier,
+    convert_regressor,
+    shape_of_classifier,
+    shape_of_regressor,
+)
 from fastmlp._onnx.estimators import CLASSIFIERS, REGRESSORS
 
 # skl2onnx looks for the converters of an estimator in a table, by its class. It has no entry
@@ -19,13 +25,6 @@ OPTIONS_OF_CLASSIFIER = {
 def register_converters():
     """Register the converters of all estimators with skl2onnx."""
     from skl2onnx import update_registered_converter
-
-    from fastmlp._onnx.converters import (
-        convert_classifier,
-        convert_regressor,
-        shape_of_classifier,
-        shape_of_regressor,
-    )
 
     of_classifier = shape_of_classifier, convert_classifier
     of_regressor = shape_of_regressor, convert_regressor
