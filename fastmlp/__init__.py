@@ -26,6 +26,11 @@ from fastmlp._inspection.displays import LossCurveDisplay as LossCurveDisplay
 from fastmlp._inspection.gradient_check import GradientCheck as GradientCheck
 from fastmlp._inspection.gradient_check import check_gradients as check_gradients
 from fastmlp._inspection.weights_display import WeightsDisplay as WeightsDisplay
+from fastmlp._onnx.export import to_onnx as to_onnx
+from fastmlp._onnx.registration import register_when_imported
 from fastmlp._tabular.classifier import TabularMLPClassifier as TabularMLPClassifier
 from fastmlp._tabular.regressor import TabularMLPRegressor as TabularMLPRegressor
 from fastmlp._training.history import Epoch as Epoch
+
+register_when_imported()
+del register_when_imported

@@ -359,7 +359,7 @@ MUTATIONS = [
     # Training
     Mutation(
         "another averaging goes on with the old state", "_training/descent.py",
-        'kept = ("amsgrad", "averaging")', 'kept = ("amsgrad",)',
+        'KEPT = ("amsgrad", "averaging")', 'KEPT = ("amsgrad",)',
         "training/test_regularization.py::test_a_solver_that_cannot_go_on_begins_anew",
     ),
     Mutation(
@@ -399,7 +399,7 @@ MUTATIONS = [
     ),
     # Estimators and what is beside them
     Mutation(
-        "a schedule's end is no convergence", "_estimators/base.py",
+        "a schedule's end is no convergence", "_estimators/training.py",
         "is_partial or self.learning_rate in SCHEDULES_WITH_END",
         "is_partial",
         "training/test_schedules.py",
@@ -591,6 +591,137 @@ MUTATIONS = [
         "num_threads if num_threads < _unlimited() else math.inf",
         "num_threads",
         "engine/test_threads.py::test_threadpoolctl_limits_threads",
+    ),
+    # ONNX
+    Mutation(
+        "layers are not normalized in ONNX by their own mean", "_onnx/network.py",
+        "        W, b = _without_mean(W), _without_mean(b)\n", "        pass\n",
+        "export/test_onnx.py::test_a_shared_shift_does_not_cancel",
+    ),
+    Mutation(
+        "residual connections in ONNX come from nowhere", "_onnx/network.py",
+        "    if network.parameters.rows[l].is_residual:\n", "    if False:\n",
+        "export/test_onnx.py::test_structures",
+    ),
+    Mutation(
+        "a code of no category is the last one in ONNX", "_onnx/input_layer.py",
+        "np.zeros((1, table.shape[1]), table.dtype)", "table[-1:]",
+        "export/test_onnx.py::test_codes_of_no_category",
+    ),
+    Mutation(
+        "one-hot codes in ONNX have no scale", "_onnx/input_layer.py",
+        "                weights = weights * np.ravel", "                np.ravel",
+        "export/test_onnx.py::test_input_layers",
+    ),
+    Mutation(
+        "cosines in ONNX have unrounded phases", "_onnx/input_layer.py",
+        'turns = add("Clip", cast(turns, dtype), ', 'turns = add("Clip", cast(x, dtype), ',
+        "export/test_onnx.py::test_input_layers",
+    ),
+    Mutation(
+        "gelu in ONNX is rounded to float32", "_onnx/activations.py",
+        "        terms = polynomial_of_erfc()\n",
+        "        terms = polynomial_of_erfc().astype(np.float32)\n",
+        "export/test_onnx.py::test_gelu_of_float64_is_that_of_the_normal_distribution",
+    ),
+    Mutation(
+        "a knot belongs to the piece before it in ONNX", "_onnx/search.py",
+        '"LessOrEqual"', '"Less"',
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "an unknown number is the next category in ONNX", "_onnx/table.py",
+        'code = add("Where", add("Equal", nearest, x), code, np.array(-1))',
+        'code = add("Where", add("Equal", x, x), code, np.array(-1))',
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "an unknown string is the first category in ONNX", "_onnx/table.py",
+        "default_int64=-1", "default_int64=0",
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "dates in ONNX have the hours of UTC", "_onnx/columns.py",
+        'self.graph.add("Add", seconds, offset) if offset else seconds', "seconds",
+        "export/test_onnx_tables.py::test_what_the_networks_read",
+    ),
+    Mutation(
+        "the century is a leap year in ONNX", "_onnx/table.py",
+        'add("Div", day_of_era, 36_524)', 'add("Div", day_of_era, 146_096)',
+        "export/test_onnx_tables.py::test_calendar",
+    ),
+    Mutation(
+        "the ensemble in ONNX is not calibrated", "_onnx/tabular.py",
+        "np.array(1 / temperature)", "np.array(1.0)",
+        "export/test_onnx_tables.py::test_arrays",
+    ),
+    Mutation(
+        "predictions in ONNX leave the range of the targets", "_onnx/tabular.py",
+        'graph.add("Clip", outputs, np.array(scale.smallest), np.array(scale.largest))', "outputs",
+        "export/test_onnx_tables.py",
+    ),
+    Mutation(
+        "a failed write leaves no file", "_engine/whole_file.py",
+        'f".{name}.{os.getpid()}.part"', "name",
+        "export/test_onnx.py::test_failed_write_leaves_the_old_file"
+        " files/test_model_files.py::test_full_disk_leaves_the_old_file",
+    ),
+    # Model files and checkpoints
+    Mutation(
+        "weights of a file are copied", "_engine/model_file.py",
+        "if places[0] % CACHE_LINE or ends[:-1] != places[1:]:", "if True:",
+        "files/test_model_files.py::test_weights_are_used_where_they_are",
+    ),
+    Mutation(
+        "tensors of a file are taken for ordered", "_engine/model_file.py",
+        "if places[0] % CACHE_LINE or ends[:-1] != places[1:]:", "if False:",
+        "files/test_model_files.py::test_tensors_in_another_order_are_copied",
+    ),
+    Mutation(
+        "a newer version is read", "_engine/model_file.py",
+        "        if version > VERSION:\n", "        if version > VERSION + 1:\n",
+        "files/test_model_files.py::test_file_of_a_newer_version",
+    ),
+    Mutation(
+        "a file has no rate of the solver", "_training/descent.py",
+        '        self.rate = fields.number("rate", 0, finite=False)\n', "",
+        "files/test_checkpoints.py",
+    ),
+    Mutation(
+        "a resumed fit has its own order of rows", "_estimators/checkpoints.py",
+        "        return ours\n", "        return order\n",
+        "files/test_checkpoints.py::test_resumed_fit_is_the_one_that_never_stopped",
+    ),
+    Mutation(
+        "a resumed fit has its own random numbers", "_estimators/checkpoints.py",
+        "        random_state.set_state(now.get_state())\n", "",
+        "files/test_checkpoints.py::test_resumed_fit_is_the_one_that_never_stopped",
+    ),
+    Mutation(
+        "a resumed fit may have other data", "_estimators/checkpoints.py",
+        "if before.get(name) != digest]", "if before.get(name) is None]",
+        "files/test_checkpoints.py::test_other_data_or_parameters_are_an_error",
+    ),
+    Mutation(
+        "survivors are chosen anew", "_tabular/checkpoints.py",
+        "        self._n_rounds += 1\n        return ", "        return choose() if self.run else ",
+        "files/test_checkpoints.py::test_ensemble_goes_on_network_by_network",
+    ),
+    Mutation(
+        "an export sees a fit under way", "_onnx/export.py",
+        "model if isinstance(model, Network) else model.__published__()", "model",
+        "export/test_onnx.py::test_while_another_thread_fits",
+    ),
+    Mutation(
+        "ZipMap gets float64", "_onnx/converters.py",
+        "_is_wide(operator) and not is_mapped", "_is_wide(operator)",
+        "export/test_skl2onnx.py::test_zipmap",
+    ),
+    Mutation(
+        "skl2onnx is not told of our converters", "_onnx/registration.py",
+        "            load(module)\n            register_converters()\n",
+        "            load(module)\n",
+        "export/test_skl2onnx.py::test_registered_by_imports",
     ),
 ]  # fmt: skip
 

@@ -29,6 +29,7 @@ README = Path(__file__).parent.parent / "README.md"
 LAYERS = [
     {"__main__"},
     {"__init__"},
+    {"_onnx"},
     {"_inspection", "_files"},
     {"_tabular"},
     {"_estimators"},
@@ -304,7 +305,7 @@ def test_docstring_examples(path):
 
 
 CLASSES = tuple(public for public in vars(fastmlp).values() if inspect.isclass(public))
-FUNCTIONS = (fastmlp.show_config, fastmlp.diagnose, fastmlp.check_gradients)
+FUNCTIONS = (fastmlp.show_config, fastmlp.diagnose, fastmlp.check_gradients, fastmlp.to_onnx)
 PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, *FUNCTIONS)] + [
     f"fastmlp.{public.__name__}.{name}"
     for public in CLASSES

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from fastmlp._core import COLUMN_KINDS
+from fastmlp._engine.whole_file import whole_file
 
 # f(z) in C. Functions of math.h have the suffix of the type, which `R` adds.
 ACTIVATIONS = {
@@ -272,6 +273,6 @@ def write_source(source, path):
     """Return the source as text, and write it to a file if there is a path."""
     text = str(source)
     if path is not None:
-        with open(path, "w", encoding="ascii", newline="\n") as file:
-            file.write(text)
+        with whole_file(path) as file:
+            file.write(text.encode("ascii"))
     return text

@@ -87,6 +87,10 @@ class FittedAside:
         whole.__dict__ = attributes
         return whole
 
+    def __published__(self):
+        """Return that view for what is outside of the estimators, such as exports."""
+        return self._as_published()
+
     def __getstate__(self):
         state = BaseEstimator.__getstate__(self._as_published())
         state = {name: state[name] for name in state if name not in NOT_SAVED}

@@ -131,6 +131,10 @@ class FittedNetwork(FittedAside):
             )
         return zip(coefs, intercepts, strict=True)
 
+    def __network__(self):
+        """Return the fitted network, for what reads it without rows."""
+        return self._fitted_network()
+
     def _fitted_network(self, attribute=None):
         network = vars(self).get("_network")
         if network is None and attribute:

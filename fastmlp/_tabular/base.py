@@ -413,6 +413,11 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         vars(twin).update(vars(self), _ensemble=KnownOutputs(outputs))
         return twin
 
+    def __ensemble__(self):
+        """Return the fitted ensemble, for what reads it without rows."""
+        check_is_fitted(self)
+        return self._ensemble
+
     def _outputs(self, X):
         check_is_fitted(self)
         return self._ensemble.outputs(X)

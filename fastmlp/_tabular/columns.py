@@ -103,6 +103,7 @@ class Date:
     kind: str
     seconds: Number
     parts: dict  # from the part's name to the Category, for those that vary
+    has_offset: bool = False  # whether the clock on the wall differed from the seconds: time zones
 
     @classmethod
     def of(cls, name, column, scaling):
@@ -111,7 +112,7 @@ class Date:
             for part, values in parts_of_dates(column).items()
             if len(np.unique(values.values[~values.missing])) > 1
         }
-        return cls(name, column.kind, Number.of(name, column, scaling), parts)
+        return cls(name, column.kind, Number.of(name, column, scaling), parts, has_offset(column))
 
     @property
     def number_names(self):
@@ -130,6 +131,13 @@ class Date:
         values = parts_of_dates(column)
         for place, (part, category) in enumerate(self.parts.items()):
             category.write(values[part], numbers, codes[:, place:])
+
+
+def has_offset(column):
+    """Whether the clock on the wall differs from the seconds of a column of dates."""
+    present = ~column.missing
+    shown = column.wall_clock[present].astype(np.int64) / 1e6
+    return bool((shown != column.values[present]).any())
 
 
 def parts_of_dates(column):

@@ -27,11 +27,15 @@ class Student:
     def __init__(self, ensemble, scale, *, is_regression):
         self.ensemble = ensemble
         self.scale = scale
-        self._is_regression = is_regression
+        self.is_regression = is_regression
 
     @property
     def parts(self):
         return self.ensemble.parts
+
+    @property
+    def encoder(self):
+        return self.ensemble.encoder
 
     def outputs(self, X):
         """Return the output for each row of a table, in float64."""
@@ -40,7 +44,7 @@ class Student:
     def outputs_of(self, encoded):
         """Return the output for each row of an encoded table."""
         outputs = self.scale * self.ensemble.outputs_of(encoded)
-        return outputs if self._is_regression else softmax(outputs, axis=1)
+        return outputs if self.is_regression else softmax(outputs, axis=1)
 
 
 def distilled(task, ensemble, seed, deadline, n_threads):

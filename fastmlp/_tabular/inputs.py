@@ -23,24 +23,31 @@ class Ranks:
     ----------
     numbers : ndarray of float32, shape (n_rows, n_numbers)
         The numbers of the training rows.
+
+    Attributes
+    ----------
+    columns : ndarray of int
+        The numbers that have ranks: those that vary.
+    map : callable
+        The maps of all of them, by ``QuantileMap.stack``.
     """
 
     def __init__(self, numbers):
         several = [column.min() < column.max() for column in numbers.T.astype(np.float64)]
-        self._columns = np.flatnonzero(several)
-        maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self._columns]
-        self._map = QuantileMap.stack(maps) if maps else np.asarray
+        self.columns = np.flatnonzero(several)
+        maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self.columns]
+        self.map = QuantileMap.stack(maps) if maps else np.asarray
 
     @property
     def n_columns(self):
-        return len(self._columns)
+        return len(self.columns)
 
     def write(self, parts):
         """Add the maps to the parts of a model file."""
         parts.add(n_columns=self.n_columns)
-        parts.array("columns", self._columns.astype(np.int64))
+        parts.array("columns", self.columns.astype(np.int64))
         if self.n_columns:
-            self._map.write(parts)
+            self.map.write(parts)
 
     @classmethod
     def read(cls, fields, n_numbers):
@@ -51,12 +58,12 @@ class Ranks:
             0 <= columns[0] and columns[-1] < n_numbers and (np.diff(columns) > 0).all()
         ):
             raise fields.error("columns", f"must be ascending and below {n_numbers}")
-        ranks._columns = columns.astype(np.intp)
-        ranks._map = StackedQuantileMaps.read(fields, len(columns)) if len(columns) else np.asarray
+        ranks.columns = columns.astype(np.intp)
+        ranks.map = StackedQuantileMaps.read(fields, len(columns)) if len(columns) else np.asarray
         return ranks
 
     def __call__(self, numbers):
-        return self._map(np.take(numbers, self._columns, axis=1).astype(np.float64))
+        return self.map(np.take(numbers, self.columns, axis=1).astype(np.float64))
 
 
 class InputMaps:

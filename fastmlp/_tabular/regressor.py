@@ -197,6 +197,10 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         if (np.diff(self._residuals) < 0).any():
             raise fields.error("residuals", "must be ascending")
 
+    def __scale__(self) -> Scale:
+        """Return the scale of the targets, for what reads it without rows."""
+        return self._scale
+
     @on_published_state
     def predict(self, X: MatrixLike) -> Array:
         """Predict the target of each row.

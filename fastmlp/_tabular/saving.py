@@ -145,7 +145,7 @@ def _write_column(parts, column):
         _write_categories(parts, column)
     else:
         _write_number(parts.part("seconds"), column.seconds)
-        parts.add(parts=[*column.parts])
+        parts.add(parts=[*column.parts], has_offset=column.has_offset)
         for part, category in column.parts.items():
             _write_categories(parts.part(part), category)
 
@@ -178,7 +178,8 @@ def _read_column(fields):
     categories = {
         part: _read_categories(fields.part(part), f"{name}: {part}", "numbers") for part in parts
     }
-    return Date(name, values, _read_number(fields.part("seconds"), name, values), categories)
+    seconds = _read_number(fields.part("seconds"), name, values)
+    return Date(name, values, seconds, categories, fields.flag("has_offset"))
 
 
 def _read_number(fields, name, values):

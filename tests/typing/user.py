@@ -64,6 +64,7 @@ network.params = [([[1.0], [2.0]], [0.0])]
 layer = InputLayer(categorical_features=[2], n_categories=[4], numeric_embedding="pbld")
 frequencies: Array = Network([3, 2], input_layer=layer).input_parameters["frequencies"]
 mixes = MLPRegressor(input_layer=layer, learned_activation=True).fit(X, y).mixes_
+fastmlp.to_onnx(network, "network.onnx").SerializeToString()
 source: str = Network.from_torch(network.to_torch()).to_c("network.c", name="mine")
 both: MLPClassifier = MLPClassifier.from_sklearn(classifier.to_sklearn())
 names: list[str] = [finding.name for finding in fastmlp.diagnose(classifier)]
