@@ -37,9 +37,8 @@ from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.training import Trains
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
-from fastmlp._training.epochs import SILENT
+from fastmlp._training.epochs import SILENT, ShuffledRows
 from fastmlp._training.history import History
-from fastmlp._training.probe import Probe
 from fastmlp._training.progress import progress
 
 # Attributes set by fit. Those in the first group are needed for predictions and are set with every
@@ -207,30 +206,27 @@ class BaseMLP(
             order, validate = self._set_rows_aside(X, targets, data, validation, random_state)
             if self._network.passes.loss.row.power and not continues:
                 start_at_mean(self._network, data, order)
-            batch_size = self._check_batch_size(len(order))
-            if validate is not None:
-                hooks = hooks._replace(validate=validate)
             if not is_partial:
-                checkpoints.check(data, validate)
-                checkpoints.take_over_weights(self._network)
-            if self.diagnostics:
-                probe = Probe(self, self._network, data, order, batch_size)
-                hooks = hooks._replace(measure=probe)
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(data, hooks)
-            else:
-                self._fit_epochs(data, order, batch_size, hooks, random_state, checkpoints)
+                weight = data.sample_weight
+                checkpoints.check(validate, X=data.features, y=[data.y], sample_weight=[weight])
+            rows = ShuffledRows(data, order, random_state if self.shuffle else None)
+            self._train(rows, validate, hooks, random_state, checkpoints)
 
         if is_partial and not self._has_hooks():
             train(SILENT)
             return self
         callbacks = Callbacks(self, X, y, sample_weight, self._fitted_attributes)
+        seconds_before = 0.0 if is_partial else checkpoints.seconds_before
+        self._with_hooks(train, callbacks, random_state, max_iter, seconds_before)
+        return self
+
+    def _with_hooks(self, train, callbacks, random_state, max_iter, seconds_before):
+        """Call ``train`` with the hooks of callbacks, the display and the time limit."""
         with (
             with_scikit_learn_callbacks(self),
             callbacks.of_fit(max_iter),
             closing(progress(self.verbose)) as display,
         ):
-            seconds_before = 0.0 if is_partial else checkpoints.seconds_before
             train(self._hooks(callbacks, display, random_state, seconds_before))
             if self.stop_reason_ == "max_seconds":
                 warn(
@@ -238,7 +234,6 @@ class BaseMLP(
                     f"{max_iter}, before it had converged.",
                     ConvergenceWarning,
                 )
-        return self
 
     def _prepare(self, X, y, sample_weight, random_state, continues, is_partial):
         """Validate the inputs and create or copy the network.

@@ -101,10 +101,15 @@ class Checkpoints:
         return random_state
 
     def check_data(self, **data):
-        """Remember checksums of the data, by the names of the arguments, or compare them."""
+        """Remember checksums of the data, by the names of the arguments, or compare them.
+
+        ``data`` are lists of arrays, or their checksums.
+        """
         if not self.is_asked:
             return
-        self._data = {name: checksum(arrays) for name, arrays in data.items()}
+        self._data = {
+            name: it if isinstance(it, str) else checksum(it) for name, it in data.items()
+        }
         if self.run is None:
             return
         before = self.run.value("data", "an object", lambda it: isinstance(it, dict))
@@ -220,13 +225,14 @@ class EpochCheckpoints(Checkpoints):
                 with self.fields.checks(f"parameters.{name}"):
                     setattr(self._estimator, name, read(now[name]))
 
-    def check(self, data, validation):
-        """Compare the data with those of the file to go on from."""
+    def check(self, validation, **data):
+        """Compare the data with those of the file to go on from.
+
+        ``data`` are arrays by the names of the arguments of the fit, or the checksum of them.
+        """
         sets = () if validation is None else validation.parts
         self.check_data(
-            X=data.features,
-            y=[data.y],
-            sample_weight=[data.sample_weight],
+            **data,
             X_val=[array for part in sets for array in (*part.data.arrays, part.rows)],
         )
 
@@ -239,18 +245,18 @@ class EpochCheckpoints(Checkpoints):
             raise self.fields.error("network", "must be of the structure of the estimator's")
         network.parameters.flat[...] = theirs.flat
 
-    def begin(self, order, random_state):
-        """Take over the state of the file to go on from, if any, and return the order of the rows.
+    def begin(self, rows, random_state):
+        """Take over the state of the file to go on from, if any.
 
         A first checkpoint shows at once whether the file can be written.
         """
+        self._rows, self._random_state = rows, random_state
         if self.run is not None:
-            order = self._take_over(order, random_state)
+            self._take_over()
         if not self.is_finished:
-            self.write(self._write_model, self._run_of(order, random_state))
-        return order
+            self.write(self._write_model, self._write_run)
 
-    def _take_over(self, order, random_state):
+    def _take_over(self):
         model = self._estimator
         descent, network = model._descent, model._network
         with self.fields.checks("solver_state"):
@@ -259,35 +265,27 @@ class EpochCheckpoints(Checkpoints):
         if self.run.has_tensor("best_weights"):
             flat = network.parameters.flat
             history.best_params = self.run.array("best_weights", flat.dtype, flat.shape).copy()
-        ours = self.run.array("order", "i8", order.shape).astype(np.intp)
-        if not np.array_equal(np.sort(ours), np.sort(order)):
-            raise self.run.error("order", "must be one of the rows of the fit")
+        self._rows.read(self.run)
         with self.run.checks("now"):
             now = random_state_from(self.run.value("now", "a state", lambda it: True))
-        random_state.set_state(now.get_state())
+        self._random_state.set_state(now.get_state())
         model._history = history
         model._publish(history)
         if self.is_finished:
             model.stop_reason_ = self.fields.choice("stop_reason", STOP_REASONS)
-        return ours
 
-    def end_epoch(self, order, random_state, *, is_finished=False):
+    def end_epoch(self, *, is_finished=False):
         """Write a checkpoint, at the end of the fit or if one is due."""
         if is_finished or self.is_due(self._estimator._history.n_epochs):
-            of_run = self._run_of(order, random_state)
-            self.try_to_write(self._write_model, of_run, is_finished=is_finished)
+            self.try_to_write(self._write_model, self._write_run, is_finished=is_finished)
 
-    def _run_of(self, order, random_state):
-        """Return the function that writes what the run needs to go on."""
-        history = self._estimator._history
-
-        def write_run(run):
-            run.add(now=written(random_state)["RandomState"])
-            run.array("order", order.astype(np.int64))
-            if history.best_params is not None:
-                run.array("best_weights", history.best_params)
-
-        return write_run
+    def _write_run(self, run):
+        """Add what the run needs to go on to the parts of a file."""
+        run.add(now=written(self._random_state)["RandomState"])
+        self._rows.write(run)
+        best = self._estimator._history.best_params
+        if best is not None:
+            run.array("best_weights", best)
 
     def _write_model(self, parts):
         self._estimator._write(parts, training_state=True, left_out=self.left_out)

@@ -16,6 +16,7 @@ from fastmlp._estimators.parameters import (
 from fastmlp._training.descent import Descent
 from fastmlp._training.epochs import Stopping, TrainingHooks, train_epochs
 from fastmlp._training.lbfgs import minimize_lbfgs
+from fastmlp._training.probe import Probe
 
 # Schedules that are designed to end at max_iter. Reaching max_iter is then no reason to warn.
 SCHEDULES_WITH_END = ("cosine", "flat_cosine", "one_cycle", "coslog4")
@@ -79,25 +80,34 @@ class Trains:
                 ConvergenceWarning,
             )
 
-    def _fit_epochs(self, data, order, batch_size, hooks, random_state, checkpoints):
+    def _train(self, rows, validate, hooks, random_state, checkpoints):
+        """Train the network of the estimator, with or without checkpoints, on rows of any kind."""
+        batch_size = self._check_batch_size(rows.n_rows)
+        if validate is not None:
+            hooks = hooks._replace(validate=validate)
+        if checkpoints is not None:
+            checkpoints.take_over_weights(self._network)
+        if self.diagnostics:
+            probe = Probe(self, self._network, *rows.sample, batch_size)
+            hooks = hooks._replace(measure=probe)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(rows.sample[0], hooks)
+        else:
+            self._fit_epochs(rows, batch_size, hooks, random_state, checkpoints)
+
+    def _fit_epochs(self, rows, batch_size, hooks, random_state, checkpoints):
         is_partial = checkpoints is None
         self._descent = self._descent_for(self._network, random_state, keep_state=is_partial)
         self._remember_parameters()
         self._history.begin()
         if not is_partial and checkpoints.is_asked:
-            order = checkpoints.begin(order, random_state)
+            checkpoints.begin(rows, random_state)
             if checkpoints.is_finished:
                 return
-
-            def write(order):
-                checkpoints.end_epoch(order, random_state)
-
-            hooks = hooks._replace(checkpoint=write)
+            hooks = hooks._replace(checkpoint=checkpoints.end_epoch)
         self.stop_reason_ = train_epochs(
             self._descent,
-            data,
-            order,
-            random_state if self.shuffle else None,
+            rows,
             self._history,
             Stopping(self.tol, self.n_iter_no_change, self.early_stopping),
             hooks,
@@ -106,7 +116,7 @@ class Trains:
         )
         self._publish(self._history)
         if not is_partial and self.stop_reason_ in ("converged", "max_iter", "failed"):
-            checkpoints.end_epoch(order, random_state, is_finished=True)
+            checkpoints.end_epoch(is_finished=True)
         is_meant_to_end = is_partial or self.learning_rate in SCHEDULES_WITH_END
         if self.stop_reason_ == "max_iter" and not is_meant_to_end:
             warn(

@@ -31,7 +31,7 @@ class TrainingHooks(NamedTuple):
     measure : callable or None
         Called without arguments. Returns a dict of further values for the history.
     checkpoint : callable or None
-        Called with the order of the rows after every whole epoch, when all else is done.
+        Called without arguments after every whole epoch, when all else is done.
     deadline : float
         Time at which to stop, as given by time.perf_counter().
     """
@@ -76,20 +76,56 @@ class Stopping(NamedTuple):
     by_score: bool = False  # whether to use the validation score instead of the training loss
 
 
-def train_epochs(
-    descent, data, order, random_state, history, stopping, hooks, *, batch_size, max_iter,
-):  # fmt: skip
+class ShuffledRows:
+    """Rows in memory, shuffled before every epoch, from the order of the epoch before.
+
+    Parameters
+    ----------
+    data : Data
+    order : ndarray of intp
+        The rows to train on.
+    random_state : RandomState or None
+        Used to shuffle the rows. None disables shuffling.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows in an epoch.
+    sample : (Data, ndarray of intp)
+        Some of the rows, or all of them, to measure the network by.
+    """
+
+    def __init__(self, data, order, random_state):
+        self.sample = data, order
+        self.n_rows = len(order)
+        self._order = order.copy()
+        self._random_state = random_state
+
+    def epoch(self, descent, batch_size, deadline):
+        """Train for an epoch; see `Descent.epoch`."""
+        if self._random_state is not None:
+            _core.shuffle(self._order, self._random_state._bit_generator)
+        return descent.epoch(self.sample[0], self._order, batch_size, deadline)
+
+    def write(self, parts):
+        """Add the order of the rows to the parts of a checkpoint."""
+        parts.array("order", self._order.astype(np.int64))
+
+    def read(self, fields):
+        """Take over the order of the rows from a checkpoint."""
+        order = fields.array("order", "i8", self._order.shape).astype(np.intp)
+        if not np.array_equal(np.sort(order), np.sort(self._order)):
+            raise fields.error("order", "must be one of the rows of the fit")
+        self._order = order
+
+
+def train_epochs(descent, rows, history, stopping, hooks, *, batch_size, max_iter):
     """Train for up to ``max_iter`` epochs and return the ``stop_reason_``.
 
     Parameters
     ----------
     descent : Descent
-    data : Data
-    order : ndarray of intp
-        The rows to train on.
-    random_state : RandomState or None
-        Used to shuffle the rows before every epoch, starting from the order of the previous epoch.
-        None disables shuffling.
+    rows : ShuffledRows or StreamedRows
     history : History
         Extended in place. `History.begin` must have been called, or it is one to go on from.
     stopping : Stopping
@@ -98,15 +134,12 @@ def train_epochs(
     batch_size : int
     max_iter : int
     """
-    order = order.copy()
     reason = None
     try:
         with core_in_use:
             while reason is None and history.n_epochs < max_iter:
                 began = hooks.begin_epoch()
-                if random_state is not None:
-                    _core.shuffle(order, random_state._bit_generator)
-                loss, n_seen = descent.epoch(data, order, batch_size, hooks.deadline)
+                loss, n_seen = rows.epoch(descent, batch_size, hooks.deadline)
                 # With early stopping, the best weights so far are restored instead.
                 if not math.isfinite(loss) and history.best_params is None:
                     when = f"The loss was {loss} in epoch {history.n_epochs + 1}"
@@ -115,7 +148,7 @@ def train_epochs(
                 rate = descent.learning_rate
                 reason = hooks.end_epoch(
                     history, began, epoch=history.n_epochs + 1, max_iter=max_iter, loss=loss,
-                    learning_rate=rate, is_whole=n_seen == len(order),
+                    learning_rate=rate, is_whole=n_seen == rows.n_rows,
                 )  # fmt: skip
                 if not math.isfinite(loss):
                     warn(
@@ -134,8 +167,8 @@ def train_epochs(
                     reason = reason or "converged"
                 # At an end that follows from the training, the caller writes the last checkpoint.
                 may_go_on = reason in (None, "callback", "max_seconds")
-                if hooks.checkpoint and may_go_on and n_seen == len(order):
-                    hooks.checkpoint(order)
+                if hooks.checkpoint and may_go_on and n_seen == rows.n_rows:
+                    hooks.checkpoint()
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
         reason = "interrupted"
@@ -144,7 +177,7 @@ def train_epochs(
     elif not descent.is_finite:
         when = "The gradient or its square has overflowed in the solver"
         raise Divergence(when, descent.network.dtype)
-    check_finite(descent.network, data)
+    check_finite(descent.network, rows.sample[0])
     return reason or "max_iter"
 
 
