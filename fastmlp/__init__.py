@@ -16,6 +16,7 @@ from fastmlp._engine.model_file import ModelFileError as ModelFileError
 from fastmlp._engine.network import Network as Network
 from fastmlp._estimators.classifier import MLPClassifier as MLPClassifier
 from fastmlp._estimators.regressor import MLPRegressor as MLPRegressor
+from fastmlp._estimators.stream_pipelines import fit_stream as fit_stream
 from fastmlp._files.loading import load as load
 from fastmlp._files.loading import save as save
 from fastmlp._inspection.diagnostics import Diagnosis as Diagnosis

@@ -688,13 +688,13 @@ MUTATIONS = [
         "files/test_checkpoints.py",
     ),
     Mutation(
-        "a resumed fit has its own order of rows", "_estimators/checkpoints.py",
-        "        return ours\n", "        return order\n",
+        "a resumed fit has its own order of rows", "_training/epochs.py",
+        "        self._order = order\n", "",
         "files/test_checkpoints.py::test_resumed_fit_is_the_one_that_never_stopped",
     ),
     Mutation(
         "a resumed fit has its own random numbers", "_estimators/checkpoints.py",
-        "        random_state.set_state(now.get_state())\n", "",
+        "        self._random_state.set_state(now.get_state())\n", "",
         "files/test_checkpoints.py::test_resumed_fit_is_the_one_that_never_stopped",
     ),
     Mutation(
@@ -703,9 +703,32 @@ MUTATIONS = [
         "files/test_checkpoints.py::test_other_data_or_parameters_are_an_error",
     ),
     Mutation(
+        "a stream trains on the rows set aside", "_estimators/streamed_rows.py",
+        "kept = ~aside.mask(first, len(batch.X))", "kept = np.full(len(batch.X), True)",
+        "estimators/test_fit_stream.py::"
+        "test_rows_that_early_stopping_sets_aside_are_not_trained_on",
+    ),
+    Mutation(
+        "a buffer ends within a mini-batch", "_estimators/streamed_rows.py",
+        "max(self._buffer_rows // batch_size, 1) * batch_size", "self._buffer_rows",
+        "estimators/test_fit_stream.py::test_without_shuffling_it_is_fit",
+    ),
+    Mutation(
+        "schedules count the steps of a buffer", "_training/descent.py",
+        "self.schedule_of(n_steps, steps_in_epoch or n_steps)",
+        "self.schedule_of(n_steps, n_steps)",
+        "estimators/test_fit_stream.py::test_without_shuffling_it_is_fit",
+    ),
+    Mutation(
+        "row groups keep their places", "_estimators/streamed_rows.py",
+        "units = self._random_state.permutation(n_units)", "pass",
+        "estimators/test_fit_stream.py::"
+        "test_every_row_is_seen_once_an_epoch_and_the_order_changes",
+    ),
+    Mutation(
         "survivors are chosen anew", "_tabular/checkpoints.py",
         "        self._n_rounds += 1\n        return ", "        return choose() if self.run else ",
-        "files/test_checkpoints.py::test_ensemble_goes_on_network_by_network",
+        "files/test_checkpoints.py::test_survivors_of_a_round_are_not_chosen_again",
     ),
     Mutation(
         "an export sees a fit under way", "_onnx/export.py",

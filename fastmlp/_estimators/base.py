@@ -35,6 +35,7 @@ from fastmlp._estimators.parameters import (
 )
 from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.streams import Streams
 from fastmlp._estimators.training import Trains
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
 from fastmlp._training.epochs import SILENT, ShuffledRows
@@ -65,12 +66,15 @@ class BaseMLP(
     CheckedInputs,
     Converts,
     Saves,
+    Streams,
     Trains,
     FittedNetwork,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
     """Base class of MLPClassifier and MLPRegressor."""
+
+    _training_attributes = TRAINING_ATTRIBUTES
 
     # Attributes set by fit. `coefs_`, `intercepts_` and `norms_` are properties.
     loss_: float

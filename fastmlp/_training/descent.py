@@ -226,8 +226,11 @@ class Descent:
     def is_finite(self):
         return _core.largest_of(self._state) + _core.largest_of(self._own) < np.inf
 
-    def epoch(self, data, order, batch_size, deadline=np.inf):
+    def epoch(self, data, order, batch_size, deadline=np.inf, steps_in_epoch=None):
         """Make one pass over the rows ``order``, or stop early at the deadline.
+
+        If they are a part of the rows of an epoch, ``steps_in_epoch`` is the number of steps that
+        the schedules count as one, and `take_weights` must have been called before the first part.
 
         Returns
         -------
@@ -237,15 +240,16 @@ class Descent:
             Number of rows processed.
         """
         passes = self.network.passes
-        self.take_weights()
+        if steps_in_epoch is None:
+            self.take_weights()
         n_rows = min(batch_size, ROWS_IN_PART)  # the rows that threads share at a time
         tuner = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
         most_threads = tuner.candidates[0]
         work = self._workspace(n_rows, dense=data.is_dense)
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
         step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
-        n_steps_in_epoch = ceil_div(len(order), batch_size)
-        schedule = self.schedule_of(n_steps_in_epoch, n_steps_in_epoch)
+        n_steps = ceil_div(len(order), batch_size)
+        schedule = self.schedule_of(n_steps, steps_in_epoch or n_steps)
         samples = _core.Samples(*data.arrays)
         start = 0
         while start < len(order):

@@ -320,6 +320,23 @@ def test_networks_of_the_file_are_not_trained_again(path, monkeypatch):
     assert len(model.leaderboard_["loss"]) == 6
 
 
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_survivors_of_a_round_are_not_chosen_again(path, monkeypatch):
+    """The losses have changed since then: the survivors have been trained on."""
+    rng = np.random.RandomState(0)
+    rows = rng.standard_normal((5200, 3))
+    targets = rows[:, 0] * rows[:, 1]
+    stopped_after(monkeypatch, TabularMLPRegressor(**TABLE), 7, path, rows, targets)
+    chosen, best = [], fastmlp._tabular.training.best
+    monkeypatch.setattr(
+        fastmlp._tabular.training, "best", lambda *them: (chosen.append(them), best(*them))[1]
+    )
+    TabularMLPRegressor(**TABLE).fit(rows, targets, resume=path)
+    # Six networks of the first round and one of the second: one of four choices had been made.
+    assert len(chosen) == 3
+
+
 def test_other_tables_are_an_error(path):
     targets = y[:100].astype(float)
     TabularMLPRegressor(**TABLE).fit(X[:100], targets, checkpoint=path)

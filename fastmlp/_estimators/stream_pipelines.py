@@ -1,0 +1,153 @@
+"""`fit_stream`: pipelines that are fitted to rows that do not fit in memory."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from fastmlp._estimators.sources import open_source
+from fastmlp._estimators.streams import BUFFER_ROWS, Streams, check_buffer_rows
+
+OPTIONS = (
+    "X_val", "y_val", "sample_weight_val", "checkpoint", "checkpoint_every", "resume",
+)  # fmt: skip
+
+
+def fit_stream(
+    model: Any,
+    source: Any,
+    target: Any = None,
+    *,
+    features: Any = None,
+    sample_weight: Any = None,
+    buffer_rows: int = BUFFER_ROWS,
+    **options: Any,
+) -> Any:
+    """Fit a pipeline, or an estimator, to rows that are read anew for every epoch.
+
+    Each step before the network is fitted in a pass over the source, by ``partial_fit``. Then the
+    network is fitted to the transformed rows as by the method ``fit_stream``.
+
+    Parameters
+    ----------
+    model : Pipeline, MLPClassifier or MLPRegressor
+        A pipeline whose last step is one of ours. Its other steps need ``partial_fit``, as
+        StandardScaler, MinMaxScaler and MaxAbsScaler have it, or nothing to learn.
+    source, target, features, sample_weight, buffer_rows
+        As in the method ``fit_stream``.
+    **options
+        The other arguments of the method: ``X_val``, ``y_val``, ``sample_weight_val``,
+        ``checkpoint``, ``checkpoint_every`` and ``resume``. The pipeline transforms ``X_val``.
+
+    Returns
+    -------
+    model
+        The fitted model.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a step cannot be fitted to batches, or as the method does. The model is then left
+        unchanged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLPRegressor, fit_stream
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> def batches():
+    ...     for seed in range(10):
+    ...         X = 1000 + 50 * np.random.RandomState(seed).randn(200, 2)
+    ...         yield X, X[:, 0] > X[:, 1]
+    >>> network = MLPRegressor(learning_rate='cosine', max_iter=20, random_state=0)
+    >>> model = fit_stream(make_pipeline(StandardScaler(), network), batches)
+    >>> model[0].mean_.round(-1)
+    array([1000., 1000.])
+    """
+    if isinstance(model, Streams):
+        return model.fit_stream(
+            source, target, features=features, sample_weight=sample_weight,
+            buffer_rows=buffer_rows, **options,
+        )  # fmt: skip
+    if not (isinstance(model, Pipeline) and isinstance(model.steps[-1][1], Streams)):
+        raise TypeError(
+            "model must be an MLPClassifier, an MLPRegressor or a Pipeline that ends with one of "
+            f"them, got {model!r}"
+        )
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise TypeError(f"fit_stream takes no argument {unknown[0]!r}, only {OPTIONS}")
+    check_buffer_rows(buffer_rows)
+    opened = open_source(source, target, features, sample_weight)
+    steps = Steps(model.steps[:-1])
+    steps.fit(opened)
+    validation = [options.get(name) for name in OPTIONS[:3]]
+    checkpointing = [options.get(name) for name in OPTIONS[3:]]
+    last = model.steps[-1][1]
+    last._fit_stream(opened, buffer_rows, validation, checkpointing, steps.transform)
+    model.steps[:-1] = steps.fitted()
+    return model
+
+
+class Steps:
+    """The steps of a pipeline before the network: clones that are fitted to batches."""
+
+    def __init__(self, steps):
+        self.steps = [(name, step if is_passthrough(step) else clone(step)) for name, step in steps]
+        for name, step in self.steps:
+            if not (is_passthrough(step) or hasattr(step, "partial_fit") or is_stateless(step)):
+                raise TypeError(
+                    f"step {name!r} of the pipeline cannot be fitted to batches: it must have "
+                    f"partial_fit, as StandardScaler has, got {step!r}"
+                )
+
+    def fit(self, source):
+        """Fit each step in a pass over the source."""
+        for i, (_, step) in enumerate(self.steps):
+            if is_passthrough(step):
+                continue
+            before = self.steps[:i]
+            for unit in source.units:
+                for batch in source.read(unit):
+                    if len(batch.X):
+                        _learn(step, transformed(batch.X, before))
+                        if is_stateless(step):
+                            break
+        self._names = source.names
+
+    def transform(self, X):
+        """Return the rows as the network reads them."""
+        if self._names is not None and [*getattr(X, "columns", self._names)] != self._names:
+            raise ValueError(f"X_val must have the columns {self._names}, got {[*X.columns]}")
+        return np.asarray(transformed(np.asarray(X), self.steps))
+
+    def fitted(self):
+        """Return the steps, the first of which knows the names of the features."""
+        first = self.steps[0][1] if self.steps else None
+        if self._names is not None and not is_passthrough(first):
+            first.feature_names_in_ = np.array(self._names, dtype=object)
+        return self.steps
+
+
+def transformed(X, steps):
+    for _, step in steps:
+        X = X if is_passthrough(step) else step.transform(X)
+    return X
+
+
+def _learn(step, X):
+    if is_stateless(step):
+        step.fit(X)
+    else:
+        step.partial_fit(X)
+
+
+def is_passthrough(step):
+    return step is None or (isinstance(step, str) and step == "passthrough")
+
+
+def is_stateless(step):
+    """Whether the step learns nothing, as FunctionTransformer and Normalizer."""
+    return not step.__sklearn_tags__().requires_fit

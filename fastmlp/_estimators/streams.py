@@ -1,0 +1,287 @@
+"""`Streams`: fits to rows that do not fit in memory."""
+
+import os
+from datetime import timedelta
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin, is_classifier
+from sklearn.utils.class_weight import compute_sample_weight
+
+from fastmlp import _core
+from fastmlp._engine.checks import as_numbers, check_targets
+from fastmlp._engine.initializers import start_at_mean
+from fastmlp._engine.rows import Data, Features
+from fastmlp._estimators.callbacks import Callbacks, check_callbacks
+from fastmlp._estimators.checkpoints import EpochCheckpoints
+from fastmlp._estimators.parameters import check_combinations
+from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.sources import open_source
+from fastmlp._estimators.streamed_rows import WHOLE, Aside, FirstPass, StreamedRows
+from fastmlp._estimators.types import ArrayLike, MatrixLike, Sequence
+from fastmlp._estimators.validation import Part, Validation
+from fastmlp._training.solvers import solver_row
+
+BUFFER_ROWS = 100_000
+
+
+class Streams:
+    """Mixin with `fit_stream`."""
+
+    def fit_stream(
+        self,
+        source: Any,
+        target: str | Sequence[str] | None = None,
+        *,
+        features: Sequence[str] | None = None,
+        sample_weight: str | None = None,
+        buffer_rows: int = BUFFER_ROWS,
+        X_val: MatrixLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | timedelta | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Fit the network to rows that are read anew for every epoch.
+
+        A first pass counts the rows, finds the classes and checks the numbers. Then a thread reads
+        ahead while the network is trained. Every row is used once in an epoch. Two buffers are in
+        memory, and what the library that reads the files needs. To scale the features, pass a
+        pipeline to `fastmlp.fit_stream`.
+
+        Parameters
+        ----------
+        source : path-like, list of path-like, pyarrow.dataset.Dataset or callable
+            A file, or a folder of files, of Parquet, Arrow or CSV; a dataset of pyarrow; a folder
+            of arrays ``X*.npy``, ``y*.npy`` and perhaps ``sample_weight*.npy``, which belong
+            together in the order of their names; or a function that gives batches (X, y) or
+            (X, y, sample_weight), the same rows whenever it is called.
+        target : str or list of str, default=None
+            The column of y in a table, or several.
+        features : list of str, default=None
+            The columns of X in a table. None takes all columns that are neither a target nor the
+            weight.
+        sample_weight : str, default=None
+            The column of the sample weights in a table.
+        buffer_rows : int, default=100_000
+            Number of rows in each of the two buffers. Between epochs, the order of the parts of
+            the source (row groups of Parquet, other files, 65,536 rows of an array) is shuffled,
+            and then the rows within a buffer. ``shuffle=False`` keeps the order.
+        X_val, y_val, sample_weight_val : as in `fit`, default=None
+            Validation set. Without it, ``early_stopping`` sets rows aside, at most as many as a
+            buffer has, and keeps them in memory.
+        checkpoint, checkpoint_every, resume : as in `fit`, default=None
+            Checkpoints.
+
+        Returns
+        -------
+        self
+            Fitted estimator. With ``shuffle=False``, the weights are those of `fit`, bit for bit.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the source, a parameter or a row is invalid, or as in `fit`. The estimator is then
+            left unchanged. The method is not available for 'lbfgs' and 'rprop'.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPRegressor
+        >>> def batches():
+        ...     for seed in range(10):
+        ...         X = np.random.RandomState(seed).randn(200, 2)
+        ...         yield X, X[:, 0] - X[:, 1]
+        >>> regressor = MLPRegressor(learning_rate='cosine', max_iter=20, random_state=0)
+        >>> regressor.fit_stream(batches).t_
+        40000
+        """
+        opened = open_source(source, target, features, sample_weight)
+        validation = (X_val, y_val, sample_weight_val)
+        return self._fit_stream(
+            opened, buffer_rows, validation, (checkpoint, checkpoint_every, resume)
+        )
+
+    def _fit_stream(self, source, buffer_rows, validation, checkpointing, transform=None):
+        """Fit to a source, whose X is transformed first if it comes from a pipeline."""
+        check_buffer_rows(buffer_rows)
+        with self._aside():
+            self._validate_params()
+            check_callbacks(self.callbacks)
+            check_combinations(self)
+            self._check_stream()
+            checkpoints = EpochCheckpoints(self, *checkpointing)
+            continues = self.warm_start and "_network" in vars(self)
+            attributes = ["stop_reason_"] if continues else self._training_attributes
+            self._forget([*attributes, "_checked_parameters"])
+            random_state = checkpoints.random_state(self._random_state(continues))
+            has_own = validation[0] is not None or validation[1] is not None
+            known = FirstPass(
+                source,
+                self._rows_aside(random_state) if not has_own else Aside(0, 0),
+                buffer_rows,
+                are_classes=is_classifier(self),
+                has_checksums=checkpoints.is_asked,
+            )
+            convert = self._prepare_stream(source, known, transform, random_state, continues)
+            validate = self._validation_of_stream(known, convert, validation, transform)
+            names = ("X", "y", "sample_weight")
+            checkpoints.check(validate, **dict(zip(names, known.checksums, strict=False)))
+            X, y, weight = convert(known.sample)
+            shuffled = random_state if self.shuffle else None
+            sample = Data(Features(X), y, weight)
+            rows = StreamedRows(source, convert, known, int(buffer_rows), shuffled, sample)
+            if rows.n_rows == 0:
+                raise ValueError("source must have rows to train on, but all are set aside")
+            callbacks = Callbacks(self, None, None, None, self._fitted_attributes)
+            self._with_hooks(
+                lambda hooks: self._train(rows, validate, hooks, random_state, checkpoints),
+                callbacks, random_state, self.max_iter, checkpoints.seconds_before,
+            )  # fmt: skip
+            return self
+
+    def _check_stream(self):
+        """Raise an error for parameters that need all rows in memory."""
+        if solver_row(self.solver).is_full_batch:
+            raise ValueError(
+                f"fit_stream needs a solver that takes mini-batches, got solver={self.solver!r}"
+            )
+        if self.input_layer is not None and isinstance(self.input_layer.n_categories, str):
+            raise ValueError(
+                "fit_stream needs the numbers of categories: input_layer must have n_categories as "
+                f"a list, got {self.input_layer.n_categories!r}"
+            )
+
+    def _rows_aside(self, random_state):
+        """Return which rows early stopping sets aside."""
+        if not self.early_stopping:
+            return Aside(0, 0)
+        if self.validation_fraction == 0:
+            raise ValueError("validation_fraction must be > 0 with early_stopping=True, got 0")
+        seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        return Aside(seed, int(self.validation_fraction * WHOLE))
+
+    def _prepare_stream(self, source, known, transform, random_state, continues):
+        """Create or copy the network. Return the function that converts a batch for it."""
+        transform = transform or np.asarray
+        dtype, sample = self._arithmetic(continues), known.sample
+        rows = as_numbers(transform(sample.X), dtype)
+        if continues and rows.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        self.n_features_in_ = rows.shape[1]
+        if not continues:
+            vars(self).pop("feature_names_in_", None)
+            if source.names is not None and transform is np.asarray:
+                self.feature_names_in_ = np.array(source.names, dtype=object)
+        labels = known.labels
+        # Each of them three times, or they could be the numbers of a regression.
+        targets = sample.y if labels is None else np.tile(labels, 3)
+        self._encode_targets(targets, classes_are_known=continues)
+        sizes = (rows.shape[1], *self._check_hidden_layer_sizes(), self.n_outputs_)
+        if continues:
+            self._check_structure(sizes, dtype)
+            self._network = self._network.copy()
+        else:
+            self._build(sizes, dtype, random_state, rows)
+        self._network.n_threads = self.n_threads
+        class_weight = self._class_weight_of_stream(known)
+        convert = Conversion(self, transform, source.names, class_weight)
+        X, y, _ = convert(sample)
+        self._network.passes.check_columns(X)
+        names = getattr(self, "feature_names_in_", None)
+        layer = self._network.input_layer
+        self._feature_sizes = warn_of_scale(
+            X, names, () if layer is None else layer.categorical_features
+        )
+        loss = self._network.passes.loss
+        if isinstance(self, RegressorMixin):
+            self._target_sizes = warn_of_scale_of_targets(y, loss)
+            if loss.row.power and not continues:
+                mean = Data(None, np.atleast_2d(known.mean), np.ones(1))
+                start_at_mean(self._network, mean, np.zeros(1, np.intp))
+        return convert
+
+    def _class_weight_of_stream(self, known):
+        """Return the class weights, those of 'balanced' as a dict."""
+        given = vars(self).get("class_weight")
+        if not isinstance(given, str):
+            return given
+        if known.labels is None:
+            raise ValueError("class_weight='balanced' of fit_stream needs a y of one dimension")
+        n, n_classes = known.n_rows, len(known.counts)
+        return {label: n / (n_classes * count) for label, count in known.counts.items()}
+
+    def _validation_of_stream(self, known, convert, validation, transform):
+        """Return the validation of an own set, or of the rows that are set aside, or None."""
+        X_val, y_val, weight_val = validation
+        if X_val is not None or y_val is not None:
+            if X_val is not None and transform is not None:
+                X_val = transform(X_val)
+            return self._validation_of_own(X_val, y_val, weight_val)
+        if weight_val is not None:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        if not known.aside.limit:
+            return None
+        kept = known.rows_aside
+        if len(kept.X) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                f"(now {self.validation_fraction}) or the number of rows."
+            )
+        X, y, weight = convert(kept)
+        data = Data(Features(X), y, weight)
+        has_weights = kept.weight is not None or vars(self).get("class_weight") is not None
+        weight = weight if has_weights else None
+        return Validation(self, [Part(data, np.arange(len(X)), X, kept.y, weight)])
+
+
+class Conversion:
+    """Converts batches for the network of an estimator: X, y and the weights."""
+
+    def __init__(self, estimator, transform, names, class_weight):
+        self._estimator, self._transform = estimator, transform
+        self._names, self._class_weight = names, class_weight
+
+    def __call__(self, batch):
+        estimator = self._estimator
+        network = estimator._network
+        X = as_numbers(self._transform(batch.X), network.dtype)
+        if not _core.largest_of(X) < np.inf:
+            raise ValueError(f"X must be finite in {network.dtype.name}, but {self._wrong(X)}")
+        encoded = self._encoded(batch.y)
+        y = check_targets(encoded, len(X), network.passes.loss, network.dtype)
+        weight = np.ones(len(X)) if batch.weight is None else batch.weight
+        weight = weight.astype(network.dtype)
+        if self._class_weight is not None:
+            weight = weight * compute_sample_weight(self._class_weight, batch.y)
+        return X, y, weight.astype(network.dtype, copy=False)
+
+    def _encoded(self, y):
+        """Return the targets as numbers. A batch may have labels that each occur once."""
+        estimator = self._estimator
+        if not is_classifier(estimator) or y.ndim > 1:
+            return estimator._encode_validation_targets(y)
+        classes = estimator.classes_
+        codes = np.searchsorted(classes, y)
+        is_known = classes.take(codes, mode="clip") == y
+        if not is_known.all():
+            unknown = y[~is_known][:3].tolist()
+            raise ValueError(f"y must have the labels of the first pass, got {unknown}")
+        return codes
+
+    def _wrong(self, X):
+        i, j = np.argwhere(~np.isfinite(X))[0]
+        column = int(j) if self._names is None or len(self._names) != X.shape[1] else self._names[j]
+        return f"column {column!r} has {X[i, j]}"
+
+
+def check_buffer_rows(buffer_rows):
+    """Raise an error unless this is a number of rows."""
+    is_whole = isinstance(buffer_rows, Integral) and not isinstance(buffer_rows, bool)
+    if not is_whole or buffer_rows < 1:
+        raise ValueError(f"buffer_rows must be a whole number >= 1, got {buffer_rows!r}")
