@@ -1,0 +1,36 @@
+"""`fastmlp export`: a model as ONNX or as C source."""
+
+import json
+from pathlib import Path
+
+import fastmlp
+from fastmlp._cli.errors import CommandError
+from fastmlp._cli.models import load_model
+from fastmlp._cli.replacing import replaced
+
+
+def run(options):
+    """Write a model in other formats."""
+    if options.onnx is None and options.c is None:
+        raise CommandError("export: add --onnx FILE or --c FILE")
+    model = load_model(options.model)
+    if options.c is not None and not hasattr(model, "to_c"):
+        raise CommandError(
+            f"--c: {options.model} holds a {type(model).__name__}, of which there is no C source; "
+            "use --onnx"
+        )
+    written = []
+    if options.onnx is not None:
+        with replaced(options.onnx) as new:
+            fastmlp.to_onnx(model, new)
+        written.append(options.onnx)
+    if options.c is not None:
+        with replaced(options.c) as new:
+            model.to_c(new)
+        written.append(options.c)
+    files = [{"file": path, "bytes": Path(path).stat().st_size} for path in written]
+    if options.json:
+        print(json.dumps({"model": options.model, "written": files}))
+        return
+    for file in files:
+        print(f"{file['file']} ({file['bytes']} bytes)")
