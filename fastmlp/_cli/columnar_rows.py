@@ -31,6 +31,7 @@ class ColumnarRows:
         try:
             source = whole_input() if path == STANDARD_INPUT else pa.memory_map(self.name)
             self._batches, self.names = BATCHES[format](source)
+            self.close = source.close
         except pa.ArrowInvalid as error:
             raise self._unreadable(error) from error
         except OSError as error:

@@ -67,7 +67,7 @@ class CsvRows:
         if dialect.decimal == separator:
             raise CommandError(
                 f"{self.name}: line 1: the separator and the decimal mark are both {separator!r}: "
-                "add --separator"
+                "--separator or --decimal must be another"
             )
         self.names = self._names(header)
 
@@ -75,6 +75,8 @@ class CsvRows:
         for start, message in OTHER_FILES.items():
             if line.startswith(start):
                 raise CommandError(f"{self.name}: {message}")
+        if b"\0" in line:
+            raise CommandError(f"{self.name}: line 1: this is not text: it has a byte 0")
         try:
             header = line.removeprefix(BYTE_ORDER_MARK).decode()
         except UnicodeDecodeError as error:
@@ -84,8 +86,6 @@ class CsvRows:
                 f"{self.name}: {'line 1 is empty' if header else 'the file is empty'}; it must "
                 "have a line with the names of the columns"
             )
-        if "\0" in header:
-            raise CommandError(f"{self.name}: line 1: this is not text: it has a byte 0")
         return header
 
     def _names(self, header):
@@ -202,6 +202,12 @@ class CsvRows:
         except UnicodeDecodeError as undecodable:
             return self._not_utf8(piece.content, undecodable, piece.first)
         self._raise_if_ragged(piece)
+        for line, values in self._rows(piece):
+            if any('"' in value for value in values) and not is_quoted(piece, line):
+                return CommandError(
+                    f"{self.name}: line {line}: a quote within a value: such a value must be in "
+                    "quotes, and the quotes in it doubled"
+                )
         return CommandError(
             f"{self.name}: from line {piece.first} on: {str(error).splitlines()[0]}"
         )
@@ -220,7 +226,8 @@ class CsvRows:
                 yield line, values if values or len(self.names) > 1 else [""]
                 line = piece.first + reader.line_num
         except csv.Error as error:
-            raise CommandError(f"{self.name}: line {line}: {error}") from error
+            what = "a value in quotes has no end" if "end of data" in str(error) else error
+            raise CommandError(f"{self.name}: line {line}: {what}") from error
 
     def place(self, piece, row):
         """Return where a row of a piece is, for messages."""
@@ -267,6 +274,11 @@ def count_outside_quotes(text, mark):
     characters = np.frombuffer(text, np.uint8)
     is_quoted = np.bitwise_xor.accumulate(characters == ord('"'))
     return int(np.count_nonzero((characters == ord(mark)) & ~is_quoted))
+
+
+def is_quoted(piece, line):
+    """Whether a line of a piece has doubled quotes, as in a value in quotes."""
+    return b'""' in piece.content.split(b"\n")[line - piece.first]
 
 
 def csv_reader(text, separator):

@@ -27,11 +27,11 @@ def run(options):
     if options.plot is not None:
         check_place(options.plot)
     model = predictor(options.model)
-    rows = open_rows(options, options.data)
-    kinds = kinds_of_columns(model, rows)
-    target = target_column(options, rows, kinds)
+    with open_rows(options, options.data) as rows:
+        kinds = kinds_of_columns(model, rows)
+        target = target_column(options, rows, kinds)
+        y, outputs = predicted_rows(options, model, rows, kinds, target)
     evaluated = evaluated_classes if is_classifier(model) else evaluated_numbers
-    y, outputs = predicted_rows(options, model, rows, kinds, target)
     facts = {"model": options.model, "table": rows.name, "target": target, "rows": len(y)}
     facts |= evaluated(model, y, outputs)
     if options.plot is not None:

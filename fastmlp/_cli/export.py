@@ -6,7 +6,7 @@ from pathlib import Path
 import fastmlp
 from fastmlp._cli.errors import CommandError
 from fastmlp._cli.models import load_model
-from fastmlp._cli.replacing import replaced
+from fastmlp._cli.replacing import check_place, named_errors, replaced
 
 
 def run(options):
@@ -21,12 +21,13 @@ def run(options):
         )
     written = []
     if options.onnx is not None:
-        with replaced(options.onnx) as new:
-            fastmlp.to_onnx(model, new)
+        check_place(options.onnx)
+        with named_errors(options.onnx):
+            fastmlp.to_onnx(model, options.onnx)
         written.append(options.onnx)
     if options.c is not None:
-        with replaced(options.c) as new:
-            model.to_c(new)
+        with replaced(options.c) as file:
+            file.write(model.to_c().encode())
         written.append(options.c)
     files = [{"file": path, "bytes": Path(path).stat().st_size} for path in written]
     if options.json:

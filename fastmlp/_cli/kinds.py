@@ -6,9 +6,9 @@ A kind is one of those of the estimators for tables: "numbers", "truth values", 
 
 import polars as pl
 
-# What stands for a missing value, besides nothing at all.
+# What stands for a missing value.
 MARKS_OF_MISSING = (
-    "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "Null",
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "null", "NULL", "Null",
 )  # fmt: skip
 
 TRUTH_VALUES = {"true": 1.0, "false": 0.0}

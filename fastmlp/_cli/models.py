@@ -1,7 +1,8 @@
 """Model files: reading, writing, and what a model knows about its columns."""
 
 import fastmlp
-from fastmlp._cli.errors import FAILURE, CommandError, in_one_line, listed, reason
+from fastmlp._cli.errors import CommandError, in_one_line, listed, reason
+from fastmlp._cli.replacing import named_errors
 from fastmlp._tabular.base import BaseTabularMLP, learned_columns
 
 
@@ -17,10 +18,8 @@ def load_model(path):
 
 def save_model(model, path):
     """Write a model file. If this fails, an old file of that name stays as it is."""
-    try:
+    with named_errors(path):
         model.save(path)
-    except OSError as error:
-        raise CommandError(f"{path}: {reason(error)}", FAILURE) from error
 
 
 def predictor(path):
@@ -73,4 +72,4 @@ def kinds_of_columns(model, rows):
 
 def table_for(model, frame):
     """Return a frame as the model reads it: an array if it has been trained without names."""
-    return frame if is_tabular(model) and hasattr(model, "feature_names_in_") else frame.to_numpy()
+    return frame if hasattr(model, "feature_names_in_") else frame.to_numpy()

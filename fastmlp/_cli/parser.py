@@ -4,6 +4,7 @@ import argparse
 import math
 
 from fastmlp import __version__
+from fastmlp._cli.errors import BAD_INPUT
 from fastmlp._cli.formats import INPUT_FORMATS, OUTPUT_FORMATS
 
 # What the completion of a shell offers: as in shtab, which need not be there.
@@ -61,9 +62,17 @@ MISSING = """missing values:
   nothing between two separators, "", NA, N/A, n/a, #N/A, <NA>, NaN, nan, NAN, null, Null, NULL"""
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        message = " ".join(message.split())
+        self.exit(BAD_INPUT, f"fastmlp: error: {message}; see {self.prog} --help\n")
+
+
 def command_parser():
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="fastmlp",
         description=DESCRIPTION,
         epilog=EXAMPLES,
@@ -112,7 +121,11 @@ def add_reading(parser):
         "frequent one of , ; tab and | in the first line",
     )
     group.add_argument(
-        "--decimal", choices=[".", ","], default=".", help="decimal mark of a CSV file (default: .)"
+        "--decimal",
+        choices=[".", ","],
+        default=".",
+        metavar="MARK",
+        help="decimal mark of a CSV file: . (default) or ,",
     )
 
 

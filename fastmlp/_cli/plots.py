@@ -92,5 +92,5 @@ def write_plot(figure, path):
     format = str(path).rpartition(".")[2].lower()
     if format not in formats:
         raise CommandError(f"{path}: no format of this extension; there are {', '.join(formats)}")
-    with replaced(path) as new:
-        figure.savefig(new, format=format, dpi=120)
+    with replaced(path) as file:
+        figure.savefig(file, format=format, dpi=120)

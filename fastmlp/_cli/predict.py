@@ -5,12 +5,11 @@ from contextlib import closing
 import numpy as np
 import polars as pl
 
-from fastmlp._cli.blocks import STANDARD_INPUT
 from fastmlp._cli.errors import CommandError, listed
 from fastmlp._cli.formats import format_of
 from fastmlp._cli.models import is_classifier, is_tabular, kinds_of_columns, predictor, table_for
 from fastmlp._cli.remarks import bar_of_bytes
-from fastmlp._cli.sinks import open_sink
+from fastmlp._cli.sinks import STANDARD_OUTPUT, open_sink
 from fastmlp._cli.tables import check_columns, open_rows, worked_ahead
 
 
@@ -19,14 +18,19 @@ def run(options):
     format = output_format(options)
     model = predictor(options.model)
     check_outputs(options, model)
-    rows = open_rows(options, options.data)
+    with open_rows(options, options.data) as rows:
+        write_predictions(options, model, rows, format)
+
+
+def write_predictions(options, model, rows, format):
+    """Predict all rows and write them to the output."""
     kinds = kinds_of_columns(model, rows)
     kept = rows.names if options.with_input else options.keep
     check_columns(rows, kept, "column")
     nothing = empty_predictions(model, options)
     check_names(kept, nothing, rows.name)
     dialect = rows.dialect if format == "csv" else None
-    is_piped = options.output == STANDARD_INPUT
+    is_piped = options.output == STANDARD_OUTPUT
     n_bytes = rows.blocks.n_bytes if rows.dialect else None
     with (
         bar_of_bytes(options, n_bytes, is_shown=not is_piped) as advance,

@@ -1,39 +1,35 @@
 """Files that appear whole or not at all."""
 
 import os
-import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastmlp._cli.errors import FAILURE, CommandError, reason
+from fastmlp._engine.whole_file import whole_file
 
 
 @contextmanager
 def replaced(path):
-    """Give the path of a new file beside ``path``, which takes its place at the end.
+    """Give a file to write to, which takes the place of ``path`` at the end.
 
-    After an exception, the new file is removed, and an old one stays as it is. What is no file,
-    such as /dev/null, is written to as it is.
+    After an exception, an old file stays as it is. What is no file, such as /dev/null, is written
+    to as it is.
     """
-    path = Path(path)
     check_place(path)
-    place = path.resolve()  # a link stays a link
-    if place.exists() and not place.is_file():
-        yield str(place)
-        return
-    new = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
+    is_file = not os.path.exists(path) or os.path.isfile(path)
+    with named_errors(path), whole_file(path) if is_file else open(path, "wb") as file:
+        yield file
+
+
+@contextmanager
+def named_errors(name):
+    """Let the errors of writing name the file."""
     try:
-        yield str(new)
-        if place.exists():
-            os.chmod(new, place.stat().st_mode & 0o777)
-        os.replace(new, place)
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise CommandError(f"{path}: {reason(error)}", FAILURE) from error
-    finally:
-        with suppress(OSError):
-            os.unlink(new)
+        raise CommandError(f"{name}: {reason(error)}", FAILURE) from error
 
 
 def check_place(path):

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from fastmlp._cli.blocks import STANDARD_INPUT
-from fastmlp._cli.replacing import replaced
+from fastmlp._cli.replacing import named_errors, replaced
+
+STANDARD_OUTPUT = "-"
 
 
 class CsvSink:
@@ -82,13 +83,14 @@ SINKS = {"csv": CsvSink, "jsonl": JsonSink, "parquet": ParquetSink, "arrow": Arr
 @contextmanager
 def open_sink(path, format, dialect):
     """Give a sink for a file, which appears at the end, or for '-', which is standard output."""
-    if path == STANDARD_INPUT:
-        sink = SINKS[format](sys.stdout.buffer, dialect)
-        yield sink
-        sink.close()
-        sys.stdout.buffer.flush()
+    if path == STANDARD_OUTPUT:
+        with named_errors("standard output"):
+            sink = SINKS[format](sys.stdout.buffer, dialect)
+            yield sink
+            sink.close()
+            sys.stdout.buffer.flush()
         return
-    with replaced(path) as new, open(new, "wb") as file:
+    with replaced(path) as file:
         sink = SINKS[format](file, dialect)
         yield sink
         sink.close()

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from contextlib import closing, contextmanager
 
 from fastmlp._cli.blocks import open_blocks
 from fastmlp._cli.columnar_rows import ColumnarRows
@@ -12,14 +13,18 @@ from fastmlp._cli.formats import INPUT_FORMATS, format_of
 STEPS_AHEAD = 2
 
 
+@contextmanager
 def open_rows(options, path):
-    """Return the rows of a file, or of standard input for '-', by the options of a command."""
+    """Give the rows of a file, or of standard input for '-', by the options of a command."""
     format = options.format or format_of(path)
     if format not in INPUT_FORMATS:
         raise CommandError(f"{path}: tables are read from {', '.join(INPUT_FORMATS)}: --format")
     if format == "csv":
-        return CsvRows(open_blocks(path), Dialect(options.separator, options.decimal))
-    return ColumnarRows(path, format)
+        with closing(open_blocks(path)) as blocks:
+            yield CsvRows(blocks, Dialect(options.separator, options.decimal))
+    else:
+        with closing(ColumnarRows(path, format)) as rows:
+            yield rows
 
 
 def check_columns(rows, names, what):

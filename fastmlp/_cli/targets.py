@@ -27,8 +27,7 @@ class Target(NamedTuple):
 def chosen_target(options, rows, piece, series):
     """Return how to read the target, by --task and by its values."""
     kind = kind_of(series)
-    if kind == "nothing":
-        raise CommandError(f"{rows.name}: all values of the target {series.name!r} are missing")
+    check_varies(rows, series)
     if kind in ("dates", "durations"):
         raise CommandError(
             f"{rows.name}: the target {series.name!r} holds {kind}; it must hold classes or numbers"
@@ -115,10 +114,13 @@ def check_whole(rows, piece, series, what):
         )
 
 
-def check_varies(rows, y, name):
-    """Raise an error if all targets are equal."""
-    if (y == y[0]).all():
+def check_varies(rows, series):
+    """Raise an error if all targets are missing or equal."""
+    values = series.drop_nulls().unique().to_list()
+    if not values:
+        raise CommandError(f"{rows.name}: all values of the target {series.name!r} are missing")
+    if len(values) == 1:
         raise CommandError(
-            f"{rows.name}: the target {name!r} has one value in all rows, {y.tolist()[0]!r}: there "
-            "is nothing to learn"
+            f"{rows.name}: the target {series.name!r} has one value in all rows, {values[0]!r}: "
+            "there is nothing to learn"
         )

@@ -18,7 +18,7 @@ from fastmlp._cli.models import save_model
 from fastmlp._cli.remarks import display_of_fit, remark
 from fastmlp._cli.replacing import check_place
 from fastmlp._cli.tables import check_columns, open_rows
-from fastmlp._cli.targets import check_varies, chosen_target, targets_of, weights_of
+from fastmlp._cli.targets import chosen_target, targets_of, weights_of
 from fastmlp._tabular.progress import shown_by
 
 
@@ -42,7 +42,6 @@ def run(options):
     X = columns_to_learn_from(options, rows, frame)
     target = chosen_target(options, rows, piece, frame[options.target])
     y = targets_of(rows, piece, options.target, target)
-    check_varies(rows, y, options.target)
     table = Table(X, y, weights_of(rows, piece, options.sample_weight))
     kinds = {series.name: kind_of(series) for series in X.get_columns()}
     remark_about_commas(options, X)
@@ -59,11 +58,11 @@ def run(options):
 
 def whole_table(options, path):
     """Return the rows of a file, and all of them as one piece."""
-    rows = open_rows(options, path)
-    check_columns(rows, [options.target], "target")
-    if options.sample_weight is not None:
-        check_columns(rows, [options.sample_weight], "column of weights")
-    piece = rows.everything()
+    with open_rows(options, path) as rows:
+        check_columns(rows, [options.target], "target")
+        if options.sample_weight is not None:
+            check_columns(rows, [options.sample_weight], "column of weights")
+        piece = rows.everything()
     if piece.content is None or not len(piece.content):
         raise CommandError(f"{rows.name}: there are no rows, only the names of the columns")
     return rows, piece
