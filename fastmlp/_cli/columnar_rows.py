@@ -1,6 +1,7 @@
 """`ColumnarRows`: the rows of a Parquet or Arrow file, read by pyarrow in pieces."""
 
 import io
+import os
 
 import polars as pl
 import pyarrow as pa
@@ -28,6 +29,8 @@ class ColumnarRows:
     def __init__(self, path, format):
         self.name = "standard input" if path == STANDARD_INPUT else str(path)
         self._format = format
+        if os.path.isdir(path):
+            raise CommandError(f"{path}: Is a directory")
         try:
             source = whole_input() if path == STANDARD_INPUT else pa.memory_map(self.name)
             self._batches, self.names = BATCHES[format](source)
