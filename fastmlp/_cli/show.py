@@ -14,8 +14,8 @@ SETTINGS_SHOWN = ("hidden_layer_sizes", "activation", "n_bins")
 
 def run(options):
     """Show what a model file holds."""
-    facts = {"model": options.model, "bytes": Path(options.model).stat().st_size}
-    facts |= facts_of(load_model(options.model))
+    facts = facts_of(load_model(options.model))
+    facts = {"model": options.model, "bytes": Path(options.model).stat().st_size} | facts
     if options.json:
         print(json.dumps(facts))
     else:

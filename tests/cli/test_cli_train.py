@@ -345,8 +345,8 @@ def test_standard_input(models, tmp_path):
 
 
 def test_interrupt_keeps_the_best_model(tmp_path):
-    customers(4000).to_csv(tmp_path / "data.csv", index=False)
-    arguments = ["train", "data.csv", "--target", "churn", "--model", "m", "--members", "2000"]
+    customers(2000).to_csv(tmp_path / "data.csv", index=False)
+    arguments = ["train", "data.csv", "--target", "churn", "--model", "m", "--members", "200"]
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "fastmlp", *arguments],
         cwd=tmp_path,
