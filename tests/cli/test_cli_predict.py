@@ -224,6 +224,16 @@ def test_models_on_numbers_alone(run, write, tmp_path):
     np.testing.assert_array_equal(frame, models["numbers"].predict(named))
 
 
+def test_one_network_in_place_of_the_ensemble(models, run, tmp_path):
+    model = tmp_path / "model"
+    arguments = ["train", models.train_csv, "--target", "churn", "--exclude", "price"]
+    run(*arguments, "--model", model, "--members", "2", "--refit-single")
+    frame = frame_of(run("predict", model, models.test_csv, "--proba").out)
+    expected = fastmlp.load(model).predict_proba(models.test[FEATURES])
+    np.testing.assert_array_equal(frame.iloc[:, 1:], expected)
+    assert json.loads(run("show", model, "--json").out)["columns"][0]["name"] == "age"
+
+
 def start(arguments, **streams):
     return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, **streams)
 
