@@ -71,18 +71,15 @@ def test_export_to_c(run, refused, network, models, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["network", "network.c"]
 
 
-def test_export_to_onnx(run, models, tmp_path, monkeypatch):
-    """What is written is the matter of `to_onnx`."""
-    written = []
-    monkeypatch.setattr(
-        fastmlp,
-        "to_onnx",
-        lambda model, path: written.append(model) or open(path, "wb").close(),
-        raising=False,
-    )
+def test_export_to_onnx(run, refused, models, tmp_path):
+    onnx = pytest.importorskip("onnx")
     path = tmp_path / "churn.onnx"
-    assert run("export", models.churn, "--onnx", path).out == f"{path} (0 bytes)\n"
-    assert written[0].classes_.tolist() == ["no", "yes"]
+    shown = run("export", models.churn, "--onnx", path)
+    assert shown.out == f"{path} ({os.path.getsize(path)} bytes)\n"
+    expected = fastmlp.to_onnx(fastmlp.load(models.churn))
+    assert onnx.load(path).SerializeToString() == expected.SerializeToString()
+    nowhere = tmp_path / "none" / "churn.onnx"
+    assert "there is no folder" in refused("export", models.churn, "--onnx", nowhere)
 
 
 def test_benchmark(run, monkeypatch):
@@ -186,6 +183,7 @@ def test_absent_columns(models, refused, write):
         ("shtab", "completion"),
         ("safetensors", "show"),
         ("matplotlib", "evaluate"),
+        ("onnx", "export"),
     ],
 )
 def test_missing_libraries(models, library, command):
@@ -195,6 +193,7 @@ def test_missing_libraries(models, library, command):
         "train": [models.train_csv, "--target", "churn", "--model", "none"],
         "completion": ["bash"],
         "show": [models.churn],
+        "export": [models.churn, "--onnx", "none.onnx"],
         "evaluate": [models.churn, models.test_csv, "--target", "churn", "--plot", "none.png"],
     }[command]
     source = (
