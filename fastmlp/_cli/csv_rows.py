@@ -89,7 +89,15 @@ class CsvRows:
         return header
 
     def _names(self, header):
-        names = next(csv_reader(header, self.dialect.separator))
+        try:
+            names, *others = csv_reader(header, self.dialect.separator)
+        except csv.Error as error:
+            raise CommandError(f"{self.name}: line 1: {error}") from error
+        if others:
+            raise CommandError(
+                f"{self.name}: line 1: a carriage return without a line feed ends no line; convert "
+                "the line breaks by: tr '\\r' '\\n'"
+            )
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise CommandError(
@@ -164,13 +172,12 @@ class CsvRows:
 
     def strings(self, piece, names):
         """Return columns as the strings that stand in the file."""
-        return self._parsed(
-            piece, dict.fromkeys(names, pl.String), null_values=None, empty_string_is_null=False
-        ).select(names)
+        as_they_are = {"null_values": None, "empty_string_is_null": False}
+        return self._parsed_slowly(piece, names, **as_they_are).select(names)
 
-    def _parsed_slowly(self, piece, names):
+    def _parsed_slowly(self, piece, names, **settings):
         try:
-            return self._parsed(piece, dict.fromkeys(names, pl.String))
+            return self._parsed(piece, dict.fromkeys(names, pl.String), **settings)
         except pl.exceptions.PolarsError as error:
             raise self._explained(piece, error) from error
 
@@ -219,7 +226,7 @@ class CsvRows:
 
     def _rows(self, piece):
         """Yield (number of the first line, values) of each row, slowly, for an error."""
-        reader = csv_reader(piece.content.decode(), self.dialect.separator)
+        reader = csv_reader(piece.content.decode(errors="replace"), self.dialect.separator)
         line = piece.first
         try:
             for values in reader:

@@ -99,7 +99,10 @@ def check_classes(rows, piece, y, target, classes):
 def outputs_for(model, X):
     """Return the probabilities, or the predictions and the ends of their intervals as columns."""
     if is_classifier(model):
-        return model.predict_proba(X)
+        probabilities = model.predict_proba(X)
+        if not np.allclose(probabilities.sum(axis=1), 1):
+            raise CommandError("models of several labels for each row are not evaluated")
+        return probabilities
     predictions = model.predict(X)
     if predictions.ndim > 1:
         raise CommandError("models of several targets are not evaluated")

@@ -321,7 +321,7 @@ def add_config(commands):
 
 def columns(text):
     """Return the names of a list with commas."""
-    return [name for name in text.split(",") if name]
+    return list(dict.fromkeys(name for name in text.split(",") if name))
 
 
 def separator(text):

@@ -1,5 +1,6 @@
 """Remarks and progress on standard error."""
 
+import math
 import sys
 from contextlib import contextmanager
 
@@ -44,17 +45,20 @@ class Bar(Silence):
             transient=True,
         )
         self._progress.start()
-        self._task, self._round, self._least = None, 0, float("inf")
+        self._task, self._round, self._least = None, 0, math.inf
 
     def begin_round(self, n_members):
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._round += 1
-        self._task = self._progress.add_task("", total=n_members, round=self._round)
+        self._task = self._progress.add_task(self._text(), total=n_members, round=self._round)
 
     def end_member(self, loss):
         self._least = min(loss, self._least)
-        self._progress.update(self._task, advance=1, description=f"best loss {self._least:.4g}")
+        self._progress.update(self._task, advance=1, description=self._text())
+
+    def _text(self):
+        return "" if math.isinf(self._least) else f"best loss {self._least:.4g}"
 
     def close(self):
         self._progress.stop()

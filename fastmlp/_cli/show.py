@@ -27,13 +27,16 @@ def facts_of(model):
     facts = {"type": type(model).__name__}
     if hasattr(model, "classes_"):
         facts["classes"] = np.asarray(model.classes_).tolist()
+    if hasattr(model, "steps"):
+        return facts | {"steps": [facts_of(step) for _, step in model.steps]}
     if is_tabular(model):
         return facts | facts_of_tabular(model)
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         facts["columns"] = [{"name": name, "kind": "numbers"} for name in names.tolist()]
-    sizes = layer_sizes(model)
-    return facts | {"layers": sizes, "activation": str(model.activation)}
+    if hasattr(model, "activation"):
+        facts |= {"layers": layer_sizes(model), "activation": str(model.activation)}
+    return facts
 
 
 def layer_sizes(model):
@@ -71,6 +74,8 @@ def print_facts(facts):
             value = facts[name]
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
             print(f"{name:10}{text}")
+    if "steps" in facts:
+        print(f"{'steps':10}{', '.join(step['type'] for step in facts['steps'])}")
     if "columns" in facts:
         print_columns(facts["columns"])
     if "leaderboard" in facts:

@@ -1,18 +1,24 @@
 """`show`, `export`, `benchmark`, `completion`, help, bad model files, and missing libraries."""
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import fastmlp
 from fastmlp import MLPClassifier, Network
-from fastmlp._cli import benchmark, main
+from fastmlp._cli import benchmark, main, remarks
 from fastmlp._cli import parser as parser_module
 from fastmlp._cli.parser import command_parser
 
@@ -58,6 +64,33 @@ def test_show_networks(run, network, tmp_path):
     facts = json.loads(run("show", tmp_path / "bare", "--json").out)
     assert (facts["type"], facts["layers"]) == ("Network", [3, 4, 2])
     assert re.search(r"^layers +3, 4, 2$", run("show", tmp_path / "bare").out, re.MULTILINE)
+
+
+def test_pipelines(run, models, tmp_path):
+    X, y = models.train[["age", "price"]], models.train["churn"]
+    model = make_pipeline(
+        StandardScaler(), MLPClassifier((5,), max_iter=3, tol=1e9, n_iter_no_change=1)
+    ).fit(X, y)
+    path = tmp_path / "pipeline"
+    fastmlp.save(model, path)
+    facts = json.loads(run("show", path, "--json").out)
+    assert [step["type"] for step in facts["steps"]] == ["StandardScaler", "MLPClassifier"]
+    assert re.search(r"^steps +StandardScaler, MLPClassifier$", run("show", path).out, re.MULTILINE)
+    lines = run("predict", path, models.test_csv, "--json").out.splitlines()
+    predicted = [json.loads(line)["prediction"] for line in lines]
+    assert predicted == model.predict(models.test[["age", "price"]]).tolist()
+    arguments = ["evaluate", path, models.test_csv, "--target", "churn", "--json"]
+    accuracy = json.loads(run(*arguments).out)["scores"]["accuracy"]
+    assert accuracy == np.mean(predicted == models.test["churn"])
+
+
+def test_several_labels_are_not_evaluated(refused, write, tmp_path):
+    X, Y = np.arange(12.0).reshape(6, 2), np.array([[0, 1], [1, 1]] * 3)
+    MLPClassifier((3,), max_iter=3, tol=1e9, n_iter_no_change=1).fit(X, Y).save(tmp_path / "m")
+    path = write("a,b\n1,2\n")
+    assert refused("evaluate", tmp_path / "m", path, "--target", "a").startswith(
+        "models of several labels"
+    )
 
 
 def test_export_to_c(run, refused, network, models, tmp_path):
@@ -254,3 +287,27 @@ def test_warnings_are_one_line(run, monkeypatch):
     monkeypatch.setattr("fastmlp._cli.config.run", warn)
     monkeypatch.setattr(warnings, "showwarning", main.show_warning)
     assert run("config").err == "fastmlp: warning: slow and old\n"
+
+
+def test_bars(monkeypatch):
+    """On a terminal, rich shows the networks of each round and the bytes done."""
+    options = SimpleNamespace(quiet=False)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=90, _environ={})
+    monkeypatch.setattr(remarks, "error_console", lambda: console)
+    with closing(remarks.display_of_fit(options)(None)) as display:
+        for n_members in (3, 2):
+            display.begin_round(n_members)
+            display.end_member(0.25)
+            display.end_member(0.5)
+            display._progress.refresh()
+    assert "round 1: 2/3 networks" in file.getvalue()
+    assert "round 2: 2/2 networks" in file.getvalue()
+    assert "best loss 0.25" in file.getvalue()
+    with remarks.bar_of_bytes(options, 4000) as advance:
+        advance(3000)
+    assert "3.0/4.0" in file.getvalue()
+    before = file.getvalue()
+    with remarks.bar_of_bytes(SimpleNamespace(quiet=True), 4000) as advance:
+        advance(3000)
+    assert file.getvalue() == before

@@ -61,6 +61,11 @@ def test_numbers_and_intervals(models, run, given, coverage):
     np.testing.assert_array_equal(frame[["lower", "upper"]], model.predict_interval(X, coverage))
 
 
+def test_a_column_is_copied_once(models, run):
+    lines = run("predict", models.churn, models.test_csv, "--keep", "age,age").out.splitlines()
+    assert lines[0] == "age,prediction"
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_order_of_rows_in_many_pieces(models, run, expected):
     shown = run("predict", models.churn, models.test_csv, "--proba", "--keep", "price,age")
@@ -387,6 +392,14 @@ def test_errors_write_nothing(models, refused, write, tmp_path, monkeypatch):
     output.write_text("old")
     refused("predict", models.churn, path, "-o", output)
     assert output.read_text() == "old"
+
+
+def test_text_that_is_not_utf8(models, refused, write):
+    """Even in a column that the model does not read."""
+    table = models.test.assign(city="Bonn", note=["o"] * 40 + ["ö"] * 20)[["note", *FEATURES]]
+    path = write(table.to_csv(index=False).encode("latin1"))
+    shown = refused("predict", models.churn, path)
+    assert shown.startswith(f"{path}: line 42: this text is not in UTF-8; if it is in Latin-1, con")
 
 
 def test_options_that_a_model_does_not_have(models, refused, write, tmp_path):
