@@ -28,7 +28,8 @@ class FileBlocks:
     def read(self):
         """Return the next block, empty at the end."""
         try:
-            return self._file.read(BYTES_OF_BLOCK)
+            block = self._file.read(BYTES_OF_BLOCK)
+            return block + self._file.readline(BYTES_OF_BLOCK)  # so that it need not be cut
         except OSError as error:
             raise CommandError(f"{self.name}: {reason(error)}") from error
 
@@ -113,42 +114,48 @@ class Lines:
 
     def __init__(self, blocks):
         self.blocks = blocks
-        self._rest, self._line, self._is_over = b"", 1, False
+        self._rest, self._line = b"", 1
 
     def first_line(self):
         """Return the first line, empty if there is none."""
-        while not self._is_over:
-            end = end_of_first_line(self._rest)
-            if end:
+        end = end_of_first_line(self._rest)
+        while not end:
+            block = self._block()
+            self._rest += block
+            end = end_of_first_line(self._rest) if block else len(self._rest)
+            if not block:
                 break
-            self._more()
-        else:
-            end = end_of_first_line(self._rest) or len(self._rest)
         line, self._rest = self._rest[:end], self._rest[end:]
         self._line += line.count(b"\n")
         return line
 
     def pieces(self):
         """Yield all other lines as pieces. The last one may lack its line break."""
-        while True:
-            end = len(self._rest) if self._is_over else end_of_last_line(self._rest)
+        text, is_over = self._rest, False
+        while not is_over:
+            end = end_of_last_line(text)
             if end:
-                content, self._rest = self._rest[:end], self._rest[end:]
-                yield Piece(content, self._line)
-                self._line += content.count(b"\n")
-            if self._is_over:
-                return
-            self._more()
+                yield self._piece(text[:end])
+            # What is left of a block is short, unless a row is long: copied once, with the next.
+            self._rest = text[end:]
+            block = self._block()
+            is_over = not block
+            text = self._rest + block
+        if text:
+            yield self._piece(text)
 
-    def _more(self):
+    def _piece(self, content):
+        piece = Piece(content, self._line)
+        self._line += content.count(b"\n")
+        return piece
+
+    def _block(self):
         if len(self._rest) > MOST_BYTES_OF_ROW:
             raise CommandError(
                 f"{self.blocks.name}: line {self._line}: a value in quotes that begins here or "
                 "below has no end"
             )
-        block = self.blocks.read()
-        self._rest += block
-        self._is_over = not block
+        return self.blocks.read()
 
 
 def end_of_first_line(text):
@@ -165,7 +172,7 @@ def end_of_last_line(text):
     n_quotes, end = text.count(b'"'), len(text)
     while True:
         newline = text.rfind(b"\n", 0, end)
-        n_quotes -= text.count(b'"', newline + 1, end)
+        n_quotes -= n_quotes and text.count(b'"', newline + 1, end)
         if newline < 0 or n_quotes % 2 == 0:
             return newline + 1
         end = newline

@@ -113,7 +113,9 @@ class CsvRows:
             if len(self.names) == 1:  # an empty line is a missing value
                 yield piece
                 continue
-            content = piece.content.rstrip(b"\r\n")
+            content = piece.content
+            if content.endswith((b"\n\n", b"\n\r\n")) or content[:1] in (b"\r", b"\n"):
+                content = content.rstrip(b"\r\n")
             if not content:
                 empty = empty or piece.first
                 continue
