@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 from conftest import FEATURES, customers
 
 import fastmlp
+import fastmlp._cli.show
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
 
 SETTINGS = {"n_members": 2, "random_state": 0}
@@ -291,17 +294,40 @@ def test_bad_places(models, refused, tmp_path):
         assert shown == f"{tmp_path}: Is a directory"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or not os.geteuid(), reason="root may do all")
-def test_without_permission(models, refused, tmp_path):
-    closed = tmp_path / "closed.csv"
-    closed.write_text("x,y\n1,2\n")
-    closed.chmod(0)
-    shown = refused("train", closed, "--target", "y", "--model", tmp_path / "model")
+@pytest.fixture
+def folder_of_others():
+    """A folder that may be read but not written; root becomes nobody for the time."""
+    if not hasattr(os, "setresuid"):
+        pytest.skip("no users as in Linux")
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("closed.csv", "closed.model", "data.csv"):
+            (folder / file).write_text(HEADER + ROWS)
+            (folder / file).chmod(0o644 if file == "data.csv" else 0)
+        folder.chmod(0o555)
+        if is_root:
+            os.setresuid(65534, 65534, 0)
+        try:
+            yield folder
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+            folder.chmod(0o755)
+
+
+@pytest.mark.usefixtures("models")  # imports what is needed
+def test_without_permission(folder_of_others, refused):
+    folder = folder_of_others
+    data = ["--target", "y", "--model"]
+    closed = folder / "closed.csv"
+    shown = refused("train", closed, *data, os.devnull)
     assert shown == f"{closed}: Permission denied"
-    tmp_path.chmod(0o500)
-    data = [models.train_csv, "--target", "churn"]
-    shown = refused("train", *data, "--model", tmp_path / "model")
-    assert shown == f"{tmp_path / 'model'}: Permission denied"
+    shown = refused("train", folder / "data.csv", *data, folder / "model")
+    assert shown == f"{folder / 'model'}: Permission denied"
+    closed = folder / "closed.model"
+    assert refused("show", closed) == f"{closed}: Permission denied"
+    assert sorted(os.listdir(folder)) == ["closed.csv", "closed.model", "data.csv"]
 
 
 def test_bad_validation_files(models, refused, write, tmp_path):
