@@ -18,6 +18,7 @@ from fastmlp._cli.errors import (
     reason,
 )
 from fastmlp._cli.parser import command_parser
+from fastmlp._cli.replacing import named_errors
 
 # The modules of the extra `cli`, and what pip calls those of another name.
 EXTRA = {"polars", "pyarrow", "rich", "shtab", "safetensors"}
@@ -33,7 +34,8 @@ def main(arguments=None):
         try:
             with terminated_as_exit():
                 importlib.import_module(f"fastmlp._cli.{options.command}").run(options)
-                sys.stdout.flush()
+                with named_errors("standard output"):
+                    sys.stdout.flush()
         except BrokenPipeError:
             discard_output()
             return BROKEN_PIPE
@@ -70,6 +72,10 @@ def missing_library(error):
 def failed(message, status):
     """Print the line of an error and return the exit status."""
     print(f"fastmlp: error: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # or else Python would say so at its end
+        discard_output()
     return status
 
 
@@ -79,7 +85,7 @@ def show_warning(message, category, filename, lineno, file=None, line=None):
 
 
 def discard_output():
-    """Send what is still to be written nowhere, as the reader of the output has gone."""
+    """Send what is still to be written nowhere."""
     with suppress(AttributeError, OSError, ValueError):  # not a file of the system
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

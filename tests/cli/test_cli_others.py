@@ -252,6 +252,21 @@ def test_demo_and_config_need_none_of_them():
     subprocess.run([sys.executable, "-P", "-c", source], check=True, capture_output=True)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["show", "predict"])
+def test_full_standard_output(models, command):
+    arguments = [command, models.churn, *([models.test_csv] if command == "predict" else [])]
+    with open("/dev/full", "wb") as full:
+        shown = subprocess.run(
+            [sys.executable, "-P", "-m", "fastmlp", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )
+    assert shown.returncode == 1
+    assert shown.stderr == b"fastmlp: error: standard output: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("error", "line", "status"),
     [

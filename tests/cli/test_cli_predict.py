@@ -240,7 +240,8 @@ def test_one_network_in_place_of_the_ensemble(models, run, tmp_path):
 
 
 def start(arguments, **streams):
-    return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, **streams)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, env=buffered, **streams)
 
 
 def test_pipe_is_answered_row_by_row(models):
