@@ -746,6 +746,48 @@ MUTATIONS = [
         "            load(module)\n",
         "export/test_skl2onnx.py::test_registered_by_imports",
     ),
+    # The command line
+    Mutation(
+        "lines that are too short are filled up", "_cli/csv_rows.py",
+        "        if frame[last].null_count():\n", "        if False:\n",
+        "cli/test_cli_train.py::test_bad_files",
+    ),
+    Mutation(
+        "line breaks in quotes end a line", "_cli/blocks.py",
+        "        if newline < 0 or n_quotes % 2 == 0:\n", "        if True:\n",
+        "cli/test_cli_blocks.py::test_pieces_are_whole_rows",
+    ),
+    Mutation(
+        "digits in a column of strings are numbers", "_cli/csv_rows.py",
+        'pl.Float64 if kind == "numbers" else pl.String for',
+        'pl.Float64 if kind != "dates" else pl.String for',
+        "cli/test_cli_train.py::test_validation_rows_have_the_kinds_of_the_training",
+    ),
+    Mutation(
+        "the output is written over the old one", "_cli/replacing.py",
+        "whole_file(path) if is_file else open", "open(path, 'wb') if is_file else open",
+        "cli/test_cli_predict.py::test_errors_write_nothing",
+    ),
+    Mutation(
+        "a pipe is answered at its end", "_cli/sinks.py",
+        "        self._file.flush()  # for who waits at the other end of a pipe\n", "",
+        "cli/test_cli_predict.py::test_pipe_is_answered_row_by_row",
+    ),
+    Mutation(
+        "work ahead goes on when its user has gone", "_cli/tables.py",
+        "                if done.is_set():\n                    return\n", "",
+        "cli/test_cli_blocks.py::test_work_ahead_stops_with_its_user",
+    ),
+    Mutation(
+        "unseen numbers have the code of a neighbor", "_tabular/reading.py",
+        "np.where(known[codes] == self.values, codes, -1)", "codes",
+        "tabular/test_table.py::test_unseen_values_of_many_rows",
+    ),
+    Mutation(
+        "unseen strings of polars have the first code", "_tabular/reading.py",
+        "replace_strict(code_of, default=-1)", "replace_strict(code_of, default=0)",
+        "tabular/test_table.py::test_unseen_values_of_many_rows",
+    ),
 ]  # fmt: skip
 
 

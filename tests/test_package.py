@@ -19,7 +19,8 @@ from sklearn.model_selection import train_test_split
 
 import fastmlp
 from fastmlp import _core
-from fastmlp.__main__ import Fit, main, patients, take_turns, verdict, verdict_of_table
+from fastmlp._cli.demo import Fit, patients, take_turns, verdict, verdict_of_table
+from fastmlp._cli.main import main
 
 PACKAGE = Path(fastmlp.__file__).parent
 MOST_LINES = 520
@@ -28,6 +29,7 @@ README = Path(__file__).parent.parent / "README.md"
 # The folders from top to bottom: a folder imports only from those below it, and from itself.
 LAYERS = [
     {"__main__"},
+    {"_cli"},
     {"__init__"},
     {"_onnx"},
     {"_inspection", "_files"},
@@ -139,7 +141,7 @@ def test_show_config(capsys):
 
 
 def test_demo(capsys, monkeypatch):
-    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0.5)
+    monkeypatch.setattr("fastmlp._cli.demo.DEMO_SECONDS", 0.5)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     assert "30/30" in out
@@ -188,18 +190,18 @@ def test_turns_of_demo(monkeypatch):
             fits.append(self.seconds)
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr("fastmlp.__main__.SECONDS_OF_TURN", 6)
-    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 20)
+    monkeypatch.setattr("fastmlp._cli.demo.SECONDS_OF_TURN", 6)
+    monkeypatch.setattr("fastmlp._cli.demo.DEMO_SECONDS", 20)
     contestants = {"fastmlp": (Fit(2), None), "scikit-learn": (Fit(7), 1)}
     assert take_turns(contestants, None, None) == {"fastmlp": [2, 2], "scikit-learn": [7, 7]}
     assert fits == [2, 2, 2, 7] * 2
-    monkeypatch.setattr("fastmlp.__main__.DEMO_SECONDS", 0)
+    monkeypatch.setattr("fastmlp._cli.demo.DEMO_SECONDS", 0)
     assert take_turns(contestants, None, None) == {"fastmlp": [2], "scikit-learn": [7]}
 
 
 def test_demo_of_table(capsys, monkeypatch):
     """One split, whose figures of HistGradientBoosting are computed here once more."""
-    monkeypatch.setattr("fastmlp.__main__.TABLE_SECONDS", 0)
+    monkeypatch.setattr("fastmlp._cli.demo.TABLE_SECONDS", 0)
     assert main(["demo", "--table"]) == 0
     out = capsys.readouterr().out
     row = r"^(fastmlp|HistGradientBoosting) +(\d+\.\d)% +(\d\.\d{3}) +(\d+\.\d\d)$"
@@ -243,8 +245,8 @@ def test_splits_of_demo_of_table(capsys, monkeypatch):
         return next(figures)
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr("fastmlp.__main__.fit_on_split", fit_on_split)
-    monkeypatch.setattr("fastmlp.__main__.TABLE_SECONDS", 6)
+    monkeypatch.setattr("fastmlp._cli.demo.fit_on_split", fit_on_split)
+    monkeypatch.setattr("fastmlp._cli.demo.TABLE_SECONDS", 6)
     main(["demo", "--table"])
     out = capsys.readouterr().out
     assert re.search(r"^fastmlp +15\.0% +0\.300 +3\.00$", out, re.MULTILINE)

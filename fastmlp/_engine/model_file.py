@@ -400,13 +400,19 @@ class Fields:
         """Return the names of the fields."""
         return list(self._tree)
 
-    def numbers(self, name):
-        """Return a list of finite numbers."""
-        return self.value(
-            name,
-            "a list of finite numbers",
-            lambda it: isinstance(it, list) and all(is_number(n) and math.isfinite(n) for n in it),
+    def numbers(self, name, *, finite=True):
+        """Return a list of numbers; unless ``finite``, also infinity and NaN."""
+
+        def is_good(value):
+            if not finite and isinstance(value, str):
+                return value in NOT_FINITE
+            return is_number(value) and math.isfinite(value)
+
+        allowed = f"a list of {'finite ' * finite}numbers"
+        values = self.value(
+            name, allowed, lambda it: isinstance(it, list) and all(map(is_good, it))
         )
+        return [NOT_FINITE[value] if isinstance(value, str) else value for value in values]
 
     @contextmanager
     def checks(self, name):

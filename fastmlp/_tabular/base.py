@@ -22,6 +22,7 @@ from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.sklearn_private import Interval, StrOptions
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike
 from fastmlp._tabular.checkpoints import MemberCheckpoints
+from fastmlp._tabular.columns import Category
 from fastmlp._tabular.distillation import distilled
 from fastmlp._tabular.ensemble import Ensemble, KnownOutputs, Part
 from fastmlp._tabular.findings import Facts, n_values_of
@@ -488,3 +489,25 @@ def evenly(n_rows, fraction):
     part = np.full(n_rows, -1)
     part[np.linspace(0, n_rows - 1, n_selected + 2)[1:-1].round().astype(np.intp)] = 0
     return part
+
+
+def learned_columns(model):
+    """Return what a fitted estimator for tables has learned about each column.
+
+    Returns
+    -------
+    list of dict
+        The 'name', the 'kind' of the training values and, of a category, the number of 'values'.
+    """
+    check_is_fitted(model)
+    return [
+        {"name": column.name, "kind": column.kind}
+        | ({"values": len(column.values)} if isinstance(column, Category) else {})
+        for column in model._ensemble.encoder.columns
+    ]
+
+
+def n_weights(model):
+    """Return the number of weights of all networks of a fitted estimator for tables."""
+    check_is_fitted(model)
+    return sum(part.network.parameters.n_weights for part in model._ensemble.parts)

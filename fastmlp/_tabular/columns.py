@@ -66,14 +66,11 @@ class Category:
 
     def __post_init__(self):
         self.code_of = {value: code for code, value in enumerate(self.values)}
+        self.code_of_known = {v: code for v, code in self.code_of.items() if v is not None}
 
     @classmethod
     def of(cls, name, column):
-        if isinstance(column.values, list):
-            values = sorted(set(column.values) - {None})
-        else:
-            values = np.unique(column.values[~column.missing]).tolist()
-        return cls(name, column.kind, values + [None] * bool(column.missing.any()))
+        return cls(name, column.kind, column.distinct() + [None] * bool(column.missing.any()))
 
     @property
     def category_names(self):
@@ -85,9 +82,8 @@ class Category:
 
     def write(self, column, numbers, codes):
         if self.category_names:
-            values = column.values if isinstance(column.values, list) else column.values.tolist()
-            found = (self.code_of.get(value, -1) for value in values)
-            codes[:, 0] = np.fromiter(found, np.int32, len(values))
+            if column.kind != "nothing":
+                codes[:, 0] = column.codes(self.code_of_known)
             codes[column.missing, 0] = self.code_of.get(None, -1)
 
 

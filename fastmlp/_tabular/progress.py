@@ -2,6 +2,8 @@
 
 import sys
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 SECONDS_BETWEEN_LINES = 1.0
 
@@ -22,10 +24,11 @@ class Silence:
 class Lines(Silence):
     """A line about once per second, updated in place on a terminal."""
 
-    def __init__(self, deadline):
+    def __init__(self, deadline, file=None):
         self._deadline = deadline
+        self._file = sys.stdout if file is None else file
         self._round, self._shown, self._least = 0, -SECONDS_BETWEEN_LINES, float("inf")
-        self._is_terminal = sys.stdout.isatty()
+        self._is_terminal = self._file.isatty()
 
     def begin_round(self, n_members):
         self._round += 1
@@ -46,15 +49,32 @@ class Lines(Silence):
             f"best loss {self._least:.5g}, {left:.0f} s left"
         )
         if self._is_terminal:
-            print(f"\r{text:79}", end="", flush=True)  # a terminal waits for the end of the line
+            # A terminal waits for the end of the line.
+            print(f"\r{text:79}", end="", flush=True, file=self._file)
         else:
-            print(text)
+            print(text, file=self._file)
 
     def close(self):
         if self._is_terminal:
-            print()
+            print(file=self._file)
+
+
+_display = ContextVar("display", default=None)
+
+
+@contextmanager
+def shown_by(display):
+    """Let ``display(deadline)`` make the displays of all fits inside, whatever ``verbose`` is."""
+    before = _display.set(display)
+    try:
+        yield
+    finally:
+        _display.reset(before)
 
 
 def progress_of_members(verbose, deadline):
     """Return the display for ``verbose``. It has to be closed."""
+    display = _display.get()
+    if display is not None:
+        return display(deadline)
     return Lines(deadline) if verbose else Silence()

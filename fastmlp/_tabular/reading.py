@@ -18,6 +18,9 @@ import scipy.sparse
 
 MOST_SHOWN = 10
 
+# So many numbers are looked up among sorted ones, fewer one by one.
+FEWEST_ROWS_TO_SORT = 200
+
 
 class Column:
     """The values of a column.
@@ -40,6 +43,52 @@ class Column:
         self.kind = "nothing" if missing.all() else kind
         self.values, self.missing = values, missing
         self.wall_clock, self.is_category = wall_clock, is_category
+
+    def distinct(self):
+        """Return the sorted values that occur, without the missing ones, as a list."""
+        if isinstance(self.values, list):
+            return sorted(set(self.values) - {None})
+        return np.unique(self.values[~self.missing]).tolist()
+
+    def codes(self, code_of):
+        """Return the code of each value; -1 for those that have none.
+
+        Parameters
+        ----------
+        code_of : dict
+            From values to codes, 0 for the least value, 1 for the next, and so on.
+        """
+        if isinstance(self.values, list) or len(self.values) < FEWEST_ROWS_TO_SORT:
+            values = self.values if isinstance(self.values, list) else self.values.tolist()
+            found = (code_of.get(value, -1) for value in values)
+            return np.fromiter(found, np.int32, len(values))
+        known = np.array(list(code_of), np.float64)
+        codes = np.searchsorted(known, self.values).clip(max=len(known) - 1)
+        return np.where(known[codes] == self.values, codes, -1)
+
+
+class PolarsStrings(Column):
+    """A column of strings of polars, which looks up its values itself.
+
+    A list of Python's strings is made only when needed (see `polars-strings` in bench/figures.md).
+    """
+
+    wall_clock, is_category = None, False
+
+    def __init__(self, series):
+        self.series = series
+        self.missing = series.is_null().to_numpy()
+        self.kind = "nothing" if self.missing.all() else "strings"
+
+    @property
+    def values(self):
+        return self.series.to_list()
+
+    def distinct(self):
+        return sorted(self.series.drop_nulls().unique().to_list())
+
+    def codes(self, code_of):
+        return self.series.to_native().replace_strict(code_of, default=-1).to_numpy()
 
 
 def open_table(X):
@@ -117,6 +166,8 @@ class FrameTable:
             return _column_of_objects(name, values.tolist(), is_category=True)
         if dtype in (nw.Int128, nw.UInt128):  # NumPy has no such type
             return _column_of_objects(name, series.to_list())
+        if dtype == nw.String and series.implementation.is_polars():
+            return PolarsStrings(series)
         values = series.to_numpy()
         if values.ndim != 1:  # lists of one length, structures
             raise not_a_value(name, series.to_list()[0])

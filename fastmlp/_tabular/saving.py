@@ -252,7 +252,10 @@ def _read_facts(fields, encoder):
 
 
 def _read_leaderboard(fields):
-    board = {"settings": [], **{name: fields.numbers(name) for name in LISTS_OF_LEADERBOARD}}
+    board = {"settings": []}
+    for name in LISTS_OF_LEADERBOARD:
+        # The loss of a network that has not been trained, for lack of time, is infinite.
+        board[name] = fields.numbers(name, finite=name != "loss")
     settings = fields.value("settings", "a list of objects", lambda it: is_list_of(it, dict))
     for i, one in enumerate(settings):
         with fields.checks(f"settings[{i}]"):

@@ -332,6 +332,17 @@ def test_tables(options, is_regression, path):
         again.predict(frame.drop(columns="size"))
 
 
+def test_table_whose_time_was_over(path):
+    """The networks that were never trained have an infinite loss."""
+    frame, target = table()
+    model = TabularMLPClassifier(n_members=5, max_seconds=1e-9, random_state=0)
+    model.fit(frame, target > 0.5)
+    assert np.isinf(model.leaderboard_["loss"]).any()
+    again = through_file(model, path)
+    assert again.leaderboard_ == model.leaderboard_
+    assert (again.predict_proba(frame) == model.predict_proba(frame)).all()
+
+
 def test_array_with_categories_and_missing_values(path):
     rows = X.copy()
     rows[:, 1] = np.arange(60) % 3

@@ -489,6 +489,15 @@ def test_unseen_values_are_minus_one():
     )
 
 
+@every_frame
+def test_unseen_values_of_many_rows(make):
+    """Missing values, which the training rows did not have, are unseen, too."""
+    encoder = TableEncoder().fit(make({"s": ["b", "d"] * 9, "t": [True, False] * 9}))
+    new = {"s": ["a", "b", "c", "d", "e", None] * 99, "t": [1.0, 2.0, 0.0, 0.5, -1.0, None] * 99}
+    expected = [[-1, 1], [0, -1], [-1, 0], [1, -1], [-1, -1], [-1, -1]] * 99
+    assert_array_equal(encoder.transform(make(new)).codes, expected)
+
+
 # --- scaling ---
 
 
