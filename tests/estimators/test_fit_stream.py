@@ -420,7 +420,7 @@ print(model.t_)
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits of the memory")
 def test_four_gigabytes_under_a_limit_of_one():
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LARGE], capture_output=True, text=True
+        [sys.executable, "-P", "-W", "ignore", "-c", LARGE], capture_output=True, text=True
     )
     assert ran.stdout.strip() == "10300000", ran.stderr
 

@@ -261,13 +261,17 @@ import numpy as np
 network = fastmlp.MLPRegressor(hidden_layer_sizes=()).initialize(2)
 print(skl2onnx.to_onnx(network, np.zeros((1, 2))).graph.output[0].name)
 """
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert shown.stdout == "variable\n"
 
 
 def test_import_of_fastmlp_is_light():
     code = "import sys, fastmlp; print({'onnx', 'skl2onnx', 'onnxruntime'} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert shown.stdout == "set()\n"
 
 
@@ -283,4 +287,4 @@ from skl2onnx._supported_operators import sklearn_operator_name_map
 assert fastmlp.MLPClassifier in sklearn_operator_name_map
 assert importlib.util.find_spec("skl2onnx_that_is_not_there") is None
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

@@ -512,7 +512,7 @@ def test_full_disk_leaves_the_old_file(path):
         "except OSError as error:\n    print('refused:', error.strerror)\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", code, path], capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith("refused: File too large")
     assert path.read_bytes() == before
