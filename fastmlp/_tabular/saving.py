@@ -54,17 +54,7 @@ class SavesTable:
 
         Examples
         --------
-        >>> import fastmlp
-        >>> from pathlib import Path
-        >>> from sklearn.datasets import load_iris
-        >>> from tempfile import TemporaryDirectory
-        >>> X, y = load_iris(return_X_y=True)
-        >>> model = fastmlp.TabularMLPClassifier(n_members=2, random_state=0).fit(X, y)
-        >>> with TemporaryDirectory() as folder:
-        ...     model.save(Path(folder, 'iris.safetensors'))
-        ...     same = fastmlp.load(Path(folder, 'iris.safetensors'))
-        >>> (same.predict_proba(X) == model.predict_proba(X)).all()
-        np.True_
+        See `fastmlp.save`.
         """
         parts = Parts()
         self._as_published()._write(parts)
