@@ -53,8 +53,6 @@ class FirstPass:
     are_classes : bool
         Whether the targets are labels.
     has_checksums : bool
-    learn : callable, default=None
-        Called with the X of each batch.
 
     Attributes
     ----------
@@ -72,11 +70,11 @@ class FirstPass:
         The weighted mean of the targets, if they are numbers.
     """
 
-    def __init__(self, source, aside, most_aside, *, are_classes, has_checksums=False, learn=None):
+    def __init__(self, source, aside, most_aside, *, are_classes, has_checksums=False):
         self.aside = aside
         self.n_rows = 0
         self.first_of, self.counts = [], {}
-        self._kept, self._kept_numbers = [], []
+        self._kept, self._kept_numbers, self.n_aside = [], [], 0
         self._first, self._n_first = [], 0
         self._sum, self._total = 0.0, 0.0
         self._digests = [hashlib.blake2b(digest_size=16) for _ in range(3)] if has_checksums else []
@@ -85,23 +83,23 @@ class FirstPass:
             for batch in source.read(unit):
                 if len(batch.X):
                     self._see(batch, most_aside, are_classes=are_classes)
-                    if learn is not None:
-                        learn(batch.X)
         if not self.n_rows:
             raise ValueError("source must give at least one row, got none")
+        if not self._total > 0:
+            raise ValueError("sample_weight must not be zero throughout")
 
     def _see(self, batch, most_aside, *, are_classes):
         n = len(batch.X)
         self._check(batch)
         if are_classes and batch.y.ndim == 1:
-            labels, counts = np.unique(batch.y, return_counts=True)
+            labels, counts = self._labels_of(batch.y)
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
                 self.counts[label] = self.counts.get(label, 0) + count
             self._dtype = labels.dtype
+        weight = np.ones(n) if batch.weight is None else batch.weight.astype(np.float64)
+        self._total += weight.sum()
         if not are_classes:
-            weight = np.ones(n) if batch.weight is None else batch.weight.astype(np.float64)
             self._sum = self._sum + weight @ batch.y.reshape(n, -1).astype(np.float64)
-            self._total += weight.sum()
         if self._n_first < ROWS_OF_SAMPLE:
             self._first.append(_copy(batch))
             self._n_first += n
@@ -112,6 +110,18 @@ class FirstPass:
                 shown = repr(array.tolist()).encode() if of_objects else np.ascontiguousarray(array)
                 digest.update(shown)
         self.n_rows += n
+
+    def _labels_of(self, y):
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError(f"y must be finite, but is NaN or infinite from row {self.n_rows} on")
+        try:
+            return np.unique(y, return_counts=True)
+        except TypeError as error:
+            types = sorted({type(label).__name__ for label in y.tolist()})
+            raise ValueError(
+                "y must have labels of one type, none of them missing, but the rows from "
+                f"{self.n_rows} on have {', '.join(types)}"
+            ) from error
 
     def _check(self, batch):
         """Raise an error unless the batch is like the ones before it."""
@@ -138,7 +148,8 @@ class FirstPass:
         rows = numbers < np.uint64(self.aside.limit)
         self._kept.append(_rows_of(batch, rows))
         self._kept_numbers.append(numbers[rows])
-        while sum(map(len, self._kept_numbers)) > most_aside:
+        self.n_aside += np.count_nonzero(rows)
+        while self.n_aside > most_aside:
             self.aside = self.aside._replace(limit=self.aside.limit // 2)
             limit = np.uint64(self.aside.limit)
             masks = [numbers < limit for numbers in self._kept_numbers]
@@ -146,10 +157,7 @@ class FirstPass:
             self._kept_numbers = [
                 numbers[mask] for numbers, mask in zip(self._kept_numbers, masks, strict=True)
             ]
-
-    @property
-    def n_aside(self):
-        return sum(map(len, self._kept_numbers))
+            self.n_aside = sum(map(len, self._kept_numbers))
 
     @property
     def labels(self):

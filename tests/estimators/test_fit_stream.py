@@ -330,6 +330,13 @@ BAD_SOURCES = {
     "features": (last_batch(X=X[100:, :3]), "as many features"),
     "nan": (last_batch(X=np.where(X[100:] > 2, np.nan, X[100:])), "X must be finite.*column 3"),
     "weights": (lambda: iter([(X, NUMBERS, -WEIGHT)]), "sample_weight must be finite and not neg"),
+    "zeros": (lambda: iter([(X, NUMBERS, 0 * WEIGHT)]), "must not be zero throughout"),
+    "y": (last_batch(y=np.where(X[100:, 0] > 2, np.nan, X[100:, 0])), "y must be finite"),
+    "labels": (
+        lambda: iter([(X, np.where(X[:, 0] > 2, None, LABELS.astype(object)))]),
+        "none of them missing.*NoneType, str",
+    ),
+    "nan labels": (lambda: iter([(X, np.where(X[:, 0] > 2, np.nan, 1.0))]), "y must be finite"),
     "number": (3, "source must be"),
 }
 
@@ -337,7 +344,8 @@ BAD_SOURCES = {
 @pytest.mark.parametrize("kind", BAD_SOURCES)
 def test_bad_sources_leave_the_estimator(kind):
     source, message = BAD_SOURCES[kind]
-    model = (MLPRegressor if kind in ("features", "nan", "weights") else MLPClassifier)(**BASE)
+    is_regression = kind in ("features", "nan", "weights", "zeros", "y")
+    model = (MLPRegressor if is_regression else MLPClassifier)(**BASE)
     n_threads = threading.active_count()
     with pytest.raises((ValueError, TypeError), match=message):
         model.fit_stream(source)
