@@ -1,8 +1,11 @@
 """Training of many candidates side by side, the worse of which are dropped early."""
 
+import itertools
+import math
 import signal
 import threading
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, CancelledError
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +15,11 @@ from joblib.parallel import get_active_backend
 
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
+from fastmlp._engine.warnings import warn
 from fastmlp._tabular.member import Member
+
+# Jobs are given up after so many failures of workers.
+MOST_FAILURES = 5
 
 
 class Split(NamedTuple):
@@ -20,6 +27,23 @@ class Split(NamedTuple):
 
     training: np.ndarray
     selection: np.ndarray
+
+
+class Arrays:
+    """Arrays for the workers.
+
+    Dask sends an argument to its workers once for many jobs, if that says that it is large.
+    """
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    def __sizeof__(self):
+        return sum(array.nbytes for array in self.arrays)
+
+    def __setstate__(self, state):
+        # They may have arrived in memory that is not aligned.
+        self.arrays = [np.require(array, requirements=["C", "A"]) for array in state["arrays"]]
 
 
 class Candidate:
@@ -73,7 +97,7 @@ class Task:
         self.splits = splits
         self.n_outputs = n_outputs
         self.is_regression = is_regression
-        self._inputs = {}
+        self._inputs, self._arrays = {}, {}
 
     def _inputs_for(self, settings):
         key = self.maps.key(settings)
@@ -85,6 +109,15 @@ class Task:
         """Return the rows as a network with these settings reads them."""
         features = Features.of(self._inputs_for(settings))
         return Data(features, self.targets[:, np.newaxis], self.sample_weight)
+
+    def arrays_for(self, settings, k):
+        """Return the arrays of the rows and of the split ``k``, always the same objects."""
+        data, split = ("data", self.maps.key(settings)), ("split", k)
+        if data not in self._arrays:
+            self._arrays[data] = Arrays(self.data_for(settings).arrays)
+        if split not in self._arrays:
+            self._arrays[split] = Arrays(self.splits[k])
+        return self._arrays[data], self._arrays[split]
 
     def member(self, candidate, k):
         """Return a new member of a candidate, for the split ``k``."""
@@ -116,16 +149,16 @@ def train_candidates(task, candidates, plan, n_jobs, deadline, display, checkpoi
         Shows the progress.
     checkpoints : MemberCheckpoints
     """
-    team = Team(task, deadline, display, n_jobs, checkpoints)
     alive, n = candidates, len(candidates)
-    for until, share in plan.rounds:
-        team.train([(candidate, 0) for candidate in alive], until)
-        alive = checkpoints.survivors(partial(best, alive, share * n))
-    team.train([(candidate, 0) for candidate in alive], np.inf)
-    first, others = np.split(np.arange(1, len(task.splits)), [1])
-    for splits, share in zip((first, others), plan.shares, strict=True):
-        alive = checkpoints.survivors(partial(best, alive, share * n))
-        team.train([(candidate, int(k)) for candidate in alive for k in splits], np.inf)
+    with closing(Team(task, deadline, display, n_jobs, checkpoints)) as team:
+        for until, share in plan.rounds:
+            team.train([(candidate, 0) for candidate in alive], until)
+            alive = checkpoints.survivors(partial(best, alive, share * n))
+        team.train([(candidate, 0) for candidate in alive], np.inf)
+        first, others = np.split(np.arange(1, len(task.splits)), [1])
+        for splits, share in zip((first, others), plan.shares, strict=True):
+            alive = checkpoints.survivors(partial(best, alive, share * n))
+            team.train([(candidate, int(k)) for candidate in alive for k in splits], np.inf)
 
 
 def best(candidates, n):
@@ -152,6 +185,13 @@ class Team:
         self.display = display
         self.n_jobs = n_jobs
         self.checkpoints = checkpoints
+        self._parallel = None
+
+    def close(self):
+        """Give up the workers, which are the same for all rounds."""
+        if self._parallel is not None:
+            self._parallel.__exit__(None, None, None)
+            self._parallel = None
 
     def train(self, pairs, until):
         """Train the members for pairs of a candidate and a split, up to the epoch ``until``."""
@@ -164,10 +204,26 @@ class Team:
             if not candidate.members[k].is_done:
                 jobs.append((candidate, k))
         self.display.begin_round(len(jobs))
-        n_jobs, n_threads = shares_of_threads(self.n_jobs, len(jobs))
-        work = (self._job(i, *job, until, n_threads) for i, job in enumerate(jobs))
-        for i, member in parallel_of(n_jobs)(work):
-            candidate, k = jobs[i]
+        left = dict(enumerate(jobs))
+        for n_failures in itertools.count(1):
+            try:
+                self._train(left, until)
+                return
+            except Exception as error:
+                if n_failures == MOST_FAILURES or not is_of_worker(error):
+                    raise
+                self.close()
+                warn(f"A worker was lost, and its networks are trained again: {error!r}")
+
+    def _train(self, left, until):
+        """Train the members that are left, and take them out of ``left``."""
+        _, n_threads = shares_of_threads(self.n_jobs, len(left))
+        work = [self._job(i, *job, until, n_threads) for i, job in left.items()]
+        if self._parallel is None:
+            n_jobs, _ = shares_of_threads(self.n_jobs, math.inf)  # rounds have other numbers
+            self._parallel = parallel_of(n_jobs).__enter__()
+        for i, member in self._parallel(work):
+            candidate, k = left.pop(i)
             candidate.members[k] = member  # another object, if another process has trained it
             self.display.end_member(member.loss)
             if not self.deadline.is_over:  # or else it may have stopped within an epoch
@@ -176,8 +232,8 @@ class Team:
     def _job(self, i, candidate, k, until, n_threads):
         # However short the time is, there must be a model in the end.
         fewest_epochs = 1 if i == k == 0 else 0
-        return delayed(_train)(
-            i, candidate.members[k], self.task.data_for(candidate.settings), self.task.splits[k],
+        return delayed(_trained)(
+            i, candidate.members[k], *self.task.arrays_for(candidate.settings, k),
             (fewest_epochs, until), self.deadline, n_threads,
         )  # fmt: skip
 
@@ -190,8 +246,20 @@ def parallel_of(n_jobs):
         return Parallel(n_jobs, prefer="threads")
 
 
-def _train(i, member, *arguments):
-    return i, member.train(*arguments)
+def _trained(i, member, data, split, epochs, deadline, n_threads):
+    """Train a member, perhaps in another process with fewer CPUs."""
+    *features, y, sample_weight = data.arrays
+    data = Data(Features(*features), y, sample_weight)
+    n_threads = min(n_threads, available_threads())
+    return i, member.train(data, Split(*split.arrays), epochs, deadline, n_threads)
+
+
+def is_of_worker(error):
+    """Whether an error says that a worker has ended, and not that the work has failed."""
+    packages = {cls.__module__.split(".")[0] for cls in type(error).__mro__}
+    return bool(packages & {"distributed", "ray"}) or isinstance(
+        error, BrokenExecutor | CancelledError
+    )
 
 
 def shares_of_threads(n_jobs, n_members):
