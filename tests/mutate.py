@@ -726,6 +726,16 @@ MUTATIONS = [
         "test_every_row_is_seen_once_an_epoch_and_the_order_changes",
     ),
     Mutation(
+        "a lost worker ends the fit", "_tabular/training.py",
+        "if n_failures == MOST_FAILURES or not is_of_worker(error):", "if True:",
+        "distributed/test_clusters.py::test_a_worker_of_joblib_that_dies_is_replaced",
+    ),
+    Mutation(
+        "rows of another memory are not aligned", "_tabular/training.py",
+        'np.require(array, requirements=["C", "A"])', "array",
+        "distributed/test_clusters.py",
+    ),
+    Mutation(
         "survivors are chosen anew", "_tabular/checkpoints.py",
         "        self._n_rounds += 1\n        return ", "        return choose() if self.run else ",
         "files/test_checkpoints.py::test_survivors_of_a_round_are_not_chosen_again",

@@ -12,7 +12,9 @@ matplotlib = pytest.importorskip("matplotlib")
 
 FOLDER = Path(__file__).parent.parent / "examples"
 MNIST = "mnist_in_a_minute"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+SCRIPTS = sorted(
+    path.stem for path in FOLDER.glob("[!_]*.py") if not path.stem.startswith("cluster_")
+)
 
 
 def numbers(pattern, text):

@@ -1,0 +1,156 @@
+"""Many networks on Dask and Ray: the same bits as alone, also if a worker is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.model_selection import cross_val_score
+
+from fastmlp import MLPRegressor, TabularMLPRegressor
+from fastmlp._tabular import training
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+RNG = np.random.RandomState(0)
+X = RNG.standard_normal((600, 5))
+Y = X[:, 0] * X[:, 1] + X[:, 2]
+PARAMETERS = {"n_members": 6, "random_state": 0}
+
+
+def run(example):
+    return subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", EXAMPLES / example],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Sending large graph"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
+def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expected, monkeypatch):
+    sent = []
+
+    def state(self):
+        sent.append(len(self.arrays))
+        return vars(self)
+
+    monkeypatch.setattr(training.Arrays, "__getstate__", state, raising=False)
+    with joblib.parallel_config("dask"):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+    assert (model.predict(X) == expected.predict(X)).all()
+    n_rounds, n_splits = 3, 5
+    assert sent.count(5) <= n_rounds  # the rows: X in three parts, y and the weights
+    assert sent.count(2) <= n_splits
+
+
+def test_dask_runs_searches_with_the_same_scores(cluster):
+    network = MLPRegressor(solver="lbfgs", max_iter=50, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = cross_val_score(network, X, Y, cv=3)
+        with joblib.parallel_config("dask"):
+            assert (cross_val_score(network, X, Y, cv=3) == expected).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected):
+    pids = list(cluster.run(os.getpid).values())
+
+    def kill():
+        time.sleep(0.3)
+        os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with joblib.parallel_config("dask"):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+    killer.join()
+    assert (model.predict(X) == expected.predict(X)).all()
+
+
+def test_processes_of_joblib(expected):
+    with joblib.parallel_config("loky", n_jobs=2):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+    assert (model.predict(X) == expected.predict(X)).all()
+
+
+def test_a_worker_of_joblib_that_dies_is_replaced(expected, monkeypatch, tmp_path):
+    path = tmp_path / "died"
+    monkeypatch.setattr(training, "_trained", partial(dying, os.getpid(), path))
+    with (
+        joblib.parallel_config("loky", n_jobs=2),
+        pytest.warns(UserWarning, match="A worker was lost"),
+    ):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+    assert path.exists()
+    assert (model.predict(X) == expected.predict(X)).all()
+
+
+TRAINED = training._trained
+
+
+def dying(parent, path, *arguments):
+    """Kill the process, unless it is the parent or another one has died."""
+    if os.getpid() != parent and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return TRAINED(*arguments)
+
+
+def test_errors_of_the_work_are_not_tried_again(monkeypatch):
+    calls = []
+
+    def fails(*arguments):
+        calls.append(1)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(training, "_trained", fails)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        TabularMLPRegressor(**PARAMETERS, n_jobs=1).fit(X, Y)
+    assert len(calls) == 1
+
+
+def test_example_of_dask():
+    pytest.importorskip("distributed")
+    shown = run("cluster_dask.py")
+    assert "the same results, bit for bit" in shown.stdout, shown.stderr
+
+
+def test_example_of_ray():
+    pytest.importorskip("ray")
+    shown = run("cluster_ray.py")
+    assert "the same results, bit for bit" in shown.stdout, shown.stderr
