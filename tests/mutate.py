@@ -733,7 +733,8 @@ MUTATIONS = [
     Mutation(
         "rows of another memory are not aligned", "_tabular/training.py",
         'np.require(array, requirements=["C", "A"])', "array",
-        "distributed/test_clusters.py",
+        "distributed/test_clusters.py::"
+        "test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round",
     ),
     Mutation(
         "survivors are chosen anew", "_tabular/checkpoints.py",

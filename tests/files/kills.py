@@ -1,8 +1,8 @@
 """Fits that are killed: `python tests/files/kills.py 1000 200`.
 
-1000 times, a fit that writes a checkpoint after every epoch is killed (SIGKILL) at a random moment,
-and the file must be a whole one. Then 200 runs are killed, resumed and killed again until they end,
-and the model must be that of the run that was never stopped, bit for bit.
+Fits that write a checkpoint after every epoch are killed (SIGKILL) at random moments, until there
+are 1000 files, each of which must be a whole one. Then 200 runs are killed, resumed and killed
+again until they end, and the model must be that of the run that was never stopped, bit for bit.
 """
 
 import argparse
@@ -75,11 +75,13 @@ def is_whole(path):
     return True
 
 
-def kill(n_kills, seed, folder):
-    """Kill fits at random moments. Return how many files there were, all of them whole."""
-    source, n_files = random.Random(seed), 0
+def kill(n_files, seed, folder):
+    """Kill fits at random moments until there are so many files. Return how often that was."""
+    source, left = random.Random(seed), n_files
     seconds = [seconds_of(*run, Path(folder, "whole.safetensors")) for run in RUNS]
-    for i in range(n_kills):
+    for i in itertools.count():
+        if left == 0:
+            return i
         run, path = i % len(RUNS), Path(folder, f"{i}.safetensors")
         child = started(*RUNS[run], path, False)
         time.sleep(source.uniform(0, seconds[run]))
@@ -87,11 +89,10 @@ def kill(n_kills, seed, folder):
         child.join()
         if path.exists():
             assert is_whole(path), path
-            n_files += 1
+            left -= 1
             path.unlink()
         for leftover in Path(folder).glob(".*.part"):
             leftover.unlink()
-    return n_files
 
 
 def resume(n_runs, seed, folder):
@@ -119,14 +120,14 @@ def resume(n_runs, seed, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("n_kills", type=int)
+    parser.add_argument("n_files", type=int)
     parser.add_argument("n_resumed", type=int)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
-        n_files = kill(arguments.n_kills, arguments.seed, folder)
-        print(f"{arguments.n_kills} kills: {n_files} files, all of them whole")
+        n_kills = kill(arguments.n_files, arguments.seed, folder)
+        print(f"{n_kills} kills: {arguments.n_files} files, all of them whole", flush=True)
         n_kills = resume(arguments.n_resumed, arguments.seed, folder)
         print(f"{arguments.n_resumed} runs, killed {n_kills} times in all: the same bits")
 
