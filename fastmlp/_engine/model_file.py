@@ -151,7 +151,7 @@ def write_model_file(path, kind, parts):
 
 def open_model_file(path):
     """Map a model file into memory and return the fields of the model, as `Fields`."""
-    shown = os.fspath(path)
+    path = shown = os.fsdecode(path)
     safe_open = _safe_open()
     with open(path, "rb") as file:
         beginning = file.read(11)

@@ -20,7 +20,7 @@ def whole_file(path):
     file object
         Takes bytes.
     """
-    path = os.path.realpath(os.fspath(path))
+    path = os.path.realpath(os.fsdecode(path))
     if os.path.isdir(path):
         raise IsADirectoryError(f"path must be that of a file, but {path} is a directory")
     folder, name = os.path.split(path)

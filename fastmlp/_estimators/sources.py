@@ -80,6 +80,7 @@ class ArrowSource:
                 f"features must be columns other than the target and the weight, got {self.names}"
             )
         self._check_types(dataset.schema, [*self.names, *columns[len(self.names) + len(targets) :]])
+        self._schema = dataset.schema  # with the columns of partitions
         self._columns, self._n_targets = columns, len(targets)
         self._is_single = isinstance(target, str)
         self._has_weight = sample_weight is not None
@@ -101,7 +102,8 @@ class ArrowSource:
     def read(self, unit):
         """Give the rows of a part of a file."""
         options = {"batch_size": ROWS_OF_BATCH, "batch_readahead": 1, "fragment_readahead": 1}
-        for batch in unit.to_batches(columns=self._columns, use_threads=False, **options):
+        options |= {"schema": self._schema, "columns": self._columns, "use_threads": False}
+        for batch in unit.to_batches(**options):
             columns = list(map(self._array, batch.columns))
             k = len(self.names)
             X = np.empty((batch.num_rows, k), dtype=np.result_type(*columns[:k], np.float32))
@@ -149,7 +151,7 @@ def dataset_of(source):
         if not Path(file).exists():
             raise FileNotFoundError(f"source: there is no file {file}")
     try:
-        return pyarrow.dataset.dataset(files, format=formats.pop())
+        return pyarrow.dataset.dataset(files, format=formats.pop(), partitioning="hive")
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"source: {files[0]} cannot be read: {error}") from error
 

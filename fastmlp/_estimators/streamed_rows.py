@@ -280,6 +280,8 @@ class StreamedRows:
         for unit in units:
             first = self._known.first_of[unit]
             for batch in self._source.read(self._source.units[unit]):
+                if not len(batch.X):
+                    continue
                 part = self._convert(batch)
                 if aside.limit:
                     kept = ~aside.mask(first, len(batch.X))

@@ -129,6 +129,28 @@ def test_a_list_of_paths_a_dataset_and_a_single_file(tmp_path):
     assert_same(single, MLPRegressor(**parameters).fit(X[:368, :2], NUMBERS[:368]))
 
 
+def test_folders_of_partitions_and_empty_files(tmp_path):
+    table = TABLE.select([*NAMES, "label"]).append_column("year", pa.array(np.arange(N) % 2 + 3))
+    pa.dataset.write_dataset(
+        table,
+        tmp_path / "years",
+        format="parquet",
+        partitioning=pa.dataset.partitioning(pa.schema([("year", pa.int64())]), flavor="hive"),
+    )
+    pa.parquet.write_table(table.slice(0, 0).drop(["year"]), tmp_path / "years/year=3/a.parquet")
+    order = np.argsort(np.arange(N) % 2, kind="stable")
+    years = (np.arange(N) % 2 + 3).astype(np.float32)
+    expected = MLPClassifier(**BASE, shuffle=False).fit(np.c_[X, years][order], LABELS[order])
+    dataset = pa.dataset.dataset(tmp_path / "years", partitioning="hive")
+    for source in (tmp_path / "years", dataset):
+        streamed = MLPClassifier(**BASE, shuffle=False).fit_stream(source, "label")
+        assert streamed.feature_names_in_.tolist() == [*NAMES, "year"]
+        assert_same(streamed, expected)
+    filtered = dataset.filter(pa.dataset.field("a") > 0)
+    with pytest.raises(ValueError, match="filter"):
+        MLPClassifier(**BASE).fit_stream(filtered, "label")
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "gamma", "quantile"])
 def test_regression(loss):
     y = np.exp(NUMBERS)

@@ -490,6 +490,14 @@ def test_paths_that_cannot_be_read_or_written(path, tmp_path):
         network.save(3)
 
 
+def test_kinds_of_paths(path):
+    network = Network([2, 1], random_state=0)
+    for given in (path, str(path), os.fsencode(path)):
+        network.save(given)
+        assert fastmlp.load(given).layer_sizes == (2, 1)
+        path.unlink()
+
+
 def test_link_and_mode_of_the_file_are_kept(path, tmp_path):
     saved(path)
     path.chmod(0o640)
