@@ -29,7 +29,7 @@ def run(options):
     model = predictor(options.model)
     with open_rows(options, options.data) as rows:
         kinds = kinds_of_columns(model, rows)
-        target = target_column(options, rows, kinds)
+        target = target_column(options, rows, kinds, model)
         y, outputs = predicted_rows(options, model, rows, kinds, target)
     evaluated = evaluated_classes if is_classifier(model) else evaluated_numbers
     facts = {"model": options.model, "table": rows.name, "target": target, "rows": len(y)}
@@ -42,11 +42,13 @@ def run(options):
         print_facts(facts)
 
 
-def target_column(options, rows, kinds):
+def target_column(options, rows, kinds, model):
     """Return the name of the column with the true values."""
     if options.target is not None:
         check_columns(rows, [options.target], "target")
         return options.target
+    if getattr(model, "target_name_", None) in rows.names:
+        return model.target_name_
     others = [name for name in rows.names if name not in kinds]
     if len(others) != 1:
         found = f"are {listed(others)}" if others else "are none"

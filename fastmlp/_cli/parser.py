@@ -248,8 +248,8 @@ def add_evaluate(commands):
     parser.add_argument(
         "--target",
         metavar="COLUMN",
-        help="the column with the true values; by default the only one that the model does not "
-        "read",
+        help="the column with the true values; by default that of the training, or else the only "
+        "one that the model does not read",
     )
     add_file(
         parser, "--plot", metavar="FILE", help="draw calibration and errors (.png, .pdf, .svg)"

@@ -52,6 +52,7 @@ def run(options):
         validation = {"X_val": others.X, "y_val": others.y, "sample_weight_val": others.weight}
     with shown_by(display_of_fit(options)):
         model.fit(table.X, table.y, table.weight, **validation)
+    model.target_name_ = options.target
     save_model(model, options.model)
     show_summary(options, summary(options, model, table, kinds, time.perf_counter() - began))
 

@@ -49,7 +49,7 @@ VALIDATION_FRACTION = 0.2
 
 FITTED_ATTRIBUTES = (
     "_ensemble", "_facts", "_n_outputs", "_scale", "_residuals", "classes_", "temperature_",
-    "leaderboard_", "n_features_in_", "feature_names_in_",
+    "leaderboard_", "n_features_in_", "feature_names_in_", "target_name_",
 )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
 
     n_features_in_: int
     feature_names_in_: Array
+    target_name_: str
     leaderboard_: dict[str, list[Any]]
 
     # Implemented by subclasses -------------------------------------------------------------------
@@ -261,6 +262,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(encoder, name):
                 setattr(self, name, getattr(encoder, name))
+        if isinstance(getattr(y, "name", None), str):
+            self.target_name_ = y.name
         y = self._checked_targets(y, "y")
         check_length("y", y, "X", encoded.n_rows)
         weight = checked_weight(sample_weight, len(y))

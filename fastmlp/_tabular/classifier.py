@@ -86,6 +86,8 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X has names that are all strings.
+    target_name_ : str
+        Name of y, if it is a series with a name.
 
     See Also
     --------

@@ -111,6 +111,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X has names that are all strings.
+    target_name_ : str
+        Name of y, if it is a series with a name.
 
     See Also
     --------

@@ -68,6 +68,8 @@ class SavesTable:
         check_is_fitted(self)
         write_parameters(parts, self, left_out)
         write_feature_names(parts, self)
+        if "target_name_" in vars(self):
+            parts.add(target_name=self.target_name_)
         self._write_targets(parts)
         ensemble = self._ensemble
         if isinstance(ensemble, Student):
@@ -100,6 +102,8 @@ class SavesTable:
         of_columns = fields.items("columns")
         model.n_features_in_ = len(of_columns)
         read_feature_names(fields, model)
+        if "target_name" in fields:
+            model.target_name_ = fields.text("target_name")
         columns = list(map(_read_column, of_columns))
         names = vars(model).get("feature_names_in_")
         encoder = TableEncoder(model.categorical_features, "robust", owner=cls.__name__)

@@ -96,18 +96,26 @@ def test_numbers(models, evaluate):
     )
 
 
-def test_target_is_the_only_other_column(models, run, write, refused):
+def test_target_has_the_name_of_the_training(models, evaluate):
+    named = evaluate(models.churn, models.test_csv, "--target", "churn")
+    assert evaluate(models.churn, models.test_csv) == named
+
+
+def test_target_is_the_only_other_column(models, run, write, refused, tmp_path):
+    model, nameless = fastmlp.load(models.churn), tmp_path / "nameless.safetensors"
+    del model.target_name_
+    model.save(nameless)
     path = write(models.test[[*FEATURES, "churn"]].to_csv(index=False))
-    shown = run("evaluate", models.churn, path)
+    shown = run("evaluate", nameless, path)
     assert "the target is 'churn'" in shown.err
-    assert run("evaluate", models.churn, path, "--quiet").err == ""
-    shown = refused("evaluate", models.churn, models.test_csv)
+    assert run("evaluate", nameless, path, "--quiet").err == ""
+    shown = refused("evaluate", nameless, models.test_csv)
     assert shown == (
         f"{models.test_csv}: add --target COLUMN: the columns that the model does not read are "
         "'price', 'churn'"
     )
     path = write(models.test[FEATURES].to_csv(index=False))
-    assert refused("evaluate", models.churn, path).endswith("does not read are none")
+    assert refused("evaluate", nameless, path).endswith("does not read are none")
 
 
 def test_text(models, run):

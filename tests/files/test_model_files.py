@@ -343,6 +343,13 @@ def test_table_whose_time_was_over(path):
     assert (again.predict_proba(frame) == model.predict_proba(frame)).all()
 
 
+def test_name_of_the_target(path):
+    frame, target = table()
+    model = TabularMLPRegressor(n_members=1, random_state=0).fit(frame, target.rename("price"))
+    assert through_file(model, path).target_name_ == model.target_name_ == "price"
+    assert not hasattr(model.fit(frame, target.to_numpy()), "target_name_")
+
+
 def test_array_with_categories_and_missing_values(path):
     rows = X.copy()
     rows[:, 1] = np.arange(60) % 3
