@@ -728,12 +728,12 @@ MUTATIONS = [
     Mutation(
         "a lost worker ends the fit", "_tabular/training.py",
         "if n_failures == MOST_FAILURES or not is_of_worker(error):", "if True:",
-        "distributed/test_clusters.py::test_a_worker_of_joblib_that_dies_is_replaced",
+        "clusters/test_many_networks.py::test_a_worker_of_joblib_that_dies_is_replaced",
     ),
     Mutation(
         "rows of another memory are not aligned", "_tabular/training.py",
         'np.require(array, requirements=["C", "A"])', "array",
-        "distributed/test_clusters.py::"
+        "clusters/test_many_networks.py::"
         "test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round",
     ),
     Mutation(
