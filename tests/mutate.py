@@ -662,7 +662,14 @@ MUTATIONS = [
     ),
     Mutation(
         "a failed write leaves no file", "_engine/whole_file.py",
-        'f".{name}.{os.getpid()}.part"', "name",
+        """    beside = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(beside, "xb") as file:
+""",
+        """    beside = path
+    try:
+        with open(beside, "wb") as file:
+""",
         "export/test_onnx.py::test_failed_write_leaves_the_old_file"
         " files/test_model_files.py::test_full_disk_leaves_the_old_file",
     ),

@@ -33,6 +33,7 @@ def main(arguments=None):
         warnings.showwarning = show_warning
         try:
             with terminated_as_exit():
+                check_files_differ(options)
                 importlib.import_module(f"fastmlp._cli.{options.command}").run(options)
                 with named_errors("standard output"):
                     sys.stdout.flush()
@@ -44,6 +45,21 @@ def main(arguments=None):
         except (CommandError, ImportError, MemoryError, OSError, TypeError, ValueError) as error:
             return failed(*explained(error))
     return 0
+
+
+def check_files_differ(options):
+    """Raise an error if a command would write over a file that it reads."""
+    is_training = options.command == "train"
+    written = ["model" if is_training else "output", "onnx", "c", "plot"]
+    read = ["data", "validation", *([] if is_training else ["model"])]
+    paths = {
+        name: os.path.realpath(path)
+        for name in {*written, *read}
+        if isinstance(path := getattr(options, name, None), str) and os.path.isfile(path)
+    }
+    for name in written:
+        if name in paths and paths[name] in {paths[other] for other in read if other in paths}:
+            raise CommandError(f"{getattr(options, name)}: this file is read; write to another one")
 
 
 def explained(error):

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import secrets
 from contextlib import contextmanager
 
 
@@ -23,12 +24,15 @@ def whole_file(path):
     path = os.path.realpath(os.fsdecode(path))
     if os.path.isdir(path):
         raise IsADirectoryError(f"path must be that of a file, but {path} is a directory")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"path must be that of a file, but {path} is a device or a pipe")
     folder, name = os.path.split(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder} for the file {name}")
-    beside = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    # Other threads, processes and machines may write to the same path.
+    beside = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.part")
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """`Saves`: how an estimator is written to a model file, and read from one."""
 
+import math
 import os
 from typing import Self
 
@@ -15,13 +16,16 @@ from fastmlp._engine.model_file import (
     write_model_file,
 )
 from fastmlp._engine.network import Network
-from fastmlp._estimators.parameter_values import read_parameters, write_parameters
+from fastmlp._estimators.parameter_values import read_parameters, write_parameters, written
 from fastmlp._estimators.parameters import check_combinations, settings_of_descent
 from fastmlp._training.descent import Descent
 from fastmlp._training.history import History
 
 STOP_REASONS = ("converged", "max_iter", "max_seconds", "callback", "interrupted", "failed")
 TARGET_KINDS = ("binary", "multiclass", "multilabel")
+# NaN among labels that are objects, as `written` gives it.
+NAN = {"float": "nan"}
+
 SPARSE_FORMATS = ("csr_array", "csr_matrix")
 
 # Sizes of columns that `diagnose` reports.
@@ -157,7 +161,15 @@ def read_classes(fields):
 
 def write_labels(parts, labels):
     """Add labels with their dtype: truth values, numbers or strings, and NaN or None."""
-    parts.add(dtype=labels.dtype.str, labels=labels.tolist())
+    values = labels.tolist()
+    try:
+        if labels.dtype.kind == "O":
+            values = list(map(written, values))  # which tells NaN from 'nan'
+        elif labels.dtype.kind not in "biufU":
+            raise TypeError(f"a model file holds no {labels.dtype}")
+    except TypeError as error:
+        raise ValueError(f"labels such as {labels[0]!r} cannot be written: {error}") from None
+    parts.add(dtype=labels.dtype.str, labels=values)
 
 
 def read_labels(fields, *, are_sorted=True):
@@ -170,7 +182,7 @@ def read_labels(fields, *, are_sorted=True):
         "u": is_whole,
         "f": lambda it: is_number(it) or it in NOT_FINITE,
         "U": lambda it: isinstance(it, str),
-        "O": lambda it: it is None or isinstance(it, str | bool) or is_number(it),
+        "O": lambda it: it is None or isinstance(it, str | bool) or is_number(it) or it == NAN,
     }.get(dtype[1:2], lambda it: False)
     if not all(map(is_good, labels)):
         raise fields.error("labels", f"must be of dtype {dtype!r}, got {labels!r}"[:200])
@@ -178,6 +190,7 @@ def read_labels(fields, *, are_sorted=True):
         longest = max(map(len, labels))
         if not dtype[2:].isdigit() or int(dtype[2:]) > longest + 64:
             raise fields.error("dtype", f"must be that of {longest} letters, got {dtype!r}")
+    labels = [math.nan if it == NAN else it for it in labels]
     with fields.checks("labels"):
         array = np.array(labels, dtype=dtype)
         if are_sorted and not (array[:-1] < array[1:]).all():

@@ -68,6 +68,7 @@ class ArrowSource:
         if not targets:
             raise ValueError(f"target must be the name of a column, one of {known}, got {target!r}")
         others = {*targets, sample_weight}
+        others |= {name for name in index_columns(dataset.schema) if isinstance(name, str)}
         self.names = [name for name in known if name not in others]
         if features is not None:
             self.names = list(features)
@@ -122,6 +123,11 @@ class ArrowSource:
         if types.is_decimal(column.type):
             column = column.cast("float64")
         return column.to_numpy(zero_copy_only=False)
+
+
+def index_columns(schema):
+    """Return the columns that hold the index of a data frame of pandas."""
+    return (schema.pandas_metadata or {}).get("index_columns", [])
 
 
 def dataset_of(source):
@@ -205,13 +211,30 @@ class ArraySource:
 
 
 class FunctionSource:
-    """A function that gives batches (X, y) or (X, y, sample_weight), anew for every epoch."""
+    """A function that gives batches (X, y) or (X, y, sample_weight), anew for every epoch.
 
-    names = None
+    If X is a data frame, ``names`` are those of its columns, once a batch has been read.
+    """
+
     units = (None,)
 
     def __init__(self, function):
         self._function = function
+        self.names = None
+
+    def _check_names(self, X, i):
+        """Raise an error unless the names of the columns are those of the first batch."""
+        columns = getattr(X, "columns", None)
+        names = None if columns is None else [*columns]
+        if names is not None and not all(isinstance(name, str) for name in names):
+            names = None
+        if i == 0 and self.names is None:
+            self.names = names
+        if names != self.names:
+            raise ValueError(
+                f"source: all batches must have the same columns, {self.names}, got {names} in "
+                f"batch {i}"
+            )
 
     def read(self, unit):
         """Give the batches of the function."""
@@ -223,6 +246,7 @@ class FunctionSource:
                 )
             if scipy.sparse.issparse(given[0]):
                 raise TypeError("source: the batches must be dense, got a sparse X")
+            self._check_names(given[0], i)
             X, y, *weight = map(np.asarray, given)
             if X.ndim != 2 or X.dtype.kind not in "biuf" or len(X) != len(y):
                 raise ValueError(

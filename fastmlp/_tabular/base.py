@@ -218,7 +218,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         )  # fmt: skip
         n_rows = np.count_nonzero(weight)
         candidates = self._candidates(n_rows, random_state)
-        checkpoints.begin(task, candidates)
+        scale = self._scale if is_regressor(self) else self.classes_.tolist()
+        checkpoints.begin(task, candidates, encoder, scale)
         if checkpoints.is_finished:
             vars(self).update(_fitted(type(self)._read(checkpoints.fields)))
             return self

@@ -1,7 +1,10 @@
 """`MemberCheckpoints`: the checkpoints of an ensemble, network by network."""
 
+import numpy as np
+
 from fastmlp._engine.model_file import Parts
 from fastmlp._estimators.checkpoints import Checkpoints
+from fastmlp._tabular.saving import write_columns
 
 
 class MemberCheckpoints(Checkpoints):
@@ -12,13 +15,25 @@ class MemberCheckpoints(Checkpoints):
     each round are in the file too, because the losses have changed since then.
     """
 
-    def begin(self, task, candidates):
-        """Compare the data with those of the file to go on from, and take over its networks."""
+    def begin(self, task, candidates, encoder, scale):
+        """Compare the data with those of the file to go on from, and take over its networks.
+
+        The encoded rows do not tell the scale of numbers and the names of categories, so what the
+        encoder has learned of them is compared too, and so is ``scale``, what the targets stand
+        for.
+        """
         if not self.is_asked:
             return
+        learned = Parts()
+        write_columns(learned, encoder)
         self.check_data(
-            X=[task.encoded.numbers, task.encoded.codes],
-            y=[task.targets],
+            X=[
+                task.encoded.numbers,
+                task.encoded.codes,
+                as_bytes(learned.fields),
+                *learned.arrays.values(),
+            ],
+            y=[task.targets, as_bytes(scale)],
             sample_weight=[task.sample_weight],
             cv=[rows for split in task.splits for rows in split],
         )
@@ -88,6 +103,11 @@ class MemberCheckpoints(Checkpoints):
             lambda run: None,
             is_finished=True,
         )
+
+
+def as_bytes(values):
+    """Return the text of numbers and strings as an array, for a checksum."""
+    return np.frombuffer(repr(values).encode("utf-8", "surrogatepass"), np.uint8)
 
 
 def _no_model(parts):

@@ -75,9 +75,7 @@ class SavesTable:
         if isinstance(ensemble, Student):
             parts.add(student_scale=ensemble.scale)
             ensemble = ensemble.ensemble
-        columns = ensemble.encoder.columns
-        for of_column, column in zip(parts.items("columns", len(columns)), columns, strict=True):
-            _write_column(of_column, column)
+        write_columns(parts, ensemble.encoder)
         ensemble.maps.ranks.write(parts.part("ranks"))
         for of_part, part in zip(
             parts.items("networks", len(ensemble.parts)), ensemble.parts, strict=True
@@ -128,6 +126,13 @@ class SavesTable:
         model._facts = _read_facts(fields.part("facts"), encoder)
         model.leaderboard_ = _read_leaderboard(fields.part("leaderboard"))
         return model
+
+
+def write_columns(parts, encoder):
+    """Add what was learned of each column to the parts of a file."""
+    columns = encoder.columns
+    for of_column, column in zip(parts.items("columns", len(columns)), columns, strict=True):
+        _write_column(of_column, column)
 
 
 def _write_column(parts, column):

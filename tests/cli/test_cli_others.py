@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,6 +138,22 @@ def test_completion(run, shell):
     program = shutil.which(shell)
     if program:
         subprocess.run([program, "-n"], input=script, text=True, check=True)
+
+
+def test_files_that_are_read_are_not_written_over(models, refused, tmp_path):
+    data, model = tmp_path / "data.csv", tmp_path / "model.safetensors"
+    data.write_bytes(Path(models.test_csv).read_bytes())
+    model.write_bytes(Path(models.churn).read_bytes())
+    before = data.read_bytes(), model.read_bytes()
+    for arguments in (
+        ("train", data, "--target", "churn", "--model", data),
+        ("predict", model, data, "-o", data),
+        ("predict", model, data, "-o", model),
+        ("export", model, "--onnx", model),
+        ("evaluate", model, data, "--target", "churn", "--plot", data),
+    ):
+        assert refused(*arguments).endswith("this file is read; write to another one")
+    assert (data.read_bytes(), model.read_bytes()) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -113,6 +113,29 @@ def test_files(kind, tmp_path):
             streamed.predict(frame[NAMES[::-1]])
 
 
+def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
+    frame = pd.DataFrame(X, columns=NAMES).assign(label=LABELS)
+    frame[frame["a"] > -5].sort_values("label").to_parquet(tmp_path / "a.parquet")
+    assert "__index_level_0__" in pa.parquet.read_schema(tmp_path / "a.parquet").names
+    model = MLPClassifier(**BASE).fit_stream(tmp_path, "label")
+    assert model.feature_names_in_.tolist() == NAMES
+
+
+def test_names_of_data_frames_in_batches():
+    frame = pd.DataFrame(X, columns=NAMES)
+    model = MLPClassifier(**BASE).fit_stream(batches_of(frame, LABELS))
+    assert model.feature_names_in_.tolist() == NAMES
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[NAMES[::-1]])
+
+    def others():
+        yield frame[:500], LABELS[:500]
+        yield frame[NAMES[::-1]][500:], LABELS[500:]
+
+    with pytest.raises(ValueError, match=r"must have the same columns.*in batch 1"):
+        MLPClassifier(**BASE).fit_stream(others)
+
+
 def test_a_list_of_paths_a_dataset_and_a_single_file(tmp_path):
     folder = files(tmp_path, "parquet")
     paths = sorted(folder.iterdir())

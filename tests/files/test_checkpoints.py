@@ -343,6 +343,9 @@ def test_other_tables_are_an_error(path):
     for parameters, rows, numbers, message in (
         (TABLE | {"n_members": 5}, X[:100], targets, "n_members=6, but"),
         (TABLE, X[:100] ** 2, targets, "X must be the same"),
+        # These are encoded to the same numbers.
+        (TABLE, 4 * X[:100], targets, "X must be the same"),
+        (TABLE, X[:100], 4 * targets, "y must be the same"),
         (TABLE, X[:100], targets + np.arange(100), "y must be the same"),
         (TABLE | {"cv": 3}, X[:100], targets, "cv=None, but"),
     ):

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import mutations
@@ -413,6 +414,62 @@ def test_pipeline_with_encoders(encoder, kind, path):
     again = fastmlp.load(path)
     assert (again.predict_proba(rows) == model.predict_proba(rows)).all()
     np.testing.assert_equal(again[0].get_params(), model[0].get_params())
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+@pytest.mark.parametrize(
+    "encoder", [OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(encoded_missing_value=-1)]
+)
+def test_missing_category_is_not_the_string_nan(encoder, missing, path):
+    rows = np.array([["x"], ["y"], [missing], ["x"]] * 15, dtype=object)
+    for X in (rows, pd.DataFrame(rows, columns=["a"])):
+        model = make_pipeline(encoder, MLPClassifier((4,), max_iter=5, random_state=0))
+        model.fit(X, y > 0)
+        fastmlp.save(model, path)
+        again = fastmlp.load(path)
+        assert repr(again[0].categories_[0].tolist()) == repr(model[0].categories_[0].tolist())
+        assert (again.predict_proba(X) == model.predict_proba(X)).all()
+
+
+def test_labels_that_no_file_holds(path):
+    dates = np.where(y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
+    model = MLPClassifier((4,), max_iter=2, random_state=0).fit(X, dates)
+    with pytest.raises(ValueError, match=r"labels such as .* cannot be written"):
+        model.save(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_not_replaced(path):
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="a device or a pipe"):
+        Network([2, 1]).save(path)
+    assert path.is_fifo()
+
+
+def test_threads_that_write_to_one_path(path):
+    networks = [Network([50, n, 1], random_state=0) for n in (5, 50)]
+    networks[0].save(path)
+    sizes, faults = {network.layer_sizes for network in networks}, []
+
+    def write(network):
+        for _ in range(30):
+            network.save(path)
+
+    def read():
+        for _ in range(200):
+            try:
+                assert fastmlp.load(path).layer_sizes in sizes
+            except Exception as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=write, args=[network]) for network in networks]
+    threads.append(threading.Thread(target=read))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_what_cannot_be_written_is_an_error_and_leaves_the_file(path):
