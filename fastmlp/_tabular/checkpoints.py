@@ -38,7 +38,7 @@ class MemberCheckpoints(Checkpoints):
             cv=[rows for split in task.splits for rows in split],
         )
         self._candidates = list(candidates)
-        self._known, self._survivors, self._n_rounds = {}, [], 0
+        self._known, self._survivors, self._n_rounds, self._n_trained = {}, [], 0, 0
         if self.run is not None and not self.is_finished:
             self._take_over(task)
         if not self.is_finished:
@@ -73,7 +73,8 @@ class MemberCheckpoints(Checkpoints):
         if self._path is None:
             return
         self._remember(candidate, k)
-        if self.is_due(len(self._known)):
+        self._n_trained += 1
+        if self.is_due(self._n_trained):
             self.try_to_write(_no_model, self._write_run)
 
     def _remember(self, candidate, k):

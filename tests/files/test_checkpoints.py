@@ -320,6 +320,26 @@ def test_networks_of_the_file_are_not_trained_again(path, monkeypatch):
     assert len(model.leaderboard_["loss"]) == 6
 
 
+def test_how_often_with_rounds(path, monkeypatch):
+    """The networks of later rounds count as well as those of the first."""
+    rng = np.random.RandomState(0)
+    rows = rng.standard_normal((5200, 3))
+    targets = rows[:, 0] * rows[:, 1]
+    trained, written = [], []
+    end_member, write = MemberCheckpoints.end_member, MemberCheckpoints.write
+    monkeypatch.setattr(
+        MemberCheckpoints, "end_member", lambda self, *them: trained.append(end_member(self, *them))
+    )
+    monkeypatch.setattr(
+        MemberCheckpoints,
+        "write",
+        lambda self, *them, **options: written.append(write(self, *them, **options)),
+    )
+    TabularMLPRegressor(**TABLE).fit(rows, targets, checkpoint=path, checkpoint_every=4)
+    assert len(trained) > 9
+    assert len(written) == 2 + len(trained) // 4  # and at the beginning and at the end
+
+
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_survivors_of_a_round_are_not_chosen_again(path, monkeypatch):
