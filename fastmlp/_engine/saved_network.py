@@ -1,6 +1,5 @@
 """`SavedNetwork`: how a network is written to a model file, and read from one."""
 
-import os
 from dataclasses import fields as fields_of_class
 
 import numpy as np
@@ -9,7 +8,8 @@ from fastmlp._core import ACTIVATIONS
 from fastmlp._engine.checks import PARAMETRIZATIONS
 from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.losses import LOSSES
-from fastmlp._engine.model_file import Parts, is_list_of, write_model_file
+from fastmlp._engine.model_file import is_list_of
+from fastmlp._engine.saves import SavesModel
 
 FLAGS = ("layer_norm", "residual", "learned_activation")
 
@@ -21,33 +21,8 @@ SIMPLE_FIELDS = tuple(
 )
 
 
-class SavedNetwork:
-    """Mixin of `Network` with `save`, and how it is read."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a model file, to be read by `fastmlp.load`.
-
-        The file is written beside and renamed, so that it is the old one or the new one, whole.
-
-        Parameters
-        ----------
-        path : path-like
-            The file. Its usual ending is '.safetensors'.
-
-        Raises
-        ------
-        ValueError
-            If the loss is a function of Python, which no file can hold.
-        OSError
-            If the file cannot be written.
-
-        Examples
-        --------
-        See `fastmlp.save`.
-        """
-        parts = Parts()
-        self._write(parts)
-        write_model_file(path, "Network", parts)
+class SavedNetwork(SavesModel):
+    """Mixin of `Network`: what is written of it, and how it is read."""
 
     def _write(self, parts):
         """Add what the network consists of to the parts of a model file."""

@@ -230,11 +230,12 @@ class EpochCheckpoints(Checkpoints):
 
         ``data`` are arrays by the names of the arguments of the fit, or the checksum of them.
         """
-        sets = () if validation is None else validation.parts
-        self.check_data(
-            **data,
-            X_val=[array for part in sets for array in (*part.data.arrays, part.rows)],
-        )
+        arrays = []
+        for part in () if validation is None else validation.parts:
+            # The rows that are set aside are among those of X.
+            is_own = part.data.features is not data.get("X")
+            arrays += [*(part.data.arrays if is_own else ()), part.rows]
+        self.check_data(**data, X_val=arrays)
 
     def take_over_weights(self, network):
         """Copy the weights of the file into the network of the fit."""

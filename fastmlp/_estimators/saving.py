@@ -10,12 +10,11 @@ from sklearn.base import is_classifier
 from fastmlp._engine.losses import LOSSES, LOSSES_OF_REGRESSOR
 from fastmlp._engine.model_file import (
     NOT_FINITE,
-    Parts,
     is_number,
     is_whole,
-    write_model_file,
 )
 from fastmlp._engine.network import Network
+from fastmlp._engine.saves import SavesModel
 from fastmlp._estimators.parameter_values import read_parameters, write_parameters, written
 from fastmlp._estimators.parameters import check_combinations, settings_of_descent
 from fastmlp._training.descent import Descent
@@ -32,7 +31,7 @@ SPARSE_FORMATS = ("csr_array", "csr_matrix")
 SIZES = ("_feature_sizes", "_target_sizes")
 
 
-class Saves:
+class Saves(SavesModel):
     """Mixin with `save`."""
 
     def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
@@ -50,18 +49,14 @@ class Saves:
 
         Raises
         ------
-        ValueError
-            If a parameter has a value that no file can hold, such as a function.
-        OSError
-            If the file cannot be written.
+        TypeError, ValueError, OSError
+            As `fastmlp.save`.
 
         Examples
         --------
         See `fastmlp.save`.
         """
-        parts = Parts()
-        self._as_published()._write(parts, training_state=training_state)
-        write_model_file(path, type(self).__name__, parts)
+        self._as_published()._save(path, training_state=training_state)
 
     def _write(self, parts, *, training_state=False, left_out=()):
         """Add what the fitted estimator consists of to the parts of a model file.

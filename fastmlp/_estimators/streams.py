@@ -1,6 +1,7 @@
 """`Streams`: fits to rows that do not fit in memory."""
 
 import os
+import time
 from datetime import timedelta
 from numbers import Integral
 from typing import Any, Self
@@ -15,6 +16,7 @@ from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.rows import Data, Features
 from fastmlp._estimators.callbacks import Callbacks, check_callbacks
 from fastmlp._estimators.checkpoints import EpochCheckpoints
+from fastmlp._estimators.methods import tears_down_callbacks
 from fastmlp._estimators.parameters import check_combinations
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.sources import open_source
@@ -104,8 +106,10 @@ class Streams:
             opened, buffer_rows, validation, (checkpoint, checkpoint_every, resume)
         )
 
+    @tears_down_callbacks
     def _fit_stream(self, source, buffer_rows, validation, checkpointing, transform=None):
         """Fit to a source, whose X is transformed first if it comes from a pipeline."""
+        began = time.perf_counter()
         check_buffer_rows(buffer_rows)
         with self._aside():
             self._validate_params()
@@ -136,9 +140,11 @@ class Streams:
             if rows.n_rows == 0:
                 raise ValueError("source must have rows to train on, but all are set aside")
             callbacks = Callbacks(self, None, None, None, self._fitted_attributes)
+            # The first pass may be a large part of the time.
+            seconds_before = checkpoints.seconds_before + time.perf_counter() - began
             self._with_hooks(
                 lambda hooks: self._train(rows, validate, hooks, random_state, checkpoints),
-                callbacks, random_state, self.max_iter, checkpoints.seconds_before,
+                callbacks, random_state, self.max_iter, seconds_before,
             )  # fmt: skip
             return self
 

@@ -1,15 +1,15 @@
 """`SavesTable`: how the estimators for tables are written to model files, and read from them."""
 
 import itertools
-import os
 from typing import Self
 
 import numpy as np
 from sklearn.base import is_regressor
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._engine.model_file import Parts, is_list_of, write_model_file
+from fastmlp._engine.model_file import is_list_of
 from fastmlp._engine.network import Network
+from fastmlp._engine.saves import SavesModel
 from fastmlp._estimators.parameter_values import (
     read,
     read_parameters,
@@ -32,33 +32,11 @@ COLUMNS = {"number": Number, "category": Category, "date": Date}
 LISTS_OF_LEADERBOARD = ("loss", "weight", "n_epochs", "seconds")
 
 
-class SavesTable:
-    """Mixin with `save`."""
+class SavesTable(SavesModel):
+    """Mixin with what is written of an estimator for tables, and how it is read."""
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to a model file, to be read by `fastmlp.load`.
-
-        The file is written beside and renamed, so that it is the old one or the new one, whole.
-
-        Parameters
-        ----------
-        path : path-like
-            The file. Its usual ending is '.safetensors'.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has a value that no file can hold, such as a function.
-        OSError
-            If the file cannot be written.
-
-        Examples
-        --------
-        See `fastmlp.save`.
-        """
-        parts = Parts()
-        self._as_published()._write(parts)
-        write_model_file(path, type(self).__name__, parts)
+    def _save(self, path, **options):
+        SavesModel._save(self._as_published(), path, **options)
 
     def _write(self, parts, *, left_out=()):
         """Add what the fitted estimator consists of to the parts of a model file.

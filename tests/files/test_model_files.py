@@ -431,6 +431,28 @@ def test_missing_category_is_not_the_string_nan(encoder, missing, path):
         assert (again.predict_proba(X) == model.predict_proba(X)).all()
 
 
+def test_derived_classes_are_not_written(path):
+    """`load` would not know them."""
+
+    class Mine(MLPRegressor):
+        pass
+
+    class MyNetwork(Network):
+        pass
+
+    class MyTable(TabularMLPRegressor):
+        pass
+
+    for model in (
+        Mine(max_iter=2).fit(X, y),
+        MyNetwork([2, 1]),
+        MyTable(n_members=1, random_state=0).fit(X, y),
+    ):
+        with pytest.raises(TypeError, match=f"holds no {type(model).__name__}"):
+            model.save(path)
+    assert not path.exists()
+
+
 def test_labels_that_no_file_holds(path):
     dates = np.where(y > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
     model = MLPClassifier((4,), max_iter=2, random_state=0).fit(X, dates)
