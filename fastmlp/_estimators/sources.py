@@ -80,28 +80,23 @@ class ArrowSource:
             raise ValueError(
                 f"features must be columns other than the target and the weight, got {self.names}"
             )
-        self._check_types(dataset.schema, [*self.names, *columns[len(self.names) + len(targets) :]])
-        self._schema = dataset.schema  # with the columns of partitions
+        numbers = [*self.names, *columns[len(self.names) + len(targets) :]]
+        self._schema = with_wide_numbers(dataset.schema, numbers)  # and the columns of partitions
         self._columns, self._n_targets = columns, len(targets)
         self._is_single = isinstance(target, str)
         self._has_weight = sample_weight is not None
         self.units = [unit for fragment in dataset.get_fragments() for unit in _parts_of(fragment)]
 
-    @staticmethod
-    def _check_types(schema, names):
-        from pyarrow import types
-
-        tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
-        for name in names:
-            dtype = schema.field(name).type
-            if not any(test(dtype) for test in tests):
-                raise TypeError(
-                    f"column {name!r} must hold numbers, got {dtype}; leave it out by features=, "
-                    "or encode its values as numbers"
-                )
-
     def read(self, unit):
         """Give the rows of a part of a file."""
+        from pyarrow import ArrowInvalid
+
+        try:
+            yield from self._read(unit)
+        except ArrowInvalid as error:
+            raise ValueError(f"source: {unit.path} cannot be read: {error}") from error
+
+    def _read(self, unit):
         options = {"batch_size": ROWS_OF_BATCH, "batch_readahead": 1, "fragment_readahead": 1}
         options |= {"schema": self._schema, "columns": self._columns, "use_threads": False}
         for batch in unit.to_batches(**options):
@@ -123,6 +118,28 @@ class ArrowSource:
         if types.is_decimal(column.type):
             column = column.cast("float64")
         return column.to_numpy(zero_copy_only=False)
+
+
+def with_wide_numbers(schema, names):
+    """Return the schema with these columns as numbers that hold those of all files.
+
+    pyarrow takes the types from the first file, and of CSV from its first block. Whole numbers may
+    be followed by others, and an empty column by one with numbers.
+    """
+    import pyarrow
+    from pyarrow import types
+
+    are_numbers = (types.is_floating, types.is_boolean, types.is_decimal)
+    for name in names:
+        i, dtype = schema.get_field_index(name), schema.field(name).type
+        if types.is_integer(dtype) or types.is_null(dtype):
+            schema = schema.set(i, pyarrow.field(name, pyarrow.float64()))
+        elif not any(is_kind(dtype) for is_kind in are_numbers):
+            raise TypeError(
+                f"column {name!r} must hold numbers, got {dtype}; leave it out by features=, or "
+                "encode its values as numbers"
+            )
+    return schema
 
 
 def index_columns(schema):
@@ -190,7 +207,7 @@ class ArraySource:
         for i, (of_X, of_y) in enumerate(zip(files["X"], files["y"], strict=True)):
             weights = files["sample_weight"]
             several = (of_X, of_y, *([weights[i]] if weights else []))
-            arrays = [np.load(file, mmap_mode="r") for file in several]
+            arrays = list(map(mapped_array, several))
             if len({len(array) for array in arrays}) > 1:
                 lengths = [len(array) for array in arrays]
                 raise ValueError(f"source: {of_X}, {of_y} must be of one length, got {lengths}")
@@ -208,6 +225,14 @@ class ArraySource:
         for start in range(first, min(first + ROWS_OF_UNIT, len(X)), ROWS_OF_BATCH):
             rows = slice(start, min(start + ROWS_OF_BATCH, first + ROWS_OF_UNIT))
             yield Batch(X[rows], y[rows], weight[0][rows] if weight else None)
+
+
+def mapped_array(file):
+    """Map a .npy file into memory."""
+    try:
+        return np.load(file, mmap_mode="r")
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"source: {file} is no array of NumPy: {error}") from error
 
 
 class FunctionSource:
@@ -238,7 +263,13 @@ class FunctionSource:
 
     def read(self, unit):
         """Give the batches of the function."""
-        for i, given in enumerate(self._function()):
+        batches = self._function()
+        if not hasattr(batches, "__iter__"):
+            raise TypeError(
+                "source: the function must give batches (X, y), as a generator or a list, got "
+                f"{batches!r}"
+            )
+        for i, given in enumerate(batches):
             if not (isinstance(given, tuple | list) and len(given) in (2, 3)):
                 raise TypeError(
                     "source: the function must give batches (X, y) or (X, y, sample_weight), got "
@@ -254,4 +285,5 @@ class FunctionSource:
                     f"length n, got X of shape {X.shape} and dtype {X.dtype}, and y of shape "
                     f"{y.shape}"
                 )
-            yield Batch(X, y, weight[0] if weight else None)
+            has_weight = len(given) == 3 and given[2] is not None
+            yield Batch(X, y, weight[0] if has_weight else None)

@@ -95,7 +95,8 @@ class FirstPass:
             labels, counts = self._labels_of(batch.y)
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
                 self.counts[label] = self.counts.get(label, 0) + count
-            self._dtype = labels.dtype
+            known = vars(self).setdefault("_dtype", labels.dtype)
+            self._dtype = np.result_type(known, labels.dtype)
         weight = np.ones(n) if batch.weight is None else batch.weight.astype(np.float64)
         self._total += weight.sum()
         if not are_classes:
@@ -115,13 +116,15 @@ class FirstPass:
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             raise ValueError(f"y must be finite, but is NaN or infinite from row {self.n_rows} on")
         try:
-            return np.unique(y, return_counts=True)
+            labels, counts = np.unique(y, return_counts=True)
+            sorted({*self.counts, *labels[:1].tolist()})  # an error, unless they are of one type
         except TypeError as error:
-            types = sorted({type(label).__name__ for label in y.tolist()})
+            types = sorted({type(label).__name__ for label in (*self.counts, *y.tolist())})
             raise ValueError(
-                "y must have labels of one type, none of them missing, but the rows from "
-                f"{self.n_rows} on have {', '.join(types)}"
+                "y must have labels of one type, none of them missing, but up to the rows from "
+                f"{self.n_rows} on there are {', '.join(types)}"
             ) from error
+        return labels, counts
 
     def _check(self, batch):
         """Raise an error unless the batch is like the ones before it."""

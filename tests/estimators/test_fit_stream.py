@@ -113,6 +113,38 @@ def test_files(kind, tmp_path):
             streamed.predict(frame[NAMES[::-1]])
 
 
+def test_types_that_change_within_a_file_or_between_files(tmp_path):
+    """pyarrow takes the types from the beginning."""
+    y = np.arange(N) % 2
+    numbers = np.where(np.arange(N) < N - 100, np.arange(N) % 5, 0.5).astype(np.float32)
+    expected = MLPClassifier(**BASE, shuffle=False).fit(numbers[:, np.newaxis], y)
+    many = np.repeat(np.arange(N) % 5, 600)  # more than a block of CSV
+    lines = [*many.tolist(), 0.5]
+    (tmp_path / "a.csv").write_text(
+        "a,y\n" + "".join(f"{v},{i % 2}\n" for i, v in enumerate(lines))
+    )
+    long = MLPClassifier(**BASE | {"max_iter": 1}).fit_stream(tmp_path / "a.csv", "y")
+    assert long.t_ == len(lines)
+    (tmp_path / "files").mkdir()
+    for i, part in enumerate((slice(0, N - 100), slice(N - 100, N))):
+        column = numbers[part].astype(np.int64 if i == 0 else np.float64)
+        pa.parquet.write_table(
+            pa.table({"a": column, "y": y[part]}), tmp_path / f"files/{i}.parquet"
+        )
+    streamed = MLPClassifier(**BASE, shuffle=False).fit_stream(tmp_path / "files", "y")
+    assert_same(streamed, expected)
+    (tmp_path / "a.csv").write_text("a,y\n" + "1,1\n" * 300_000 + "x,1\n")
+    with pytest.raises(ValueError, match=r"source: .*a\.csv cannot be read: .*invalid value 'x'"):
+        MLPClassifier(**BASE).fit_stream(tmp_path / "a.csv", "y")
+
+
+def test_no_weights_in_batches_of_three():
+    assert_same(
+        MLPClassifier(**BASE, shuffle=False).fit_stream(lambda: [(X, LABELS, None)]),
+        MLPClassifier(**BASE, shuffle=False).fit(X, LABELS),
+    )
+
+
 def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
     frame = pd.DataFrame(X, columns=NAMES).assign(label=LABELS)
     frame[frame["a"] > -5].sort_values("label").to_parquet(tmp_path / "a.parquet")
@@ -382,6 +414,11 @@ BAD_SOURCES = {
         "none of them missing.*NoneType, str",
     ),
     "nan labels": (lambda: iter([(X, np.where(X[:, 0] > 2, np.nan, 1.0))]), "y must be finite"),
+    "two types": (
+        lambda: iter([(X[:9], LABELS[:9]), (X[9:], np.arange(N - 9))]),
+        "labels of one type.*int, str",
+    ),
+    "nothing": (lambda: None, "must give batches.*as a generator or a list, got None"),
     "number": (3, "source must be"),
 }
 
@@ -425,6 +462,9 @@ def test_bad_tables(tmp_path):
         model.fit_stream(folder)
     np.save(tmp_path / "y0.npy", LABELS[:-1])
     with pytest.raises(ValueError, match="of one length"):
+        model.fit_stream(folder)
+    (tmp_path / "y0.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"y0\.npy is no array of NumPy"):
         model.fit_stream(folder)
 
 
