@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from fastmlp._cli.errors import CommandError, listed
-from fastmlp._cli.formats import format_of
+from fastmlp._cli.formats import format_to_write
 from fastmlp._cli.models import is_classifier, is_tabular, kinds_of_columns, predictor, table_for
 from fastmlp._cli.remarks import bar_of_bytes
 from fastmlp._cli.sinks import STANDARD_OUTPUT, open_sink
@@ -50,7 +50,7 @@ def output_format(options):
     """Return the format of the output."""
     if options.json:
         return "jsonl"
-    return options.output_format or format_of(options.output)
+    return options.output_format or format_to_write(options.output)
 
 
 def check_outputs(options, model):

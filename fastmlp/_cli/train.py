@@ -145,7 +145,7 @@ def summary(options, model, table, kinds, seconds):
         **({"classes": model.classes_.tolist()} if is_classification else {}),
         "rows": len(table.y),
         "columns": dict(Counter(kinds.values())),
-        "networks_trained": len(board["loss"]),
+        "networks_trained": sum(n > 0 for n in board["n_epochs"]),
         "networks_used": sum(weight > 0 for weight in board["weight"]),
         "loss": board["loss"][0],
         "loss_name": "log loss" if is_classification else "mean squared error / variance",

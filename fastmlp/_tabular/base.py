@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp._engine.checks import check_sample_weight
 from fastmlp._engine.layout import ceil_div
+from fastmlp._engine.warnings import warn
 from fastmlp._estimators.concurrency import FittedAside
 from fastmlp._estimators.methods import checks_parameters
 from fastmlp._estimators.sklearn_private import Interval, StrOptions
@@ -235,7 +236,9 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         self._select(task, encoder, candidates, is_cut_short=deadline.is_over)
         if self.refit_single and not deadline.is_over:
             self._distil(task, candidates[0].seed, deadline)
-        if not deadline.is_over:
+        if deadline.was_brought_forward:
+            warn("Training interrupted by user.")
+        elif not deadline.is_over:
             checkpoints.finish()
         return self
 

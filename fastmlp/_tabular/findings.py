@@ -23,7 +23,7 @@ class Facts(NamedTuple):
     loss, constant_loss : float
         Loss of the ensemble, and of the best constant prediction, for the selection rows.
     is_cut_short : bool
-        Whether the time was over before all networks were trained.
+        Whether the fit ended before all networks were trained, by its time or by Ctrl-C.
     n_values : dict
         Number of values of each category.
     """
@@ -53,8 +53,8 @@ class Facts(NamedTuple):
             return None
         return (
             "cut short",
-            "the time was over before all networks were trained.",
-            "a larger max_seconds, fewer members, or a part of the rows",
+            "the fit ended before all networks were trained.",
+            "more time, fewer members, or a part of the rows",
         )
 
     def _identifiers(self):

@@ -38,6 +38,10 @@ class Deadline:
         """End the training as soon as possible."""
         self.at = -np.inf
 
+    @property
+    def was_brought_forward(self):
+        return self.at == -np.inf
+
     def __getstate__(self):  # another machine has another clock
         return {"seconds": self.at - time.perf_counter()}
 

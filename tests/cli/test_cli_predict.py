@@ -61,6 +61,17 @@ def test_numbers_and_intervals(models, run, given, coverage):
     np.testing.assert_array_equal(frame[["lower", "upper"]], model.predict_interval(X, coverage))
 
 
+def test_unknown_extension_of_the_output(models, refused, run, tmp_path):
+    output = tmp_path / "out.xlsx"
+    said = refused("predict", models.churn, models.test_csv, "-o", output)
+    assert "no tables can be written to a file with the extension '.xlsx'" in said
+    assert not output.exists()
+    assert (
+        run("predict", models.churn, models.test_csv, "-o", output, "--output-format", "csv").status
+        == 0
+    )
+
+
 def test_a_column_is_copied_once(models, run):
     lines = run("predict", models.churn, models.test_csv, "--keep", "age,age").out.splitlines()
     assert lines[0] == "age,prediction"

@@ -138,6 +138,19 @@ def test_types_that_change_within_a_file_or_between_files(tmp_path):
         MLPClassifier(**BASE).fit_stream(tmp_path / "a.csv", "y")
 
 
+def test_another_separator(tmp_path):
+    options = pa.csv.ParseOptions(delimiter=";")
+    pa.csv.write_csv(
+        TABLE.select([*NAMES, "number"]), tmp_path / "a.csv", pa.csv.WriteOptions(delimiter=";")
+    )
+    dataset = pa.dataset.dataset(
+        tmp_path / "a.csv", format=pa.dataset.CsvFileFormat(parse_options=options)
+    )
+    streamed = MLPRegressor(**BASE, shuffle=False).fit_stream(dataset, "number")
+    expected = MLPRegressor(**BASE, shuffle=False).fit(X, NUMBERS)
+    np.testing.assert_allclose(streamed.coefs_[0], expected.coefs_[0], rtol=1e-4, atol=1e-6)
+
+
 def test_no_weights_in_batches_of_three():
     assert_same(
         MLPClassifier(**BASE, shuffle=False).fit_stream(lambda: [(X, LABELS, None)]),

@@ -628,7 +628,8 @@ class Interrupting(Silence):
 def test_interrupt_keeps_what_is_there(estimator, monkeypatch):
     whole = made(estimator).fit(FRAME, Y[estimator])
     monkeypatch.setattr(base, "progress_of_members", lambda *_: Interrupting(1))
-    model = made(estimator).fit(FRAME, Y[estimator])
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model = made(estimator).fit(FRAME, Y[estimator])
     assert np.isfinite(output(model)).all()
     assert 0 < sum(model.leaderboard_["n_epochs"]) < sum(whole.leaderboard_["n_epochs"])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -643,7 +644,8 @@ def test_interrupt_keeps_the_ensemble_while_one_network_learns_from_it(estimator
         return learn(*arguments)
 
     monkeypatch.setattr(base, "distilled", interrupted)
-    model = made(estimator, refit_single=True).fit(FRAME, Y[estimator])
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model = made(estimator, refit_single=True).fit(FRAME, Y[estimator])
     assert bits(model) == bits(made(estimator).fit(FRAME, Y[estimator]))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
