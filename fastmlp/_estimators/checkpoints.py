@@ -26,6 +26,9 @@ DEFAULT_SECONDS = 30.0
 # Parameters on which the result of a fit does not depend, or how far it gets.
 MAY_DIFFER = ("n_threads", "n_jobs", "verbose", "callbacks", "max_seconds")
 
+# A file cannot hold all values of these parameters, but it has the checksum of what they give.
+AMONG_DATA = ("cv",)
+
 
 class Checkpoints:
     """The checkpoints that a fit writes, and the one that it goes on from, if any.
@@ -192,7 +195,7 @@ def _written_parameters(estimator):
             is_generator = isinstance(value, np.random.RandomState)
             parameters[name] = "RandomState" if is_generator else written(value)
         except TypeError as error:
-            if name not in MAY_DIFFER:
+            if name not in (*MAY_DIFFER, *AMONG_DATA):
                 raise ValueError(
                     f"checkpoint: {name}={value!r} cannot be written: {error}"
                 ) from None

@@ -46,6 +46,8 @@ class FirstPass:
     Parameters
     ----------
     source : source
+    check : callable
+        Raises an error for a bad X. It gets that and the number of the first row.
     aside : Aside
         Which rows are kept for validation.
     most_aside : int
@@ -70,7 +72,8 @@ class FirstPass:
         The weighted mean of the targets, if they are numbers.
     """
 
-    def __init__(self, source, aside, most_aside, *, are_classes, has_checksums=False):
+    def __init__(self, source, check, aside, most_aside, *, are_classes, has_checksums=False):
+        self._check_rows = check
         self.aside = aside
         self.n_rows = 0
         self.first_of, self.counts = [], {}
@@ -91,6 +94,7 @@ class FirstPass:
     def _see(self, batch, most_aside, *, are_classes):
         n = len(batch.X)
         self._check(batch)
+        self._check_rows(batch.X, self.n_rows)
         if are_classes and batch.y.ndim == 1:
             labels, counts = self._labels_of(batch.y)
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True):

@@ -122,14 +122,17 @@ class Streams:
             self._forget([*attributes, "_checked_parameters"])
             random_state = checkpoints.random_state(self._random_state(continues))
             has_own = validation[0] is not None or validation[1] is not None
+            inputs = Inputs(source, transform or np.asarray, self._arithmetic(continues))
             known = FirstPass(
                 source,
+                inputs.check,
                 self._rows_aside(random_state) if not has_own else Aside(0, 0),
                 buffer_rows,
                 are_classes=is_classifier(self),
                 has_checksums=checkpoints.is_asked,
             )
-            convert = self._prepare_stream(source, known, transform, random_state, continues)
+            names = source.names if transform is None else None
+            convert = self._prepare_stream(known, inputs, names, random_state, continues)
             validate = self._validation_of_stream(known, convert, validation, transform)
             names = ("X", "y", "sample_weight")
             checkpoints.check(validate, **dict(zip(names, known.checksums, strict=False)))
@@ -169,35 +172,24 @@ class Streams:
         seed = int(random_state.randint(1, 2**62, dtype=np.int64))
         return Aside(seed, int(self.validation_fraction * WHOLE))
 
-    def _prepare_stream(self, source, known, transform, random_state, continues):
+    def _prepare_stream(self, known, inputs, names, random_state, continues):
         """Create or copy the network. Return the function that converts a batch for it."""
-        transform = transform or np.asarray
         dtype, sample = self._arithmetic(continues), known.sample
-        rows = as_numbers(transform(sample.X), dtype)
-        if continues and rows.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
-        self.n_features_in_ = rows.shape[1]
-        if not continues:
-            vars(self).pop("feature_names_in_", None)
-            if source.names is not None and transform is np.asarray:
-                self.feature_names_in_ = np.array(source.names, dtype=object)
+        X = inputs(sample.X)
+        self._set_features_of_stream(X.shape[1], names, continues)
         labels = known.labels
         # Each of them three times, or they could be the numbers of a regression.
         targets = sample.y if labels is None else np.tile(labels, 3)
         self._encode_targets(targets, classes_are_known=continues)
-        sizes = (rows.shape[1], *self._check_hidden_layer_sizes(), self.n_outputs_)
+        sizes = (X.shape[1], *self._check_hidden_layer_sizes(), self.n_outputs_)
         if continues:
             self._check_structure(sizes, dtype)
             self._network = self._network.copy()
         else:
-            self._build(sizes, dtype, random_state, rows)
+            self._build(sizes, dtype, random_state, X)
         self._network.n_threads = self.n_threads
-        class_weight = self._class_weight_of_stream(known)
-        convert = Conversion(self, transform, source.names, class_weight)
-        X, y, _ = convert(sample)
+        convert = Conversion(self, inputs, self._class_weight_of_stream(known))
+        _, y, _ = convert(sample)
         self._network.passes.check_columns(X)
         names = getattr(self, "feature_names_in_", None)
         layer = self._network.input_layer
@@ -211,6 +203,25 @@ class Streams:
                 mean = Data(None, np.atleast_2d(known.mean), np.ones(1))
                 start_at_mean(self._network, mean, np.zeros(1, np.intp))
         return convert
+
+    def _set_features_of_stream(self, n_features, names, continues):
+        """Set the attributes of the features, or compare with those of the last fit."""
+        known = vars(self).get("feature_names_in_")
+        if not continues:
+            self.n_features_in_ = n_features
+            vars(self).pop("feature_names_in_", None)
+            if names is not None:
+                self.feature_names_in_ = np.array(names, dtype=object)
+        elif n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        elif known is not None and names is not None and known.tolist() != names:
+            raise ValueError(
+                f"source must have the features of the last fit in their order, {known.tolist()}, "
+                f"got {names}"
+            )
 
     def _class_weight_of_stream(self, known):
         """Return the class weights, those of 'balanced' as a dict."""
@@ -246,19 +257,38 @@ class Streams:
         return Validation(self, [Part(data, np.arange(len(X)), X, kept.y, weight)])
 
 
+class Inputs:
+    """Converts X of batches for a network: transformed, and in its dtype."""
+
+    def __init__(self, source, transform, dtype):
+        self._source, self._transform, self._dtype = source, transform, dtype
+
+    def __call__(self, X):
+        return as_numbers(self._transform(X), self._dtype)
+
+    def check(self, X, first):
+        """Raise an error unless the rows, of which the first has this number, are finite."""
+        X = self(X)
+        if _core.largest_of(X) < np.inf:
+            return
+        i, j = np.argwhere(~np.isfinite(X))[0].tolist()
+        names = self._source.names
+        column = j if names is None or len(names) != X.shape[1] else names[j]
+        raise ValueError(
+            f"X must be finite in {self._dtype.name}, but column {column!r} has {X[i, j]} in row "
+            f"{first + i}"
+        )
+
+
 class Conversion:
     """Converts batches for the network of an estimator: X, y and the weights."""
 
-    def __init__(self, estimator, transform, names, class_weight):
-        self._estimator, self._transform = estimator, transform
-        self._names, self._class_weight = names, class_weight
+    def __init__(self, estimator, inputs, class_weight):
+        self._estimator, self._inputs, self._class_weight = estimator, inputs, class_weight
 
     def __call__(self, batch):
-        estimator = self._estimator
-        network = estimator._network
-        X = as_numbers(self._transform(batch.X), network.dtype)
-        if not _core.largest_of(X) < np.inf:
-            raise ValueError(f"X must be finite in {network.dtype.name}, but {self._wrong(X)}")
+        network = self._estimator._network
+        X = self._inputs(batch.X)
         encoded = self._encoded(batch.y)
         y = check_targets(encoded, len(X), network.passes.loss, network.dtype)
         weight = np.ones(len(X)) if batch.weight is None else batch.weight
@@ -273,17 +303,15 @@ class Conversion:
         if not is_classifier(estimator) or y.ndim > 1:
             return estimator._encode_validation_targets(y)
         classes = estimator.classes_
-        codes = np.searchsorted(classes, y)
+        if classes.dtype.kind == "i" and classes[-1] - classes[0] == len(classes) - 1:
+            codes = y.astype(np.intp) - int(classes[0])  # much faster than a search
+        else:
+            codes = np.searchsorted(classes, y)
         is_known = classes.take(codes, mode="clip") == y
         if not is_known.all():
             unknown = y[~is_known][:3].tolist()
             raise ValueError(f"y must have the labels of the first pass, got {unknown}")
         return codes
-
-    def _wrong(self, X):
-        i, j = np.argwhere(~np.isfinite(X))[0]
-        column = int(j) if self._names is None or len(self._names) != X.shape[1] else self._names[j]
-        return f"column {column!r} has {X[i, j]}"
 
 
 def check_buffer_rows(buffer_rows):

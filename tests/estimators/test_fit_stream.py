@@ -348,6 +348,14 @@ def test_warm_start():
     assert_same(*models)
 
 
+def test_warm_start_with_columns_in_another_order(tmp_path):
+    pa.parquet.write_table(TABLE.select([*NAMES, "label"]), tmp_path / "a.parquet")
+    model = MLPClassifier(**BASE, warm_start=True).fit_stream(tmp_path / "a.parquet", "label")
+    with pytest.raises(ValueError, match="features of the last fit in their order"):
+        model.fit_stream(tmp_path / "a.parquet", "label", features=NAMES[::-1])
+    assert model.fit_stream(tmp_path / "a.parquet", "label").t_ == 8 * N
+
+
 def test_pipeline(tmp_path):
     frame = TABLE.select(NAMES).to_pandas() * [1, 1000, 0.01, 5] + [0, 500, 3, 0]
     table = pa.Table.from_pandas(frame).append_column("label", TABLE["label"])

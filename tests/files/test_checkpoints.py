@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn.datasets import load_digits
+from sklearn.model_selection import KFold
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
@@ -355,6 +356,16 @@ def test_survivors_of_a_round_are_not_chosen_again(path, monkeypatch):
     TabularMLPRegressor(**TABLE).fit(rows, targets, resume=path)
     # Six networks of the first round and one of the second: one of four choices had been made.
     assert len(chosen) == 3
+
+
+def test_splits_of_a_generator(path):
+    """A file cannot hold the generator, but the rows that it gives are compared."""
+    targets = y[:100].astype(float)
+    expected = TabularMLPRegressor(**TABLE, cv=KFold(3)).fit(X[:100], targets, checkpoint=path)
+    again = TabularMLPRegressor(**TABLE, cv=KFold(3)).fit(X[:100], targets, resume=path)
+    assert (again.predict(X) == expected.predict(X)).all()
+    with pytest.raises(ValueError, match="other data: cv must be the same"):
+        TabularMLPRegressor(**TABLE, cv=KFold(4)).fit(X[:100], targets, resume=path)
 
 
 def test_other_tables_are_an_error(path):
