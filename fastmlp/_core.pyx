@@ -255,6 +255,7 @@ cdef struct Rows:
     uint64_t key                # for the random numbers of this mini-batch
     double dropout_factor       # all dropout rates are multiplied by it
     Py_ssize_t before           # rows of the mini-batch in earlier parts of it
+    Py_ssize_t place            # rows of the mini-batch before all of these parts
     bint are_shared             # whether other threads read the results of these rows
     Py_ssize_t* places          # (capacity,) for (4) with sparse rows: see `find_places`
 
@@ -276,7 +277,7 @@ cdef inline Source dense_rows(const void* values, Py_ssize_t stride) noexcept no
 cdef inline Rows all_rows(Py_ssize_t n, Py_ssize_t capacity, Source source) noexcept nogil:
     cdef Rows rows
     rows.first, rows.n, rows.capacity, rows.source = 0, n, capacity, source
-    rows.scale, rows.key, rows.before, rows.are_shared = 1, 0, 0, False
+    rows.scale, rows.key, rows.before, rows.place, rows.are_shared = 1, 0, 0, 0, False
     rows.dropout_factor, rows.row_loss, rows.loss_factor, rows.places = 1, NULL, 1, NULL
     return rows
 
@@ -324,7 +325,7 @@ cdef inline bint is_sparse(const Rows* rows) noexcept nogil:
 
 cdef inline uint64_t key_of_row(const Rows* rows, Py_ssize_t l, Py_ssize_t i) noexcept nogil:
     """The key of the random numbers for layer l and the block's i-th row."""
-    return random_bits(random_bits(rows.key, l), rows.before + rows.first + i)
+    return random_bits(random_bits(rows.key, l), rows.place + rows.before + rows.first + i)
 
 
 cdef inline bint is_perturbed(const Layer* layer) noexcept nogil:
@@ -3232,10 +3233,11 @@ cdef class Gradient:
     cdef Penalty penalties              # divided by that sum
     cdef uint64_t key                   # for the random numbers of dropout and noise
     cdef double dropout_factor
+    cdef Py_ssize_t place               # of the first row in the mini-batch, for these numbers
 
     def __init__(self, Model model, Workspace work, numbers, double scale, penalties=(0, 0),
-                 key=0, double dropout_factor=1):
-        self.dropout_factor = dropout_factor
+                 key=0, double dropout_factor=1, Py_ssize_t place=0):
+        self.dropout_factor, self.place = dropout_factor, place
         self.numbers, self.scale, self.key, self.n_rows = numbers, scale, key, 0
         self.penalties.l1, self.penalties.l2 = penalties
         self.row_loss, self.penalty = np.zeros(work.capacity), np.zeros(model.net.n_blocks)
@@ -3267,7 +3269,7 @@ def add_gradient(
     if penalty.shape[0] != it.net.n_blocks:
         raise ValueError("the gradient is not one of this model")
     it.rows.scale, it.rows.key, it.rows.before = gradient.scale, gradient.key, gradient.n_rows
-    it.rows.dropout_factor = gradient.dropout_factor
+    it.rows.dropout_factor, it.rows.place = gradient.dropout_factor, gradient.place
     if with_penalties:
         it.penalty = gradient.penalties
     it.rows.row_loss, it.penalty.sums, it.penalty.factor = &row_loss[0], &penalty[0], 1

@@ -282,12 +282,16 @@ class Passes:
 
     # Losses and gradients ------------------------------------------------------------------------
 
-    def evaluate(self, data, order):
-        """Return the output and the loss, without penalties, for the rows ``order`` of the data."""
+    def evaluate(self, data, order, scale=None):
+        """Return the output and the loss, without penalties, for the rows ``order`` of the data.
+
+        The loss is the mean, or the weighted sum times ``scale``.
+        """
         work = self._workspace_for_pass(len(order), dense=data.is_dense)
         out = np.empty((len(order), self.n_outputs), dtype=self.dtype)
         row_loss = np.zeros(work.capacity)
-        scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
+        if scale is None:
+            scale = 1 / data.sample_weight[order].sum(dtype=np.float64)
         samples = _core.Samples(*data.arrays)
         with core_in_use:
             for rows in self._parts(len(order)):
@@ -301,16 +305,18 @@ class Passes:
         """Return the loss over all rows, with penalties, and write its gradient."""
         return self.gradient_over(data, alpha, l1)(gradient)
 
-    def gradient_over(self, data, alpha=0.0, l1=0.0, work=None):
+    def gradient_over(self, data, alpha=0.0, l1=0.0, work=None, scale=None):
         """Return a function that writes the gradient over all rows and returns the loss.
 
         Everything that does not depend on the parameters is done here, once (bench/figures.md:
-        lbfgs-setup). By default, the workspace is one for rows in parts.
+        lbfgs-setup). By default, the workspace is one for rows in parts, and ``scale`` is 1 / the
+        sum of the sample weights.
         """
         if work is None:
             layers = self.table(FOR_GRADIENT)
             work = self._workspace_for_pass(data.n_rows, layers, dense=data.is_dense)
-        scale = 1 / data.sample_weight.sum(dtype=np.float64)
+        if scale is None:
+            scale = 1 / data.sample_weight.sum(dtype=np.float64)
         penalties = (l1 * scale, alpha * scale)
         samples = _core.Samples(*data.arrays)
         order = np.arange(data.n_rows)

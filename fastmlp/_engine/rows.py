@@ -60,8 +60,15 @@ class Features(NamedTuple):
         """Return a copy of some of the rows."""
         if not self.is_sparse:
             return self._replace(values=self.values[rows])
+        return Features.of(self.as_matrix()[rows])
+
+    def as_matrix(self, n_columns=None):
+        """Return X: the array, or a CSR matrix."""
+        if not self.is_sparse:
+            return self.values
+        shape = None if n_columns is None else (self.n_rows, n_columns)
         parts = (self.values.ravel(), self.indices, self.indptr)
-        return Features.of(scipy.sparse.csr_matrix(parts)[rows])
+        return scipy.sparse.csr_matrix(parts, shape=shape)
 
     def part(self, rows):
         """Return the rows of a slice as views."""

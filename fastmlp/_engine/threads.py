@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import contextmanager
 from functools import cache
 
 import joblib
@@ -94,6 +95,18 @@ class _Team(LibController):
 
 
 register(_Team)
+
+
+@contextmanager
+def at_most_threads(n_threads):
+    """Limit the number of threads that are used by default, while the context lasts."""
+    global _most_threads
+    before = _most_threads
+    _most_threads = min(before, n_threads)
+    try:
+        yield
+    finally:
+        _most_threads = before
 
 
 def _cpus():

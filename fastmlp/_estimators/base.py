@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from fastmlp._distributed.ranks import agreeing, current_ranks, is_first_rank
 from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.losses import loss_options
 from fastmlp._engine.network import Network
@@ -35,6 +36,7 @@ from fastmlp._estimators.parameters import (
 )
 from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
+from fastmlp._estimators.shared_fits import SharedFits
 from fastmlp._estimators.streams import Streams
 from fastmlp._estimators.training import Trains
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
@@ -66,6 +68,7 @@ class BaseMLP(
     CheckedInputs,
     Converts,
     Saves,
+    SharedFits,
     Streams,
     Trains,
     FittedNetwork,
@@ -190,11 +193,15 @@ class BaseMLP(
         True
         """
         with self._aside():
-            checkpoints = EpochCheckpoints(self, checkpoint, checkpoint_every, resume)
+            with agreeing("at the beginning of fit"):
+                checkpoints = EpochCheckpoints(self, checkpoint, checkpoint_every, resume)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, checkpoints)
 
     def _fit(self, X, y, sample_weight, validation, checkpoints=None):
+        ranks = current_ranks()
+        if ranks is not None:
+            return self._fit_shared(ranks, X, y, sample_weight, validation, checkpoints)
         is_partial = checkpoints is None
         continues = (self.warm_start or is_partial) and "_network" in vars(self)
         self._forget(["stop_reason_"] if continues else TRAINING_ATTRIBUTES)
@@ -229,7 +236,7 @@ class BaseMLP(
         with (
             with_scikit_learn_callbacks(self),
             callbacks.of_fit(max_iter),
-            closing(progress(self.verbose)) as display,
+            closing(progress(self.verbose if is_first_rank() else 0)) as display,
         ):
             train(self._hooks(callbacks, display, random_state, seconds_before))
             if self.stop_reason_ == "max_seconds":

@@ -13,6 +13,7 @@ from numbers import Integral
 
 import numpy as np
 
+from fastmlp._distributed.ranks import is_first_rank
 from fastmlp._engine.model_file import Parts, open_model_file, write_model_file
 from fastmlp._engine.network import Network
 from fastmlp._engine.warnings import warn
@@ -56,7 +57,7 @@ class Checkpoints:
 
     def __init__(self, estimator, path, every, resume):
         self._estimator = estimator
-        self._path = path
+        self._path = path if is_first_rank() else None
         self._n_epochs, self._seconds = _interval(every, path)
         self.is_asked = not (path is None and resume is None)
         self.run, self.seconds_before, self._data = None, 0.0, {}

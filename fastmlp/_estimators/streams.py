@@ -21,6 +21,7 @@ from fastmlp._estimators.parameters import check_combinations
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.sources import open_source
 from fastmlp._estimators.streamed_rows import WHOLE, Aside, FirstPass, StreamedRows
+from fastmlp._estimators.targets import balanced_weights
 from fastmlp._estimators.types import ArrayLike, MatrixLike, Sequence
 from fastmlp._estimators.validation import Part, Validation
 from fastmlp._training.solvers import solver_row
@@ -230,8 +231,7 @@ class Streams:
             return given
         if known.labels is None:
             raise ValueError("class_weight='balanced' of fit_stream needs a y of one dimension")
-        n, n_classes = known.n_rows, len(known.counts)
-        return {label: n / (n_classes * count) for label, count in known.counts.items()}
+        return balanced_weights(known.counts)
 
     def _validation_of_stream(self, known, convert, validation, transform):
         """Return the validation of an own set, or of the rows that are set aside, or None."""

@@ -77,6 +77,12 @@ def _may_be_measured(y, labels):
     return len(y) > 20 and len(labels) > round(0.5 * len(y))
 
 
+def balanced_weights(counts):
+    """Return the class weights 'balanced' as a dict, by how often each label occurs."""
+    n_rows = sum(counts.values())
+    return {label: n_rows / (len(counts) * count) for label, count in counts.items()}
+
+
 def d2_of_deviance(y, predicted, power, sample_weight):
     """Return the fraction of the Tweedie deviance that is explained; 0 if y is constant."""
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)

@@ -6,6 +6,7 @@ import time
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp._distributed.ranks import agreeing
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.parameters import (
     CHANGEABLE_IN_TRAINING,
@@ -55,10 +56,10 @@ class Trains:
             deadline = time.perf_counter() + self.max_seconds - seconds_before
         return TrainingHooks(callbacks.begin_epoch, end_epoch, display.say, deadline=deadline)
 
-    def _fit_lbfgs(self, data, hooks):
+    def _fit_lbfgs(self, rows, hooks):
         minimum = minimize_lbfgs(
             self._network,
-            data,
+            rows,
             self._history,
             hooks,
             alpha=self.alpha,
@@ -91,7 +92,7 @@ class Trains:
             probe = Probe(self, self._network, *rows.sample, batch_size)
             hooks = hooks._replace(measure=probe)
         if self.solver == "lbfgs":
-            self._fit_lbfgs(rows.sample[0], hooks)
+            self._fit_lbfgs(rows, hooks)
         else:
             self._fit_epochs(rows, batch_size, hooks, random_state, checkpoints)
 
@@ -101,7 +102,8 @@ class Trains:
         self._remember_parameters()
         self._history.begin()
         if not is_partial and checkpoints.is_asked:
-            checkpoints.begin(rows, random_state)
+            with agreeing("before the first checkpoint"):
+                checkpoints.begin(rows, random_state)
             if checkpoints.is_finished:
                 return
             hooks = hooks._replace(checkpoint=checkpoints.end_epoch)

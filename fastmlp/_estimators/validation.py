@@ -117,20 +117,26 @@ class Validation:
         self._names, self._scorers = _scorers(estimator)
 
     def _measure(self, part):
-        estimator, names, scorers = self._estimator, self._names, self._scorers
+        estimator = self._estimator
         weight = {}
         if part.sample_weight is not None:
             weight = {"sample_weight": part.sample_weight.astype(float)}
         output, loss = estimator._network.passes.evaluate(part.data, part.rows)
+        return self._scored(
+            output, loss, part.data.y[part.rows], part.data.sample_weight[part.rows],
+            lambda scorer: scorer(estimator, part.X, part.y, **weight),
+        )  # fmt: skip
+
+    def _scored(self, output, loss, y, weight, call):
+        """Return the loss and the scores of an output; ``call`` calls a scorer."""
         if not np.isfinite(output).all():  # a scorer might still find a class for such rows
-            scores = [np.nan] * max(1, len(scorers))
-        elif scorers:
-            scores = [scorer(estimator, part.X, part.y, **weight) for scorer in scorers]
+            scores = [np.nan] * max(1, len(self._scorers))
+        elif self._scorers:
+            scores = [call(scorer) for scorer in self._scorers]
         else:
-            y, sample_weight = part.data.y[part.rows], part.data.sample_weight[part.rows]
             # float64 keeps sums of large weights finite.
-            scores = [estimator._score_output(y, output, sample_weight.astype(float))]
-        of_scores = {f"val_{name}": score for name, score in zip(names, scores, strict=False)}
+            scores = [self._estimator._score_output(y, output, weight.astype(float))]
+        of_scores = {f"val_{name}": score for name, score in zip(self._names, scores, strict=False)}
         return {"val_loss": loss, "val_score": scores[0]} | of_scores
 
     def __call__(self):

@@ -15,6 +15,7 @@ from fastmlp._engine.layout import (
     ceil_div,
 )
 from fastmlp._engine.threads import ThreadTuner
+from fastmlp._training.parts import Part, StepsInParts
 from fastmlp._training.schedules import SCHEDULES_OF_FACTORS, factors
 
 # The core returns about this often, after a mini-batch, so that Ctrl-C works in a long epoch.
@@ -245,9 +246,9 @@ class Descent:
         n_rows = min(batch_size, ROWS_IN_PART)  # the rows that threads share at a time
         tuner = self._tuner_of(passes.candidates(n_rows), passes.flops(batch_size))
         most_threads = tuner.candidates[0]
-        work = self._workspace(n_rows, dense=data.is_dense)
+        work = self.workspace(n_rows, dense=data.is_dense)
         is_whole = n_rows < batch_size or bool(self.settings["clip_norm"])
-        step = self._step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
+        step = self.step(work, self._memory_of_gradient(most_threads, is_whole=is_whole))
         n_steps = ceil_div(len(order), batch_size)
         schedule = self.schedule_of(n_steps, steps_in_epoch or n_steps)
         samples = _core.Samples(*data.arrays)
@@ -258,7 +259,7 @@ class Descent:
             first = start // batch_size
             began = time.perf_counter()
             _core.train(
-                self._model, work, samples, rows, batch_size, schedule[first : first + n_steps],
+                self.model, work, samples, rows, batch_size, schedule[first : first + n_steps],
                 step, n_threads,
             )  # fmt: skip
             now = time.perf_counter()
@@ -268,7 +269,7 @@ class Descent:
             loss = step.loss / start
             if not math.isfinite(loss) or now >= deadline:
                 break
-        self._end_of_steps()
+        self.end_of_steps()
         return loss, start
 
     def add_gradient(self, data, rows):
@@ -290,39 +291,24 @@ class Descent:
         loss : float
             The loss of the mini-batch.
         """
-        passes = self.network.passes
-        work = self._workspace(min(len(rows), ROWS_IN_PART), dense=data.is_dense)
-        flat = self.network.parameters.flat
-        numbers = aligned_zeros((1, flat.size), flat.dtype)
-        step = self._step(work, numbers)
+        numbers = aligned_zeros((1, self.network.parameters.flat.size), self.network.dtype)
+        steps = StepsInParts(self, numbers, len(rows), dense=data.is_dense)
         samples = _core.Samples(*data.arrays)
-        scale = _core.scale_of_rows(self._model, work, samples, rows)
-        penalties = (self.settings["l1"] * scale, self.settings["l2"] * scale)
+        part = Part(samples, rows, steps.scale_of(samples, rows))
         dropout_factor = self._factors("dropout_schedule", 1)[0]
-        gradient = _core.Gradient(
-            self._model, work, numbers[0], scale, penalties, step.key, dropout_factor
-        )
-        n_threads = passes.candidates(len(rows))[0]
-        for start in range(0, len(rows), ROWS_IN_PART):
-            part = rows[start : start + ROWS_IN_PART]
-            is_last = start + len(part) == len(rows)
-            _core.add_gradient(self._model, work, samples, part, gradient, is_last, n_threads)
-        return numbers, gradient.loss
+        return numbers, steps.gradient(part, numbers[0], dropout_factor)
 
     def apply_gradient(self, numbers, learning_rate):
         """Make a step with the gradient of a mini-batch. The array is overwritten.
 
         With the result of `add_gradient`, the step is the same, bit for bit, as in `epoch`.
         """
-        passes = self.network.passes
-        step = self._step(passes.workspace(1), numbers)
-        schedule = np.array([learning_rate, 1.0, self._factors("weight_decay_schedule", 1)[0]])
-        _core.apply_gradient(self._model, step, schedule, passes.candidates(1)[0])
-        self._n_steps += 1
-        self._end_of_steps()
+        of_step = np.array([learning_rate, 1.0, self._factors("weight_decay_schedule", 1)[0]])
+        StepsInParts(self, numbers, 1, dense=False).apply(of_step)
+        self.end_of_steps(1)
 
     @property
-    def _model(self):
+    def model(self):
         """The core's network with the weights that the solver updates.
 
         With averaging, these are the solver's weights and not the network's.
@@ -330,15 +316,20 @@ class Descent:
         passes = self.network.passes
         return passes.model.with_params(self._own) if len(self._own) else passes.model
 
-    def _step(self, work, gradient):
+    def step(self, work, gradient):
+        """Return the core's description of steps with memory for gradients."""
         flat = self.network.parameters.flat
         average = flat if len(self._own) else flat[:0]
         return _core.Step(
-            self._model, work, self._solver, self._regularizer, self._state, average, gradient
+            self.model, work, self._solver, self._regularizer, self._state, average, gradient
         )
 
-    def _end_of_steps(self):
-        """Copy the average, so that `take_weights` can tell whether other weights were set."""
+    def end_of_steps(self, n_steps=0):
+        """Count steps, and copy the average.
+
+        The copy shows `take_weights` whether other weights have been set.
+        """
+        self._n_steps += n_steps
         if len(self._own):
             self._left[...] = self.network.parameters.flat
 
@@ -401,7 +392,7 @@ class Descent:
             self._trial = ThreadTuner(candidates, guess=flops / 1e9)  # a cautious first estimate
         return self._trial
 
-    def _workspace(self, n_rows, *, dense):
+    def workspace(self, n_rows, *, dense):
         """Return a workspace for a mini-batch or a part of it, reused in the next epoch."""
         if self._work is None or self._work[0] != (n_rows, dense):
             perturbation = self.settings["dropout"], self.settings["input_noise"]

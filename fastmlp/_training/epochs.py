@@ -34,6 +34,9 @@ class TrainingHooks(NamedTuple):
         Called without arguments after every whole epoch, when all else is done.
     deadline : float
         Time at which to stop, as given by time.perf_counter().
+    agreed : callable
+        Called with the reason to stop, or None; returns what counts. Processes that train together
+        agree here.
     """
 
     begin: Callable
@@ -43,6 +46,7 @@ class TrainingHooks(NamedTuple):
     measure: Callable | None = None
     checkpoint: Callable | None = None
     deadline: float = np.inf
+    agreed: Callable = lambda reason: reason
 
     def begin_epoch(self):
         """Call ``begin`` and return the current time."""
@@ -59,10 +63,10 @@ class TrainingHooks(NamedTuple):
         now = time.perf_counter()
         epoch = Epoch(val_loss=val_loss, val_score=val_score, seconds=now - began, **epoch)
         history.add(epoch, measured | (self.measure() if self.measure else {}))
-        if self.end(epoch):
-            return "callback"
         is_last = is_whole and epoch.epoch == epoch.max_iter
-        return "max_seconds" if now >= self.deadline and not is_last else None
+        is_over = now >= self.deadline and not is_last
+        reason = "callback" if self.end(epoch) else "max_seconds" if is_over else None
+        return self.agreed(reason)
 
 
 SILENT = TrainingHooks(begin=lambda: None, end=lambda epoch: False, say=lambda text: None)
@@ -106,6 +110,14 @@ class ShuffledRows:
         if self._random_state is not None:
             _core.shuffle(self._order, self._random_state._bit_generator)
         return descent.epoch(self.sample[0], self._order, batch_size, deadline)
+
+    def gradient_over(self, network, alpha):
+        """Return a function that writes the gradient over all rows and returns the loss."""
+        return network.passes.gradient_over(self.sample[0], alpha)
+
+    def search(self, run, minimize):
+        """Return the result of a minimizer, which calls the functions of a run of L-BFGS."""
+        return minimize(run)
 
     def write(self, parts):
         """Add the order of the rows to the parts of a checkpoint."""

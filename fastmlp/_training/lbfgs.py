@@ -28,11 +28,11 @@ REASONS = {0: "converged", 1: "max_iter"}
 class _Run:
     """One run of L-BFGS: the functions that SciPy calls, and the last accepted parameters."""
 
-    def __init__(self, network, data, history, hooks, alpha, max_iter):
+    def __init__(self, network, rows, history, hooks, alpha, max_iter):
         self._network = network
         self._history, self._hooks, self._max_iter = history, hooks, max_iter
         self._numbers = aligned_zeros(network.parameters.flat.shape, network.dtype)
-        self._loss_and_gradient = network.passes.gradient_over(data, alpha)
+        self._loss_and_gradient = rows.gradient_over(network, alpha)
         self._params = None  # where the gradient has been computed last
         self.accepted = network.parameters.flat.astype(np.float64)
         self.best = Minimum(np.inf, 0, "interrupted")
@@ -72,24 +72,28 @@ class _Run:
             raise StopIteration
 
 
-def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, tol):
+def minimize_lbfgs(network, rows, history, hooks, *, alpha, max_iter, max_fun, tol):
     """Minimize the loss over all rows with SciPy's L-BFGS-B.
 
     SciPy optimizes the network's flat buffer, including the padding. The gradient of the padding
     is 0, so it stays 0.
     """
     network.parameters.remove_missing()
-    run = _Run(network, data, history, hooks, alpha, max_iter)
+    run = _Run(network, rows, history, hooks, alpha, max_iter)
+
+    def minimize(run):
+        return scipy.optimize.minimize(
+            run.loss,
+            run.accepted,
+            method="L-BFGS-B",
+            jac=run.gradient,
+            callback=run.after_iteration,
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+        )
+
     try:
         with core_in_use, blas_in_one_thread:  # SciPy's vectors are too short for threads
-            result = scipy.optimize.minimize(
-                run.loss,
-                run.accepted,
-                method="L-BFGS-B",
-                jac=run.gradient,
-                callback=run.after_iteration,
-                options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-            )
+            result = rows.search(run, minimize)
         if run.raised:
             raise run.raised
         run.accepted = result.x
@@ -99,5 +103,5 @@ def minimize_lbfgs(network, data, history, hooks, *, alpha, max_iter, max_fun, t
     except KeyboardInterrupt:
         warn("Training interrupted by user.")
     network.parameters.flat[...] = run.accepted
-    check_finite(network, data)
+    check_finite(network, rows.sample[0])
     return run.best
