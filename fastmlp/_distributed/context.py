@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 import traceback
 from contextlib import ExitStack, contextmanager
 from numbers import Integral, Real
@@ -18,7 +17,7 @@ DEFAULT_SLOTS = 8
 DEFAULT_TIMEOUT = 300.0
 
 # After an error on one rank, so long is waited for others to leave, before all are ended.
-SECONDS_TO_LEAVE = 10.0
+SECONDS_TO_LEAVE = 5.0
 
 NEEDED = (
     "Abort", "Get_rank", "Get_size", "Iallgather", "Iallgatherv", "Ialltoall", "Ialltoallv",
@@ -131,9 +130,7 @@ def checked_n_slots(n_slots, n_ranks):
     if isinstance(n_slots, bool) or not isinstance(n_slots, Integral):
         raise TypeError(f"n_slots must be None or a whole number, got {n_slots!r}")
     if n_slots < n_ranks:
-        raise ValueError(
-            f"n_slots must be at least the number of ranks, {n_ranks}, got {n_slots}"
-        )
+        raise ValueError(f"n_slots must be at least the number of ranks, {n_ranks}, got {n_slots}")
     return int(n_slots)
 
 
@@ -190,11 +187,11 @@ def leave(waiting, comm, error=None):
     if error is None:
         waiting(request, "at the end of the context")
         return
-    if waiting(request, "", SECONDS_TO_LEAVE):
+    raised = f"{type(error).__name__}: {error}"
+    if waiting(request, f"at the end of the context after {raised}", SECONDS_TO_LEAVE):
         return
     traceback.print_exception(error)
-    sys.stdout.flush()
-    waiting.end_all(f"has raised {type(error).__name__}: {error}")
+    waiting.end_all(f"has raised {raised}")
 
 
 def threads_of_rank(ranks):

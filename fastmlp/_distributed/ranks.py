@@ -62,21 +62,21 @@ class Ranks:
 
     # Objects -------------------------------------------------------------------------------------
 
-    def exchange(self, objects, what="for the rows of other ranks"):
+    def exchange(self, objects, where="in a fit, where the rows are shared out"):
         """Send an object to each rank; return those that they have sent to this one."""
         if self.n == 1:
             return list(objects)
         sent = [pickle.dumps(it, protocol=5) for it in objects]
         counts = np.array([len(it) for it in sent], np.int64)
         n_received = np.empty(self.n, np.int64)
-        self.wait(self.comm.Ialltoall(counts, n_received), what)
+        self.wait(self.comm.Ialltoall(counts, n_received), where)
         received = np.empty(int(n_received.sum()), np.uint8)
         everything = np.frombuffer(b"".join(sent), np.uint8)
         self.wait(
             self.comm.Ialltoallv(
                 [everything, (counts, starts(counts))], [received, (n_received, starts(n_received))]
             ),
-            what,
+            where,
         )
         return loaded(received, n_received)
 
@@ -88,12 +88,11 @@ class Ranks:
         """
         if self.n == 1:
             return [it]
-        what = f"{where} for the other ranks"
         sent = np.frombuffer(pickle.dumps((where, it), protocol=5), np.uint8)
         counts = np.empty(self.n, np.int64)
-        self.wait(self.comm.Iallgather(np.array([len(sent)]), counts), what)
+        self.wait(self.comm.Iallgather(np.array([len(sent)]), counts), where)
         received = np.empty(int(counts.sum()), np.uint8)
-        self.wait(self.comm.Iallgatherv(sent, [received, (counts, starts(counts))]), what)
+        self.wait(self.comm.Iallgatherv(sent, [received, (counts, starts(counts))]), where)
         places, objects = zip(*loaded(received, counts), strict=True)
         if len(set(places)) > 1:
             shown = ", ".join(f"rank {rank} {place}" for rank, place in enumerate(places))
@@ -102,7 +101,7 @@ class Ranks:
 
     def gather_at_first(self, it):
         """Return the objects that all ranks have given on the first one, and nothing elsewhere."""
-        received = self.exchange([it, *[None] * (self.n - 1)], "for what the first rank collects")
+        received = self.exchange([it, *[None] * (self.n - 1)], "in a fit, where rank 0 collects")
         return received if self.is_first else []
 
     def of_first(self, it):

@@ -90,9 +90,10 @@ class SumOfGradients:
             ranks.comm.Ialltoallv(
                 [sent, self._counts_sent], [self._received, self._counts_received]
             ),
-            "for the gradients of the others",
+            "in a step, before the sum of the gradients",
         )
         nodes = [node for of_rank in self._nodes for node in of_rank]
         known = dict(zip(nodes, self._received, strict=True))
         piece = add_up((0, ranks.n_slots), known)
-        ranks.wait(ranks.comm.Iallgather(piece, self._whole), "for the sums of the others")
+        request = ranks.comm.Iallgather(piece, self._whole)
+        ranks.wait(request, "in a step, after the sum of the gradients")

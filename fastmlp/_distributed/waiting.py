@@ -20,6 +20,7 @@ SECONDS_BETWEEN_ANSWERS = 0.25
 SECONDS_FOR_ANSWERS = 5.0
 
 QUESTION, ANSWER = 1, 2  # tags
+LENGTH_OF_ANSWER = 300  # bytes
 
 
 class Waiting:
@@ -38,22 +39,22 @@ class Waiting:
         self._timeout = timeout
         self._rank = comm.Get_rank()
         self._others = [rank for rank in range(comm.Get_size()) if rank != self._rank]
-        self._n_waits = 0
+        self._where = ""
         self._sent = []
 
-    def __call__(self, request, what, seconds=None):
-        """Wait for a request; ``what`` says what for. Return whether it is complete.
+    def __call__(self, request, where, seconds=None):
+        """Wait for a request; ``where`` says where the program is. Return whether it is complete.
 
         Without ``seconds``, the processes end after the time-out. With them, the result is False
         if it takes longer than that.
         """
-        self._n_waits += 1
+        self._where = where
         for _ in range(TESTS_AT_ONCE):
             if request.Test():
                 return True
-        return self._wait_longer(request, what, seconds)
+        return self._wait_longer(request, seconds)
 
-    def _wait_longer(self, request, what, seconds):
+    def _wait_longer(self, request, seconds):
         began = answered = time.monotonic()
         sleep = 0.0
         limit = self._timeout if seconds is None else seconds
@@ -65,7 +66,7 @@ class Waiting:
             if limit is not None and now - began > limit:
                 if seconds is not None:
                     return False
-                self._name_the_silent(request, what, limit)
+                self._end_unless_complete(request, limit)
             if now - began < SECONDS_OF_YIELDING:
                 give_way()
             else:
@@ -74,23 +75,24 @@ class Waiting:
         return True
 
     def _answer(self):
-        """Answer the questions of other processes: how often this one has waited."""
+        """Answer the questions of other processes: where this one is."""
         self._sent = [pair for pair in self._sent if not pair[0].Test()]
         for rank in self._others:
             while self._comm.Iprobe(source=rank, tag=QUESTION):
-                self._comm.Irecv(np.empty(1, np.int64), source=rank, tag=QUESTION).Wait()
+                self._comm.Irecv(empty_text(), source=rank, tag=QUESTION).Wait()
                 self._send(rank, ANSWER)
 
     def _send(self, rank, tag):
-        count = np.array([self._n_waits])
-        self._sent.append((self._comm.Isend(count, dest=rank, tag=tag), count))
+        text = empty_text()
+        said = self._where.encode()[:LENGTH_OF_ANSWER]
+        text[: len(said)] = np.frombuffer(said, np.uint8)
+        self._sent.append((self._comm.Isend(text, dest=rank, tag=tag), text))
 
-    def _name_the_silent(self, request, what, seconds):
-        """Ask all others how far they are, and end all processes, unless the request completes."""
-        answers = {rank: np.empty(1, np.int64) for rank in self._others}
+    def _end_unless_complete(self, request, seconds):
+        """Ask all others where they are, and end all processes, unless the request completes."""
+        answers = {rank: empty_text() for rank in self._others}
         waited_for = {
-            rank: self._comm.Irecv(count, source=rank, tag=ANSWER)
-            for rank, count in answers.items()
+            rank: self._comm.Irecv(text, source=rank, tag=ANSWER) for rank, text in answers.items()
         }
         for rank in self._others:
             self._send(rank, QUESTION)
@@ -99,27 +101,31 @@ class Waiting:
             self._answer()
             waited_for = {rank: it for rank, it in waited_for.items() if not it.Test()}
             time.sleep(0.01)
-        behind = [
-            rank for rank, count in answers.items()
-            if rank not in waited_for and count[0] < self._n_waits
-        ]  # fmt: skip
         for it in waited_for.values():
             it.Cancel()
         if request.Test():
             return
+        elsewhere = {
+            rank: bytes(text).rstrip(bytes(1)).decode(errors="replace")
+            for rank, text in answers.items() if rank not in waited_for
+        }  # fmt: skip
+        reasons = [
+            f"rank {rank} is {there}" for rank, there in elsewhere.items() if there != self._where
+        ]
         if waited_for:
-            reason = f"no answer from {ranks_named(waited_for)}"
-        elif behind:
-            reason = f"{ranks_named(behind)} took fewer steps"
-        else:
-            reason = "all others wait as well"
-        self.end_all(f"has waited {seconds:g} seconds {what}: {reason}")
+            reasons.insert(0, f"no answer from {ranks_named(waited_for)}")
+        reason = "; ".join(reasons) or "all others are there, too"
+        self.end_all(f"has waited {seconds:g} seconds {self._where}: {reason}")
 
     def end_all(self, message):
         """Print a message and end the processes, with a status that is not 0."""
         print(f"fastmlp: rank {self._rank} {message}", file=sys.stderr, flush=True)
         self._comm.Abort(1)
         os._exit(1)  # should a communicator come back from that
+
+
+def empty_text():
+    return np.zeros(LENGTH_OF_ANSWER, np.uint8)
 
 
 def ranks_named(ranks):

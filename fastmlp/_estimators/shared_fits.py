@@ -218,8 +218,9 @@ class SharedFit:
         network = self._estimator._network
         y, weight, _ = rows.others
         network.passes.check_columns(rows.X)
-        features = Features.of(rows.X if scipy.sparse.issparse(rows.X) else np.require(
-            rows.X, requirements=["C", "A"]))
+        features = Features.of(
+            rows.X if scipy.sparse.issparse(rows.X) else np.require(rows.X, requirements=["C", "A"])
+        )
         y = check_targets(y, len(y), network.passes.loss, network.dtype)
         return Data(features, y, np.ascontiguousarray(weight, dtype=network.dtype))
 
