@@ -108,6 +108,15 @@ class Ranks:
         """Return the object that the first rank has given."""
         return self.gather(it if self.is_first else None, "in a fit, where rank 0 decides")[0]
 
+    def in_turn(self, it, learn):
+        """Return what an object becomes when one rank after the other calls ``learn`` with it."""
+        for rank in range(self.n):
+            with self.agreeing("in a fit, where a step of a pipeline learns, rank by rank"):
+                if rank == self.rank:
+                    learn(it)
+            it = self.gather(it if rank == self.rank else None)[rank]
+        return it
+
     def slot_values(self, values):
         """Return the values of all slots, of which this rank has given its own.
 
@@ -209,6 +218,13 @@ def is_first_rank():
     """Whether this process is the one that shows progress and writes files."""
     ranks = current_ranks()
     return ranks is None or ranks.is_first
+
+
+def heed_others():
+    """Let the other ranks know, in a long work of this one, that it is still going on."""
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.wait.heed("at work with its rows")
 
 
 def agreeing(where):

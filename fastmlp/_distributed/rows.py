@@ -1,19 +1,47 @@
 """`SlotRows`: the rows of all ranks, for the training loop."""
 
+import itertools
 import time
+from contextlib import ExitStack, closing
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
 from fastmlp import _core
-from fastmlp._distributed.slots import shuffled
+from fastmlp._distributed.slots import shuffled, words_of
 from fastmlp._distributed.sums import SumOfGradients
 from fastmlp._distributed.tree import sum_of_slots
 from fastmlp._engine.layout import ceil_div
+from fastmlp._engine.rows import Data
 from fastmlp._engine.threads import ThreadTuner
 from fastmlp._training.parts import Part, StepsInParts
 
 STOP, INTERRUPT = 0, 1  # flags
+
+FEWER_ROWS = "source must give the same rows in every epoch: there are fewer than in the first pass"
+
+
+class MemorySlot(NamedTuple):
+    """A slot whose rows are in memory.
+
+    Attributes
+    ----------
+    data : Data
+    order : ndarray of intp
+        The rows to train on.
+    """
+
+    data: Data
+    order: np.ndarray
+
+    @property
+    def n_rows(self):
+        return len(self.order)
+
+    def chunks(self, words, sizes):
+        """Give the data and the rows in an order that follows from the words: all at once."""
+        yield self.data, self.order if words is None else self.order[shuffled(self.n_rows, words)]
 
 
 class SlotRows:
@@ -26,12 +54,14 @@ class SlotRows:
     Parameters
     ----------
     ranks : Ranks
-    slots : list of (Data, ndarray of intp)
-        The own slots: rows, and which of them to train on.
+    slots : list of MemorySlot or StreamSlot
+        The own slots.
     seed : int or None
         Seed of the orders. None disables shuffling.
     sample : Data
         Some rows, the same on all ranks, to measure the network by.
+    buffer_rows : int, default=None
+        About how many rows of all slots are read at a time. None means all.
 
     Attributes
     ----------
@@ -40,46 +70,71 @@ class SlotRows:
     sample : (Data, ndarray of intp)
     """
 
-    def __init__(self, ranks, slots, seed, sample):
+    def __init__(self, ranks, slots, seed, sample, buffer_rows=None):
         self._ranks, self._slots, self._seed = ranks, slots, seed
-        self._n_of_slots = ranks.slot_values(np.array([len(order) for _, order in slots]))
+        self._n_of_slots = ranks.slot_values(np.array([slot.n_rows for slot in slots]))
         self.n_rows = int(self._n_of_slots.sum())
         self.sample = sample, np.arange(sample.n_rows)
+        self._buffer_rows = buffer_rows
         self._n_epochs = 0
         self._sum = None
 
     def epoch(self, descent, batch_size, deadline):
         """Train for an epoch; see `Descent.epoch`."""
         n_steps = ceil_div(self.n_rows, batch_size)
+        n_at_once = n_steps
+        if self._buffer_rows is not None:
+            n_at_once = max(1, self._buffer_rows // batch_size)
         bounds = self._n_of_slots[:, np.newaxis] * np.arange(n_steps + 1) // n_steps
-        orders = [
-            order if self._seed is None
-            else order[shuffled(len(order), self._seed, slot, self._n_epochs)]
-            for slot, (_, order) in zip(self._ranks.slots, self._slots, strict=True)
-        ]  # fmt: skip
+        begins = [*range(0, n_steps, n_at_once), n_steps]
         descent.take_weights()
         schedule = descent.schedule_of(n_steps, n_steps)
-        steps = Steps(self._ranks, self._slots, descent, self._sum, bounds, orders)
+        steps = Steps(self._ranks, descent, self._sum, bounds, dense=self.sample[0].is_dense)
         self._sum = steps.sum
         n_done = 0
-        while n_done < n_steps:
-            is_last = steps.make(n_done, schedule[n_done], is_over=time.perf_counter() >= deadline)
-            n_done += 1
-            if is_last:
-                break
+        with ExitStack() as stack:
+            chunks = [
+                stack.enter_context(closing(self._chunks_of(i, bounds[slot, begins])))
+                for i, slot in enumerate(self._ranks.slots)
+            ]
+            for first, last in itertools.pairwise(begins):
+                steps.take(first, last, [next(of_slot) for of_slot in chunks])
+                is_over = False
+                while n_done < last and not is_over:
+                    is_late = time.perf_counter() >= deadline
+                    is_over = steps.make(n_done, schedule[n_done], is_over=is_late)
+                    n_done += 1
+                if is_over:
+                    break
         descent.end_of_steps(n_done)
         self._n_epochs += 1
         return steps.mean_loss(n_done)
 
+    def _chunks_of(self, i, bounds):
+        """Give the data and the order of the rows between the bounds, for one of the own slots."""
+        slot, words = self._slots[i], None
+        if self._seed is not None:
+            words = words_of(self._seed, self._ranks.slots[i], self._n_epochs)
+        sizes = np.diff(bounds)
+        chunks = slot.chunks(words, [size for size in sizes.tolist() if size])
+        last = self.sample[0], np.zeros(0, np.intp)  # for a slot without rows
+        with closing(chunks):
+            for size in sizes:
+                if size:
+                    last = next(chunks, None)
+                    if last is None:
+                        raise ValueError(FEWER_ROWS)
+                yield last if size else (last[0], last[1][:0])
+
     def gradient_over(self, network, alpha):
         """Return a function that writes the gradient over all rows and returns the loss."""
         ranks = self._ranks
-        weights = [data.sample_weight.sum(dtype=np.float64) for data, _ in self._slots]
+        weights = [slot.data.sample_weight.sum(dtype=np.float64) for slot in self._slots]
         scale = 1 / ranks.sum(np.array(weights))
         total = SumOfGradients(ranks, network.parameters.flat.size, network.dtype)
         of_slots = {
-            slot: network.passes.gradient_over(data, alpha * (slot == 0), scale=scale)
-            for slot, (data, _) in zip(ranks.slots, self._slots, strict=True)
+            number: network.passes.gradient_over(slot.data, alpha * (number == 0), scale=scale)
+            for number, slot in zip(ranks.slots, self._slots, strict=True)
         }
         losses = np.zeros(len(of_slots))
 
@@ -156,39 +211,44 @@ class Steps:
     Parameters
     ----------
     ranks : Ranks
-    slots : list of (Data, ndarray of intp)
     descent : Descent
     total : SumOfGradients or None
         That of the epoch before, whose memory is used again.
     bounds : ndarray of shape (n_slots, n_steps + 1)
         Where the rows of each step begin in the order of each slot.
-    orders : list of ndarray of intp
-        The orders of the own slots.
+    dense : bool
+        Whether the rows are dense.
     """
 
-    def __init__(self, ranks, slots, descent, total, bounds, orders):
-        self._ranks, self._descent, self._bounds, self._orders = ranks, descent, bounds, orders
+    def __init__(self, ranks, descent, total, bounds, *, dense):
+        self._ranks, self._descent, self._bounds = ranks, descent, bounds
         flat = descent.network.parameters.flat
         self.sum = total or SumOfGradients(ranks, flat.size, flat.dtype)
         counts = np.diff(bounds, axis=1)
         self._n_of_steps = counts.sum(axis=0)
         self._places = np.cumsum(counts, axis=0) - counts
         self._penalized = (counts > 0).argmax(axis=0)  # the first slot with rows, in every step
-        self._steps = StepsInParts(
-            descent, self.sum.total[np.newaxis], int(counts.max()), dense=slots[0][0].is_dense
-        )
-        self._samples = [_core.Samples(*data.arrays) for data, _ in slots]
-        weights = [
-            sums_of_parts(data.sample_weight[order], bounds[slot])
-            for slot, (data, _), order in zip(ranks.slots, slots, orders, strict=True)
-        ]
-        totals = sum_of_slots(ranks.slot_values(np.stack(weights)))
-        self._scales = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 1e-300)
-        self._losses = np.zeros(len(slots))
+        n_most = int(counts.max())
+        self._steps = StepsInParts(descent, self.sum.total[np.newaxis], n_most, dense=dense)
+        self._losses = np.zeros(len(ranks.slots))
         passes = descent.network.passes
         n_mine = int(counts[ranks.slots].sum(axis=0).max())
-        candidates = passes.candidates(int(counts.max()))
-        self._tuner = ThreadTuner(candidates, guess=passes.flops(n_mine) / 1e9)
+        self._tuner = ThreadTuner(passes.candidates(n_most), guess=passes.flops(n_mine) / 1e9)
+
+    def take(self, first, last, chunks):
+        """Take the rows of the next steps: the data and the order of each of the own slots."""
+        self._first = first
+        self._begins = self._bounds[:, first]
+        self._samples = [_core.Samples(*data.arrays) for data, _ in chunks]
+        self._orders = [order for _, order in chunks]
+        weights = [
+            sums_of_parts(data.sample_weight[order], bounds - bounds[0])
+            for (data, order), bounds in zip(
+                chunks, self._bounds[self._ranks.slots, first : last + 1], strict=True
+            )
+        ]
+        totals = sum_of_slots(self._ranks.slot_values(np.stack(weights)))
+        self._scales = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 1e-300)
 
     def make(self, step, of_step, *, is_over):
         """Make a step. Return whether the first rank says that it is the last one.
@@ -216,12 +276,12 @@ class Steps:
 
     def _gradient(self, slot, step, out, dropout_factor, n_threads):
         i = slot - self._ranks.slots.start
-        first, last = self._bounds[slot, step : step + 2].tolist()
+        first, last = (self._bounds[slot, step : step + 2] - self._begins[slot]).tolist()
         if first == last:
             out[...] = 0
             return
         part = Part(
-            self._samples[i], self._orders[i][first:last], float(self._scales[step]),
+            self._samples[i], self._orders[i][first:last], float(self._scales[step - self._first]),
             int(self._places[slot, step]), has_penalties=slot == self._penalized[step],
         )  # fmt: skip
         loss = self._steps.gradient(part, out, dropout_factor, n_threads)

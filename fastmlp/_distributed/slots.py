@@ -98,16 +98,20 @@ def checksum_of(ranks, of_slots):
     return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
 
-def shuffled(n, seed, slot, epoch):
-    """Return a random order of a slot's rows, which follows from the seed, the slot, the epoch."""
+def words_of(seed, slot, epoch):
+    """Return the seed of a slot's random numbers in an epoch, for NumPy's generators."""
+    return [seed & 0xFFFFFFFF, seed >> 32, slot, epoch]
+
+
+def shuffled(n, words):
+    """Return a random order of n rows."""
     order = np.arange(n)
-    words = [seed & 0xFFFFFFFF, seed >> 32, slot, epoch]
     _core.shuffle(order, np.random.RandomState(words)._bit_generator)
     return order
 
 
 def set_aside(n, fraction, seed, slot):
     """Return the rows of a slot to train on, and those that are set aside."""
-    order = shuffled(n, seed, slot, ASIDE)
+    order = shuffled(n, words_of(seed, slot, ASIDE))
     n_aside = round(fraction * n)
     return np.sort(order[n_aside:]), np.sort(order[:n_aside])

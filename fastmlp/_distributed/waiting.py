@@ -2,7 +2,8 @@
 
 Nothing here blocks in MPI. A process that waits tests its request again and again, with pauses that
 grow, so that it takes little time from others on a busy machine. Meanwhile it answers questions of
-other processes. So who does not answer is not waiting: it has stopped, or does something else.
+other processes, as it does now and then in a long work of its own. So who does not answer has
+stopped, or does something else.
 """
 
 import os
@@ -21,6 +22,7 @@ SECONDS_FOR_ANSWERS = 5.0
 
 QUESTION, ANSWER = 1, 2  # tags
 LENGTH_OF_ANSWER = 300  # bytes
+BUSY = 1  # the first byte of the answer of a process that is at work
 
 
 class Waiting:
@@ -40,6 +42,8 @@ class Waiting:
         self._rank = comm.Get_rank()
         self._others = [rank for rank in range(comm.Get_size()) if rank != self._rank]
         self._where = ""
+        self._is_busy = False
+        self._answered = 0.0
         self._sent = []
 
     def __call__(self, request, where, seconds=None):
@@ -54,19 +58,26 @@ class Waiting:
                 return True
         return self._wait_longer(request, seconds)
 
+    def heed(self, where):
+        """Answer questions during a long work of this process, which others have to wait for."""
+        if time.monotonic() - self._answered > SECONDS_BETWEEN_ANSWERS:
+            self._where, self._is_busy = where, True
+            self._answer()
+            self._is_busy = False
+
     def _wait_longer(self, request, seconds):
-        began = answered = time.monotonic()
+        began = time.monotonic()
         sleep = 0.0
         limit = self._timeout if seconds is None else seconds
         while not request.Test():
             now = time.monotonic()
-            if now - answered > SECONDS_BETWEEN_ANSWERS:
+            if now - self._answered > SECONDS_BETWEEN_ANSWERS:
                 self._answer()
-                answered = now
             if limit is not None and now - began > limit:
                 if seconds is not None:
                     return False
-                self._end_unless_complete(request, limit)
+                self._end_unless_busy(request, limit)
+                began = time.monotonic()
             if now - began < SECONDS_OF_YIELDING:
                 give_way()
             else:
@@ -76,6 +87,7 @@ class Waiting:
 
     def _answer(self):
         """Answer the questions of other processes: where this one is."""
+        self._answered = time.monotonic()
         self._sent = [pair for pair in self._sent if not pair[0].Test()]
         for rank in self._others:
             while self._comm.Iprobe(source=rank, tag=QUESTION):
@@ -84,12 +96,13 @@ class Waiting:
 
     def _send(self, rank, tag):
         text = empty_text()
-        said = self._where.encode()[:LENGTH_OF_ANSWER]
-        text[: len(said)] = np.frombuffer(said, np.uint8)
+        said = self._where.encode()[: LENGTH_OF_ANSWER - 1]
+        text[0] = BUSY if self._is_busy else 0
+        text[1 : len(said) + 1] = np.frombuffer(said, np.uint8)
         self._sent.append((self._comm.Isend(text, dest=rank, tag=tag), text))
 
-    def _end_unless_complete(self, request, seconds):
-        """Ask all others where they are, and end all processes, unless the request completes."""
+    def _end_unless_busy(self, request, seconds):
+        """Ask all others where they are, and end all, unless one of them is still at work."""
         answers = {rank: empty_text() for rank in self._others}
         waited_for = {
             rank: self._comm.Irecv(text, source=rank, tag=ANSWER) for rank, text in answers.items()
@@ -103,10 +116,10 @@ class Waiting:
             time.sleep(0.01)
         for it in waited_for.values():
             it.Cancel()
-        if request.Test():
+        if request.Test() or any(text[0] == BUSY for text in answers.values()):
             return
         elsewhere = {
-            rank: bytes(text).rstrip(bytes(1)).decode(errors="replace")
+            rank: bytes(text[1:]).rstrip(bytes(1)).decode(errors="replace")
             for rank, text in answers.items() if rank not in waited_for
         }  # fmt: skip
         reasons = [

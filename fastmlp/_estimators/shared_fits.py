@@ -8,7 +8,7 @@ import scipy.sparse
 from sklearn.base import RegressorMixin, is_classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp._distributed.rows import SlotRows
+from fastmlp._distributed.rows import MemorySlot, SlotRows
 from fastmlp._distributed.slots import (
     Rows,
     checksum_of,
@@ -234,7 +234,7 @@ class SharedFit:
         model, ranks = self._estimator, self._ranks
         X_val, y_val, weight_val = validation
         everything = [np.arange(data.n_rows) for data in self.data]
-        self.training = list(zip(self.data, everything, strict=True))
+        self.training = list(map(MemorySlot, self.data, everything))
         with ranks.agreeing("with the validation sets"):
             has_own = X_val is not None or y_val is not None
             if weight_val is not None and not has_own:
@@ -276,7 +276,7 @@ class SharedFit:
         parts, training = [], []
         for number, data, rows in zip(ranks.slots, self.data, self._slots, strict=True):
             order, aside = set_aside(data.n_rows, model.validation_fraction, seed, number)
-            training.append((data, order))
+            training.append(MemorySlot(data, order))
             parts.append((data, aside, rows.others[2][aside]))
         n_aside = sum(sum(of_rank) for of_rank in ranks.gather([len(it[1]) for it in parts]))
         if n_aside < FEWEST_ROWS or n_aside == self.n_rows:

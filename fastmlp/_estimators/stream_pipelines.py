@@ -1,11 +1,13 @@
 """`fit_stream`: pipelines that are fitted to rows that do not fit in memory."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from fastmlp._distributed.ranks import current_ranks, heed_others
 from fastmlp._estimators.sources import open_source
 from fastmlp._estimators.streams import BUFFER_ROWS, Streams, check_buffer_rows
 
@@ -104,18 +106,26 @@ class Steps:
                 )
 
     def fit(self, source):
-        """Fit each step in a pass over the source."""
-        for i, (_, step) in enumerate(self.steps):
+        """Fit each step in a pass over the source, or over those of all ranks in turn."""
+        ranks = current_ranks()
+        for i, (name, step) in enumerate(self.steps):
             if is_passthrough(step):
                 continue
-            before = self.steps[:i]
-            for unit in source.units:
-                for batch in source.read(unit):
-                    if len(batch.X):
-                        _learn(step, transformed(batch.X, before))
-                        if is_stateless(step):
-                            break
+            if ranks is None:
+                self._learn(step, source, self.steps[:i])
+            else:
+                learn = partial(self._learn, source=source, before=self.steps[:i])
+                self.steps[i] = name, ranks.in_turn(step, learn)
         self._names = source.names
+
+    def _learn(self, step, source, before):
+        for unit in source.units:
+            for batch in source.read(unit):
+                heed_others()
+                if len(batch.X):
+                    _learn(step, transformed(batch.X, before))
+                    if is_stateless(step):
+                        break
 
     def transform(self, X):
         """Return the rows as the network reads them."""

@@ -1,6 +1,7 @@
 """Rows that do not fit in memory: what is learned from a first pass, and the epochs."""
 
 import hashlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
@@ -8,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp import _core
+from fastmlp._distributed.ranks import heed_others
 from fastmlp._engine.layout import aligned_zeros, ceil_div
 from fastmlp._engine.rows import Data, Features
 from fastmlp._estimators.sources import Batch
 
 # Rows of the stream by which the network and the scale of the features are judged.
 ROWS_OF_SAMPLE = 8_192
+
+MORE_ROWS = "source must give the same rows in every epoch: there are more than in the first pass"
 
 # A part of the rows is set aside by a hash of their numbers. It is halved if it becomes too large.
 WHOLE = 2.0**64
@@ -84,6 +88,7 @@ class FirstPass:
         for unit in source.units:
             self.first_of.append(self.n_rows)
             for batch in source.read(unit):
+                heed_others()
                 if len(batch.X):
                     self._see(batch, most_aside, are_classes=are_classes)
         if not self.n_rows:
@@ -266,20 +271,8 @@ class StreamedRows:
 
     def _chunks(self, units, batch_size):
         """Give the rows of the units, as many as the buffer has, as `Data` for the network."""
-        n_most = max(self._buffer_rows // batch_size, 1) * batch_size
-        buffers, filled, i = self._buffers_of(min(n_most, self.n_rows)), 0, 0
-        for part in self._parts(units):
-            start, n = 0, len(part[0])
-            while start < n:
-                end = min(n, start + len(buffers[i][0]) - filled)
-                for buffer, array in zip(buffers[i], part, strict=True):
-                    buffer[filled : filled + end - start] = array[start:end]
-                filled, start = filled + end - start, end
-                if filled == len(buffers[i][0]):
-                    yield _data(buffers[i], filled)
-                    i, filled = 1 - i, 0
-        if filled:
-            yield _data(buffers[i], filled)
+        n_most = min(max(self._buffer_rows // batch_size, 1) * batch_size, self.n_rows)
+        return filled(self._buffers_of(n_most), self._parts(units), itertools.repeat(n_most))
 
     def _parts(self, units):
         """Give the converted batches of the units, without the rows that are set aside."""
@@ -297,14 +290,8 @@ class StreamedRows:
                 yield part
 
     def _buffers_of(self, n_rows):
-        """Return two buffers: one is filled while the network trains on the other."""
         if self._buffers is None:
-            data, _ = self.sample
-            arrays = (data.features.values, data.y, data.sample_weight)
-            self._buffers = [
-                [aligned_zeros((n_rows, *array.shape[1:]), array.dtype) for array in arrays]
-                for _ in range(2)
-            ]
+            self._buffers = two_buffers(self.sample[0], n_rows)
         return self._buffers
 
     def write(self, parts):
@@ -312,6 +299,34 @@ class StreamedRows:
 
     def read(self, fields):
         """Take over nothing from a checkpoint."""
+
+
+def two_buffers(like, n_rows):
+    """Return two buffers for rows like those: one is filled while the network trains on another."""
+    arrays = (like.features.values, like.y, like.sample_weight)
+    return [
+        [aligned_zeros((n_rows, *array.shape[1:]), array.dtype) for array in arrays]
+        for _ in range(2)
+    ]
+
+
+def filled(buffers, parts, sizes):
+    """Give the rows of the parts as `Data`, so many at a time as ``sizes`` says, from buffers."""
+    i, n_filled, size = 0, 0, next(sizes)
+    for part in parts:
+        start, n = 0, len(part[0])
+        while start < n:
+            if size is None:
+                raise ValueError(MORE_ROWS)
+            end = min(n, start + size - n_filled)
+            for buffer, array in zip(buffers[i], part, strict=True):
+                buffer[n_filled : n_filled + end - start] = array[start:end]
+            n_filled, start = n_filled + end - start, end
+            if n_filled == size:
+                yield _data(buffers[i], n_filled)
+                i, n_filled, size = 1 - i, 0, next(sizes, None)
+    if n_filled:
+        yield _data(buffers[i], n_filled)
 
 
 def _data(buffers, n_rows):
