@@ -37,6 +37,7 @@ from fastmlp._estimators.parameters import (
 from fastmlp._estimators.saving import Saves
 from fastmlp._estimators.scale import is_beyond_scale, warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.shared_fits import SharedFits
+from fastmlp._estimators.shared_streams import SharedStreams
 from fastmlp._estimators.streams import Streams
 from fastmlp._estimators.training import Trains
 from fastmlp._estimators.types import Array, ArrayLike, MatrixLike, Pairs, Sequence
@@ -69,6 +70,7 @@ class BaseMLP(
     Converts,
     Saves,
     SharedFits,
+    SharedStreams,
     Streams,
     Trains,
     FittedNetwork,

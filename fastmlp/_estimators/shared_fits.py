@@ -16,17 +16,22 @@ from fastmlp._distributed.slots import (
     sample_of,
     set_aside,
 )
-from fastmlp._engine.checks import check_targets
 from fastmlp._engine.initializers import start_at_mean
-from fastmlp._engine.rows import Data, Features
+from fastmlp._engine.rows import Data
 from fastmlp._estimators.callbacks import Callbacks, check_callbacks
 from fastmlp._estimators.checkpoints import checksum
 from fastmlp._estimators.parameter_values import written
 from fastmlp._estimators.parameters import check_combinations
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
-from fastmlp._estimators.shared_validation import SharedValidation, SlotPart, total_weight
+from fastmlp._estimators.shared_validation import (
+    SharedValidation,
+    SlotPart,
+    as_data,
+    own_validation,
+    total_weight,
+)
 from fastmlp._estimators.targets import balanced_weights, check_labels_are_plain
-from fastmlp._estimators.validation import FEWEST_ROWS, pairs_of
+from fastmlp._estimators.validation import FEWEST_ROWS
 from fastmlp._training.epochs import SILENT
 
 
@@ -44,7 +49,14 @@ class SharedFits:
             if not is_partial:
                 random_state = checkpoints.random_state(random_state)
             shard = self._shard(X, y, sample_weight, continues)
-        ranks.check_same(**self._facts(shard, continues, checkpoints))
+        rows, targets, weight = shard
+        of_rows = {
+            "the number of features of X": rows.shape[1],
+            "X (sparse or not)": scipy.sparse.issparse(rows),
+            "the kind of y": (targets.dtype.kind, targets.shape[1:]),
+            "sample_weight (given or not)": weight is not None,
+        }
+        self._check_same(ranks, checkpoints, continues, **of_rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
         fit = SharedFit(self, ranks, shard, continues=continues, is_partial=is_partial)
         fit.build(random_state)
@@ -83,29 +95,23 @@ class SharedFits:
             check_labels_are_plain("y", targets)
         return rows, targets, self._validate_weight(sample_weight, rows)
 
-    def _facts(self, shard, continues, checkpoints):
-        """Return what must be the same on all ranks, by names for an error message."""
-        rows, targets, weight = shard
+    def _check_same(self, ranks, checkpoints, continues, **of_rows):
+        """Raise an error on all ranks if something differs that must be the same."""
         network = vars(self).get("_network") if continues else None
-        parameters = {
-            f"parameter {name}": comparable(value)
-            for name, value in self.get_params(deep=False).items()
-        }
         names = vars(self).get("feature_names_in_")
-        return {
+        facts = {
             "the estimator": type(self).__name__,
-            **parameters,
-            "the number of features of X": rows.shape[1],
             "the names of the features of X": None if names is None else names.tolist(),
-            "X (sparse or not)": scipy.sparse.issparse(rows),
-            "the type of X in the network": rows.dtype.name,
-            "the kind of y": (targets.dtype.kind, targets.shape[1:]),
-            "sample_weight (given or not)": weight is not None,
             "checkpoints (asked or not)": checkpoints is not None and checkpoints.is_asked,
-            "the weights before the fit": None
-            if network is None
-            else zlib.crc32(network.parameters.flat),
+            "the weights before the fit": None if network is None else checksum_of_weights(network),
         }
+        parameters = self.get_params(deep=False)
+        facts |= {f"parameter {name}": comparable(value) for name, value in parameters.items()}
+        ranks.check_same(**facts, **of_rows)
+
+
+def checksum_of_weights(network):
+    return zlib.crc32(network.parameters.flat)
 
 
 def comparable(value):
@@ -198,13 +204,11 @@ class SharedFit:
             model._build(sizes, dtype, random_state, self._with_largest_codes(X))
         model._network.n_threads = model.n_threads
         with self._ranks.agreeing("with the rows of the slots"):
-            self.data = [self._as_data(slot) for slot in self._slots]
-            self.sample = self._as_data(self._sample)
+            self.data = [as_data(slot, model._network) for slot in self._slots]
+            self.sample = as_data(self._sample, model._network)
             self._check_weight()
         if not self._continues:
-            self._ranks.check_same(
-                **{"the initial weights": zlib.crc32(model._network.parameters.flat)}
-            )
+            self._ranks.check_same(**{"the initial weights": checksum_of_weights(model._network)})
 
     def _with_largest_codes(self, X):
         """Return the sample and a row of the largest numbers, for the numbers of categories."""
@@ -214,16 +218,6 @@ class SharedFit:
         largest = np.max([it for of_rank in self._ranks.gather(mine) for it in of_rank], axis=0)
         return np.vstack([X, np.maximum(largest, X.max(axis=0))])
 
-    def _as_data(self, rows):
-        network = self._estimator._network
-        y, weight, _ = rows.others
-        network.passes.check_columns(rows.X)
-        features = Features.of(
-            rows.X if scipy.sparse.issparse(rows.X) else np.require(rows.X, requirements=["C", "A"])
-        )
-        y = check_targets(y, len(y), network.passes.loss, network.dtype)
-        return Data(features, y, np.ascontiguousarray(weight, dtype=network.dtype))
-
     def _check_weight(self):
         weights = [data.sample_weight for data in self.data]
         if not all(np.isfinite(weight).all() for weight in weights):
@@ -232,42 +226,14 @@ class SharedFit:
     def set_aside(self, validation, seed):
         """Return the validation, or None; keep the rows to train on."""
         model, ranks = self._estimator, self._ranks
-        X_val, y_val, weight_val = validation
         everything = [np.arange(data.n_rows) for data in self.data]
         self.training = list(map(MemorySlot, self.data, everything))
-        with ranks.agreeing("with the validation sets"):
-            has_own = X_val is not None or y_val is not None
-            if weight_val is not None and not has_own:
-                raise ValueError("sample_weight_val needs X_val and y_val")
-            several, are_pairs = pairs_of(*validation) if has_own else ([], False)
-        ranks.check_same(**{"the number of validation sets": len(several)})
-        if has_own:
-            parts = [self._own_part(*one) for one in several]
-            return SharedValidation(model, ranks, parts, are_numbered=are_pairs)
+        own = own_validation(model, ranks, validation)
+        if own is not None:
+            return own
         if not model.early_stopping or model.solver == "lbfgs":
             return None
         return SharedValidation(model, ranks, [self._part_set_aside(seed)])
-
-    def _own_part(self, X_val, y_val, weight_val):
-        """Return a validation set that every rank has given a part of."""
-        model, ranks = self._estimator, self._ranks
-        with ranks.agreeing("with X_val, y_val and sample_weight_val"):
-            dtype = model._network.dtype
-            X, y = model._validate_rows(X_val, y_val, dtype, reset=False)
-            y = y.toarray() if scipy.sparse.issparse(y) else y
-            weight = model._validate_weight(weight_val, X)
-            weight = np.ones(X.shape[0], dtype) if weight is None else weight
-            rows = Rows(X, (model._encode_validation_targets(y), weight, y))
-        ranks.check_same(**{"sample_weight_val (given or not)": weight_val is not None})
-        slots, _ = rows_of_slots(ranks, rows)
-        with ranks.agreeing("with the rows of X_val"):
-            parts = [self._part_of(slot) for slot in slots]
-        return SlotPart(parts, has_weights=weight_val is not None)
-
-    def _part_of(self, slot):
-        """Return the rows of a slot for a validation set. There may be none."""
-        n = len(slot.others[0])
-        return self._as_data(slot) if n else None, np.arange(n), slot.others[2]
 
     def _part_set_aside(self, seed):
         model, ranks = self._estimator, self._ranks
@@ -279,11 +245,7 @@ class SharedFit:
             training.append(MemorySlot(data, order))
             parts.append((data, aside, rows.others[2][aside]))
         n_aside = sum(sum(of_rank) for of_rank in ranks.gather([len(it[1]) for it in parts]))
-        if n_aside < FEWEST_ROWS or n_aside == self.n_rows:
-            raise ValueError(
-                "The validation set is too small, or there are no rows left to train on. Change "
-                f"'validation_fraction' (now {model.validation_fraction}) or the number of rows."
-            )
+        check_rows_aside(model, n_aside, self.n_rows)
         self.training = training
         return SlotPart(parts, has_weights=self.has_weights)
 
@@ -318,6 +280,15 @@ class SharedFit:
             name: checksum_of(self._ranks, [checksum(arrays) for arrays in of_slots])
             for name, of_slots in whole.items()
         }
+
+
+def check_rows_aside(model, n_aside, n_rows):
+    """Raise an error if early stopping sets too few or too many rows aside."""
+    if n_aside < FEWEST_ROWS or n_aside == n_rows:
+        raise ValueError(
+            "The validation set is too small, or there are no rows left to train on. Change "
+            f"'validation_fraction' (now {model.validation_fraction}) or the number of rows."
+        )
 
 
 def weighted_sum(data, order):

@@ -3,10 +3,13 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 
-from fastmlp._distributed.slots import Rows
+from fastmlp._distributed.slots import Rows, rows_of_slots
 from fastmlp._distributed.tree import sum_of_slots
-from fastmlp._estimators.validation import Validation
+from fastmlp._engine.checks import check_targets
+from fastmlp._engine.rows import Data, Features
+from fastmlp._estimators.validation import Validation, pairs_of
 
 
 class SlotPart(NamedTuple):
@@ -78,6 +81,52 @@ class SharedValidation(Validation):
         return self._scored(
             output, loss, y, weight, lambda scorer: scorer(nameless, whole.X, targets, **weights)
         )
+
+
+def own_validation(model, ranks, validation):
+    """Return the validation of sets of which every rank has given a part, or None without any."""
+    X_val, y_val, weight_val = validation
+    with ranks.agreeing("with the validation sets"):
+        has_own = X_val is not None or y_val is not None
+        if weight_val is not None and not has_own:
+            raise ValueError("sample_weight_val needs X_val and y_val")
+        several, are_pairs = pairs_of(*validation) if has_own else ([], False)
+    ranks.check_same(**{"the number of validation sets": len(several)})
+    if not has_own:
+        return None
+    parts = [_own_part(model, ranks, *one) for one in several]
+    return SharedValidation(model, ranks, parts, are_numbered=are_pairs)
+
+
+def _own_part(model, ranks, X_val, y_val, weight_val):
+    with ranks.agreeing("with X_val, y_val and sample_weight_val"):
+        dtype = model._network.dtype
+        X, y = model._validate_rows(X_val, y_val, dtype, reset=False)
+        y = y.toarray() if scipy.sparse.issparse(y) else y
+        weight = model._validate_weight(weight_val, X)
+        weight = np.ones(X.shape[0], dtype) if weight is None else weight
+        rows = Rows(X, (model._encode_validation_targets(y), weight, y))
+    ranks.check_same(**{"sample_weight_val (given or not)": weight_val is not None})
+    slots, _ = rows_of_slots(ranks, rows)
+    with ranks.agreeing("with the rows of X_val"):
+        parts = [_part_of(slot, model._network) for slot in slots]
+    return SlotPart(parts, has_weights=weight_val is not None)
+
+
+def _part_of(slot, network):
+    """Return the rows of a slot for a validation set. There may be none."""
+    n = len(slot.others[0])
+    return as_data(slot, network) if n else None, np.arange(n), slot.others[2]
+
+
+def as_data(rows, network):
+    """Return `Data` for the network, of rows with targets and weights, after validation."""
+    X, (y, weight, _) = rows
+    network.passes.check_columns(X)
+    if not scipy.sparse.issparse(X):
+        X = np.require(X, requirements=["C", "A"])
+    y = check_targets(y, len(y), network.passes.loss, network.dtype)
+    return Data(Features.of(X), y, np.ascontiguousarray(weight, dtype=network.dtype))
 
 
 def total_weight(data, rows):

@@ -116,9 +116,7 @@ class FirstPass:
         self._keep(batch, most_aside)
         for digest, array in zip(self._digests, batch, strict=False):
             if array is not None:
-                of_objects = array.dtype.kind == "O"
-                shown = repr(array.tolist()).encode() if of_objects else np.ascontiguousarray(array)
-                digest.update(shown)
+                digest.update(bytes_of(array))
         self.n_rows += n
 
     def _labels_of(self, y):
@@ -158,14 +156,14 @@ class FirstPass:
             return
         numbers = numbers_of_rows(self.n_rows, len(batch.X), self.aside.seed)
         rows = numbers < np.uint64(self.aside.limit)
-        self._kept.append(_rows_of(batch, rows))
+        self._kept.append(copied_rows(batch, rows))
         self._kept_numbers.append(numbers[rows])
         self.n_aside += np.count_nonzero(rows)
         while self.n_aside > most_aside:
             self.aside = self.aside._replace(limit=self.aside.limit // 2)
             limit = np.uint64(self.aside.limit)
             masks = [numbers < limit for numbers in self._kept_numbers]
-            self._kept = [_rows_of(*pair) for pair in zip(self._kept, masks, strict=True)]
+            self._kept = [copied_rows(*pair) for pair in zip(self._kept, masks, strict=True)]
             self._kept_numbers = [
                 numbers[mask] for numbers, mask in zip(self._kept_numbers, masks, strict=True)
             ]
@@ -199,7 +197,14 @@ def _copy(batch):
     return Batch(*(None if array is None else np.array(array) for array in batch))
 
 
-def _rows_of(batch, rows):
+def bytes_of(array):
+    """Return what a checksum is computed of."""
+    of_objects = array.dtype.kind == "O"
+    return repr(array.tolist()).encode() if of_objects else np.ascontiguousarray(array)
+
+
+def copied_rows(batch, rows):
+    """Return a copy of some rows of a batch."""
     return Batch(*(None if array is None else np.array(array[rows]) for array in batch))
 
 

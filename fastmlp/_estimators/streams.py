@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin, is_classifier
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fastmlp import _core
+from fastmlp._distributed.ranks import current_ranks
 from fastmlp._engine.checks import as_numbers, check_targets
 from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.rows import Data, Features
@@ -112,6 +113,12 @@ class Streams:
         """Fit to a source, whose X is transformed first if it comes from a pipeline."""
         began = time.perf_counter()
         check_buffer_rows(buffer_rows)
+        ranks = current_ranks()
+        if ranks is not None:
+            with self._aside():
+                return self._fit_stream_shared(
+                    ranks, source, buffer_rows, validation, checkpointing, transform
+                )
         with self._aside():
             self._validate_params()
             check_callbacks(self.callbacks)
