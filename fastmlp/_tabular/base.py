@@ -1,7 +1,6 @@
 """Base class of the estimators for tables."""
 
 import os
-import reprlib
 from abc import ABCMeta, abstractmethod
 from contextlib import closing
 from datetime import timedelta
@@ -15,7 +14,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._engine.checks import check_sample_weight
+from fastmlp._distributed.ranks import agreeing, current_ranks
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.concurrency import FittedAside
@@ -33,6 +32,8 @@ from fastmlp._tabular.progress import progress_of_members
 from fastmlp._tabular.saving import SavesTable
 from fastmlp._tabular.selection import greedy_selection
 from fastmlp._tabular.settings import Plan, draw_settings, realmlp
+from fastmlp._tabular.shared import SharedDeadline, shared_task
+from fastmlp._tabular.splits import checked_split, evenly
 from fastmlp._tabular.table import TableEncoder
 from fastmlp._tabular.training import (
     Candidate,
@@ -42,6 +43,7 @@ from fastmlp._tabular.training import (
     shares_of_threads,
     train_candidates,
 )
+from fastmlp._tabular.weights import check_length, checked_weight
 
 N_FOLDS = 5
 MOST_ROWS_IN_FOLD = 50_000  # more would take time and make no better selection
@@ -194,30 +196,25 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         with self._aside():
             for name in FITTED_ATTRIBUTES:
                 vars(self).pop(name, None)
-            checkpoints = MemberCheckpoints(self, checkpoint, checkpoint_every, resume)
+            with agreeing("at the beginning of fit"):
+                checkpoints = MemberCheckpoints(self, checkpoint, checkpoint_every, resume)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, checkpoints)
 
     def _fit(self, X, y, sample_weight, validation, checkpoints):
-        seconds = self.max_seconds
-        deadline = Deadline(None if seconds is None else seconds - checkpoints.seconds_before)
+        seconds, ranks = self.max_seconds, current_ranks()
+        if seconds is not None:
+            seconds -= checkpoints.seconds_before
+        deadline = Deadline(seconds) if ranks is None else SharedDeadline(seconds, ranks)
         random_state = checkpoints.random_state(check_random_state(self.random_state))
-        encoder, encoded, targets, weight = self._learn_table(X, y, sample_weight)
-        if all(part is None for part in validation):
-            splits = self._splits(targets, weight, random_state)
+        rows = X, y, sample_weight, validation
+        if ranks is None:
+            encoder, task = self._task(*rows, random_state)
         else:
-            n_training = len(targets)
-            encoded, targets, weight = self._with_validation_rows(
-                encoder, encoded, targets, weight, validation
-            )
-            rows = np.flatnonzero(weight > 0)
-            splits = [Split(rows[rows < n_training], rows[rows >= n_training])]
-        maps = InputMaps(encoded, encoder.cardinalities)
-        task = Task(
-            maps, encoded, targets, weight, splits, self._n_outputs,
-            is_regression=is_regressor(self),
-        )  # fmt: skip
-        n_rows = np.count_nonzero(weight)
+            is_own = self.random_state is not None
+            random_state = ranks.same_generator(random_state, is_own=is_own)
+            encoder, task = shared_task(self, ranks, *rows, random_state)
+        n_rows = np.count_nonzero(task.all_weight)
         candidates = self._candidates(n_rows, random_state)
         scale = self._scale if is_regressor(self) else self.classes_.tolist()
         checkpoints.begin(task, candidates, encoder, scale)
@@ -242,6 +239,24 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
             checkpoints.finish()
         return self
 
+    def _task(self, X, y, sample_weight, validation, random_state):
+        """Return the encoder and the task for rows of this process."""
+        encoder, encoded, targets, weight = self._learn_table(X, y, sample_weight)
+        if all(part is None for part in validation):
+            splits = self._splits(targets, weight, random_state)
+        else:
+            n_training = len(targets)
+            encoded, targets, weight = self._with_validation_rows(
+                encoder, encoded, targets, weight, validation
+            )
+            rows = np.flatnonzero(weight > 0)
+            splits = [Split(rows[rows < n_training], rows[rows >= n_training])]
+        maps = InputMaps(encoded, encoder.cardinalities)
+        return encoder, Task(
+            maps, encoded, targets, weight, splits, self._n_outputs,
+            is_regression=is_regressor(self),
+        )  # fmt: skip
+
     def _distil(self, task, seed, deadline):
         """Put one network in the place of the ensemble, if there is time.
 
@@ -256,18 +271,10 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
 
     def _learn_table(self, X, y, sample_weight):
         """Return the encoder, and the encoded rows with targets and weights."""
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
-        encoder = TableEncoder(self.categorical_features, "robust", owner=type(self).__name__)
+        self._check_y_is_given(y)
+        encoder = self._encoder()
         encoded = encoder.fit_transform(X)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(encoder, name):
-                setattr(self, name, getattr(encoder, name))
-        if isinstance(getattr(y, "name", None), str):
-            self.target_name_ = y.name
+        self._take_names(encoder, y)
         y = self._checked_targets(y, "y")
         check_length("y", y, "X", encoded.n_rows)
         weight = checked_weight(sample_weight, len(y))
@@ -276,6 +283,24 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         if of_class is not None:
             weight = checked_weight(weight * of_class, len(y), "class_weight")
         return encoder, encoded, self._encode_targets(y, "y"), weight
+
+    def _encoder(self):
+        return TableEncoder(self.categorical_features, "robust", owner=type(self).__name__)
+
+    def _take_names(self, encoder, y):
+        """Set the attributes of the features and of the target."""
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(encoder, name):
+                setattr(self, name, getattr(encoder, name))
+        if isinstance(getattr(y, "name", None), str):
+            self.target_name_ = y.name
+
+    def _check_y_is_given(self, y):
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
 
     def _with_validation_rows(self, encoder, encoded, targets, weight, validation):
         """Return the rows, targets and weights with those of the validation set behind them."""
@@ -311,14 +336,24 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
                 f"cv must be at most the number of rows of positive weight, {n_rows}, got {self.cv}"
             )
         order = rows[self._order_for_parts(targets[rows], random_state)]
-        if self.cv is None and (self.validation_fraction or self.members != "ensemble"):
-            part = evenly(n_rows, self.validation_fraction or VALIDATION_FRACTION)
+        fraction, n_folds = self._shape_of_splits(n_rows)
+        if fraction:
+            part, n_splits = evenly(n_rows, fraction), 1
         else:
-            n_folds = self.cv or max(N_FOLDS, ceil_div(n_rows, MOST_ROWS_IN_FOLD))
-            part = np.arange(n_rows) % min(n_folds, n_rows)
-        n_splits = part.max() + 1 if self.cv else min(part.max() + 1, Plan.of(n_rows).n_splits)
+            part, n_splits = np.arange(n_rows) % n_folds, self._n_splits(n_rows, n_folds)
         folds = (np.sort(order[part == k]) for k in range(n_splits))
         return [Split(np.setdiff1d(rows, fold, assume_unique=True), fold) for fold in folds]
+
+    def _shape_of_splits(self, n_rows):
+        """Return the fraction of the rows that are set aside, or 0, and the number of folds."""
+        if self.cv is None and (self.validation_fraction or self.members != "ensemble"):
+            return self.validation_fraction or VALIDATION_FRACTION, 1
+        n_folds = self.cv or max(N_FOLDS, ceil_div(n_rows, MOST_ROWS_IN_FOLD))
+        return 0, min(n_folds, n_rows)
+
+    def _n_splits(self, n_rows, n_folds):
+        """Return how many of the folds are set aside in turn."""
+        return n_folds if self.cv else min(n_folds, Plan.of(n_rows).n_splits)
 
     def _splits_of_iterable(self, targets, weight):
         """Return the splits that ``cv`` gives, without the rows of weight 0."""
@@ -347,26 +382,26 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
 
     def _select(self, task, encoder, candidates, *, is_cut_short):
         """Select the ensemble from the trained candidates, and calibrate it."""
-        parts, outputs, rows = [], [], []
+        parts, outputs, known = [], [], []
         weight_of = dict.fromkeys(candidates, 0.0)
-        for k, split in enumerate(task.splits):
+        for k in range(len(task.splits)):
             trained = [c for c in candidates if k in c.members and np.isfinite(c.members[k].loss)]
             if not trained:  # the time was over
                 continue
             networks = [candidate.members[k].finish() for candidate in trained]
             of_split = np.stack([task.selection_outputs(candidate, k) for candidate in trained])
-            shares = self._shares(task, split.selection, of_split)
+            shares = self._shares(*task.selection(k), of_split)
             outputs.append(np.tensordot(shares, of_split, 1))
-            rows.append(split.selection)
+            known.append(task.selection(k))
             for candidate, share, network in zip(trained, shares.tolist(), networks, strict=True):
                 if share > 0:
                     parts.append(Part(candidate.settings, share, network))
                     weight_of[candidate] += share
-        parts = [part._replace(weight=part.weight / len(rows)) for part in parts]
+        parts = [part._replace(weight=part.weight / len(known)) for part in parts]
         task.maps.forget_rows()
         self._ensemble = Ensemble(encoder, task.maps, parts)
-        rows, outputs_of_all = np.concatenate(rows), np.concatenate(outputs)
-        of_rows = task.targets[rows], outputs_of_all, task.sample_weight[rows]
+        targets, weight = map(np.concatenate, zip(*known, strict=True))
+        of_rows = targets, np.concatenate(outputs), weight
         self._calibrate(*of_rows)
         self._facts = self._learned_facts(task, encoder, *of_rows, is_cut_short=is_cut_short)
         self.leaderboard_ = {
@@ -382,7 +417,7 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         counted, losses = self._losses(targets, np.stack([outputs, constant]), weight)
         loss, constant_loss = losses(counted).tolist()
         return Facts(
-            n_rows=np.count_nonzero(task.sample_weight),
+            n_rows=np.count_nonzero(task.all_weight),
             loss=loss,
             constant_loss=constant_loss,
             is_cut_short=is_cut_short,
@@ -394,9 +429,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         return self._facts.findings()
 
-    def _shares(self, task, rows, outputs):
-        """Return the share of each network in the ensemble, by its outputs for these rows."""
-        targets, weight = task.targets[rows], task.sample_weight[rows]
+    def _shares(self, targets, weight, outputs):
+        """Return the share of each network in the ensemble, by its outputs for some rows."""
         if self.metric is None:
             counted, losses = self._losses(targets, outputs, weight)
             return greedy_selection(losses, counted)
@@ -444,58 +478,6 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
 def _fitted(estimator):
     """Return what a fit has set."""
     return {name: vars(estimator)[name] for name in FITTED_ATTRIBUTES if name in vars(estimator)}
-
-
-def checked_weight(sample_weight, n_rows, name="sample_weight"):
-    """Return the sample weights as float32, all ones by default, after validation."""
-    return check_sample_weight(sample_weight, n_rows, np.dtype(np.float32), name)
-
-
-def check_length(name, given, name_of_table, n_rows):
-    """Raise an error unless there is a target for each row of the table."""
-    if len(given) != n_rows:
-        raise ValueError(
-            f"{name} must have as many values as {name_of_table} has rows, {n_rows}, "
-            f"got {len(given)}"
-        )
-
-
-def checked_split(training, selection, weight):
-    """Return a pair of ``cv`` as a Split, without the rows of weight 0, after validation."""
-    split = Split(rows_of_cv(training, weight), rows_of_cv(selection, weight))
-    both = np.intersect1d(*split)
-    if len(both):
-        raise ValueError(
-            "cv must give selection rows that are not among the training rows, but both have "
-            f"{len(both)} rows, such as {both[0]}"
-        )
-    return split
-
-
-def rows_of_cv(given, weight):
-    """Return the row numbers of positive weight, of row numbers or a mask, after validation."""
-    rows = np.asarray(given)
-    if rows.dtype.kind == "b" and rows.shape == weight.shape:
-        rows = np.flatnonzero(rows)
-    are_numbers = rows.ndim == 1 and (rows.dtype.kind in "iu" or not len(rows))
-    if not are_numbers or (len(rows) and not 0 <= rows.min() <= rows.max() < len(weight)):
-        shown = reprlib.repr(rows.tolist())
-        raise ValueError(f"cv must give numbers of rows from 0 to {len(weight) - 1}, got {shown}")
-    rows = rows.astype(np.intp)
-    rows = rows[weight[rows] > 0]
-    if not len(rows):
-        raise ValueError(
-            "cv must give at least one training and selection row of positive weight, got none"
-        )
-    return rows
-
-
-def evenly(n_rows, fraction):
-    """Return 0 for a fraction of the rows, at even distances, and -1 for the others."""
-    n_selected = min(max(round(fraction * n_rows), 1), n_rows - 1)
-    part = np.full(n_rows, -1)
-    part[np.linspace(0, n_rows - 1, n_selected + 2)[1:-1].round().astype(np.intp)] = 0
-    return part
 
 
 def learned_columns(model):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastmlp._engine.model_file import Parts
-from fastmlp._estimators.checkpoints import Checkpoints
+from fastmlp._estimators.checkpoints import Checkpoints, checksum
 from fastmlp._tabular.saving import write_columns
 
 
@@ -26,17 +26,10 @@ class MemberCheckpoints(Checkpoints):
             return
         learned = Parts()
         write_columns(learned, encoder)
-        self.check_data(
-            X=[
-                task.encoded.numbers,
-                task.encoded.codes,
-                as_bytes(learned.fields),
-                *learned.arrays.values(),
-            ],
-            y=[task.targets, as_bytes(scale)],
-            sample_weight=[task.sample_weight],
-            cv=[rows for split in task.splits for rows in split],
-        )
+        of_rows = task.checksums()
+        of_rows["X"] += checksum([as_bytes(learned.fields), *learned.arrays.values()])
+        of_rows["y"] += checksum([as_bytes(scale)])
+        self.check_data(**of_rows)
         self._candidates = list(candidates)
         self._known, self._survivors, self._n_rounds, self._n_trained = {}, [], 0, 0
         if self.run is not None and not self.is_finished:

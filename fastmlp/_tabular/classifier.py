@@ -179,7 +179,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
         return of_true_class(targets, outputs), mean_log_losses(weight)
 
     def _constant_output(self, task):
-        counts = np.bincount(task.targets.astype(np.intp), task.sample_weight, self._n_outputs)
+        counts = np.bincount(task.all_targets.astype(np.intp), task.all_weight, self._n_outputs)
         return counts / counts.sum()
 
     def _calibrate(self, targets, outputs, weight):

@@ -65,12 +65,13 @@ def distilled(task, ensemble, seed, deadline, n_threads):
     if not task.is_regression:
         targets = np.log(np.maximum(targets, SMALLEST_PROBABILITY))
         targets -= targets.mean(axis=1, keepdims=True)
-    scale = float(targets.std()) or 1.0
+    scale = task.spread(targets) or 1.0
     settings = max(ensemble.parts, key=lambda part: part.weight).settings
     settings = settings._replace(dropout=0.0, label_smoothing=0.0)
     data = task.data_for(settings)
     data = Data(data.features, (targets / scale).astype(np.float32), data.sample_weight)
     member = Member(settings, seed, task.maps, targets.shape[1], is_regression=True)
-    member.train(data, task.splits[0], (1, np.inf), deadline, n_threads)
+    rows = task.rows_for(data, 0, member.random_state)
+    member.train(rows, (1, np.inf), deadline, n_threads)
     alone = Ensemble(ensemble.encoder, ensemble.maps, [Part(settings, 1.0, member.finish())])
     return Student(alone, scale, is_regression=task.is_regression)

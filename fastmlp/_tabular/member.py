@@ -49,6 +49,38 @@ class Deadline:
         self.__init__(state["seconds"])
 
 
+class MemberRows:
+    """The rows that a network is trained on, in a new order in every epoch, and judged by.
+
+    Parameters
+    ----------
+    data : Data
+    split : Split
+    random_state : RandomState
+
+    Attributes
+    ----------
+    n_rows : int
+        The number of rows to train on.
+    """
+
+    def __init__(self, data, split, random_state):
+        self._data, self._selection, self._random_state = data, split.selection, random_state
+        self._order = split.training.copy()
+        self.n_rows = len(self._order)
+
+    def epoch(self, descent, batch_size, deadline):
+        """Train for an epoch; see `Descent.epoch`."""
+        _core.shuffle(self._order, self._random_state._bit_generator)
+        return descent.epoch(self._data, self._order, batch_size, deadline)
+
+    def loss(self, network, loss_of_outputs):
+        """Return the mean loss of a network on the selection rows."""
+        data, rows = self._data, self._selection
+        outputs = network.passes.evaluate(data, rows)[0]
+        return loss_of_outputs(data.y[rows], outputs, data.sample_weight[rows])
+
+
 class Member:
     """A network that keeps the weights of the epoch with the least loss on its selection rows.
 
@@ -96,13 +128,12 @@ class Member:
         self.loss, self.best = np.inf, self.network.snapshot()
         self.seconds, self.is_done = 0.0, False
 
-    def train(self, data, split, epochs, deadline, n_threads):
+    def train(self, rows, epochs, deadline, n_threads):
         """Train until an epoch, until the loss no longer improves, or until the deadline.
 
         Parameters
         ----------
-        data : Data
-        split : Split
+        rows : MemberRows or SharedMemberRows
         epochs : (int, int)
             The number of epochs in total: at least, whatever the deadline is, and at most.
         deadline : Deadline
@@ -114,25 +145,21 @@ class Member:
         """
         began = time.perf_counter()
         self.network.n_threads = n_threads
-        order = split.training.copy()
-        batch_size = min(self.settings.batch_size, len(order) // FEWEST_STEPS_IN_EPOCH)
-        batch_size = min(max(batch_size, SMALLEST_BATCH), len(order))
+        batch_size = min(self.settings.batch_size, rows.n_rows // FEWEST_STEPS_IN_EPOCH)
+        batch_size = min(max(batch_size, SMALLEST_BATCH), rows.n_rows)
         fewest, most = epochs
         while self.n_epochs < (fewest if deadline.is_over else most) and not self.is_done:
-            _core.shuffle(order, self.random_state._bit_generator)
-            loss, _ = self.descent.epoch(data, order, batch_size, deadline)
+            loss, _ = rows.epoch(self.descent, batch_size, deadline)
             self.n_epochs += 1
-            self._judge(loss, data, split)
+            self._judge(loss, rows)
         self.seconds += time.perf_counter() - began
         return self
 
-    def _judge(self, training_loss, data, split):
+    def _judge(self, training_loss, rows):
         """Keep the weights if the loss on the selection rows is the least so far."""
-        rows = split.selection
         loss = np.inf
         if np.isfinite(training_loss):
-            outputs = self.network.passes.evaluate(data, rows)[0]
-            loss = self.loss_of_outputs(data.y[rows], outputs, data.sample_weight[rows])
+            loss = rows.loss(self.network, self.loss_of_outputs)
         if loss < self.loss:
             self.loss, self.best_epoch, self.best = loss, self.n_epochs, self.network.snapshot()
         self.is_done = (

@@ -178,7 +178,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         return outputs[..., 0], mean_squared_errors(targets, weight)
 
     def _constant_output(self, task):
-        return np.average(task.targets, weights=task.sample_weight)
+        return np.average(task.all_targets, weights=task.all_weight)
 
     def _calibrate(self, targets, outputs, weight):
         residuals = self._decode_targets(targets) - self._scale.predictions(outputs[:, 0])

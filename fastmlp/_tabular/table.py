@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -87,6 +88,15 @@ class TableEncoder:
         self._learn(table)
         return self._encode(table, range(table.n_columns))
 
+    def fit_shared(self, table, columns):
+        """Learn the columns of a table whose rows are those of several processes.
+
+        ``columns`` returns the column to learn from. It gets the name of a column, a function that
+        reads it, and whether it is marked as one of categories.
+        """
+        self._learn(table, columns)
+        return self
+
     def transform(self, X):
         """Return X as ``Encoded``. Its columns are found by their names, if they have names."""
         table = open_table(X)
@@ -95,15 +105,18 @@ class TableEncoder:
             return self._in_one_go.encode(table.X)
         return self._encode(table, order)
 
-    def _learn(self, table):
+    def _learn(self, table, shared=None):
         if self.scaling not in MAPS:
             raise ValueError(f"scaling must be one of {list(MAPS)}, got {self.scaling!r}")
         marked = marked_columns(self.categorical_features, table)
         by_dtype = is_from_dtype(self.categorical_features)
         columns = []
         for j, is_marked in enumerate(marked.tolist()):
-            column = table.column(j)
             name = f"x{j}" if table.names is None else table.names[j]
+            if shared is None:
+                column = table.column(j)
+            else:
+                column = shared(name, partial(table.column, j), is_marked=is_marked)
             is_category = is_marked or (by_dtype and column.is_category)
             columns.append(learned(name, column, is_category, MAPS[self.scaling]))
         self.hold(columns, table.names)

@@ -16,7 +16,8 @@ from joblib.parallel import get_active_backend
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
 from fastmlp._engine.warnings import warn
-from fastmlp._tabular.member import Member
+from fastmlp._estimators.checkpoints import checksum
+from fastmlp._tabular.member import Member, MemberRows
 
 # Jobs are given up after so many failures of workers.
 MOST_FAILURES = 5
@@ -129,6 +130,42 @@ class Task:
             is_regression=self.is_regression,
         )
 
+    @property
+    def all_targets(self):
+        """The targets of all rows, which may be more than those of this process."""
+        return self.targets
+
+    @property
+    def all_weight(self):
+        """The weights of all rows."""
+        return self.sample_weight
+
+    def team(self, *arguments):
+        """Return what trains members side by side."""
+        return Team(self, *arguments)
+
+    def rows_for(self, data, k, random_state):
+        """Return the rows of a split for a network, whose data these are."""
+        return MemberRows(data, self.splits[k], random_state)
+
+    def spread(self, targets):
+        """Return the standard deviation of targets of all rows."""
+        return float(targets.std())
+
+    def checksums(self):
+        """Return checksums of the rows, for checkpoints."""
+        return {
+            "X": checksum([self.encoded.numbers, self.encoded.codes]),
+            "y": checksum([self.targets]),
+            "sample_weight": checksum([self.sample_weight]),
+            "cv": checksum([rows for split in self.splits for rows in split]),
+        }
+
+    def selection(self, k):
+        """Return the targets and the weights of the selection rows of a split."""
+        rows = self.splits[k].selection
+        return self.targets[rows], self.sample_weight[rows]
+
     def selection_outputs(self, candidate, k):
         """Return the outputs of the member for the split ``k``, for rows that it did not see."""
         passes = candidate.members[k].network.passes
@@ -150,7 +187,7 @@ def train_candidates(task, candidates, plan, n_jobs, deadline, display, checkpoi
     checkpoints : MemberCheckpoints
     """
     alive, n = candidates, len(candidates)
-    with closing(Team(task, deadline, display, n_jobs, checkpoints)) as team:
+    with closing(task.team(deadline, display, n_jobs, checkpoints)) as team:
         for until, share in plan.rounds:
             team.train([(candidate, 0) for candidate in alive], until)
             alive = checkpoints.survivors(partial(best, alive, share * n))
@@ -217,25 +254,33 @@ class Team:
 
     def _train(self, left, until):
         """Train the members that are left, and take them out of ``left``."""
-        _, n_threads = shares_of_threads(self.n_jobs, len(left))
-        work = [self._job(i, *job, until, n_threads) for i, job in left.items()]
-        if self._parallel is None:
-            n_jobs, _ = shares_of_threads(self.n_jobs, math.inf)  # rounds have other numbers
-            self._parallel = parallel_of(n_jobs).__enter__()
-        for i, member in self._parallel(work):
+        for i, member in self.results(left, until):
             candidate, k = left.pop(i)
             candidate.members[k] = member  # another object, if another process has trained it
             self.display.end_member(member.loss)
             if not self.deadline.is_over:  # or else it may have stopped within an epoch
                 self.checkpoints.end_member(candidate, k)
 
+    def results(self, left, until):
+        """Give the place and the member of each job when it is done."""
+        _, n_threads = shares_of_threads(self.n_jobs, len(left))
+        work = [self._job(i, *job, until, n_threads) for i, job in left.items()]
+        if self._parallel is None:
+            n_jobs, _ = shares_of_threads(self.n_jobs, math.inf)  # rounds have other numbers
+            self._parallel = parallel_of(n_jobs).__enter__()
+        return self._parallel(work)
+
     def _job(self, i, candidate, k, until, n_threads):
-        # However short the time is, there must be a model in the end.
-        fewest_epochs = 1 if i == k == 0 else 0
         return delayed(_trained)(
             i, candidate.members[k], *self.task.arrays_for(candidate.settings, k),
-            (fewest_epochs, until), self.deadline, n_threads,
+            epochs_of(i, k, until), self.deadline, n_threads,
         )  # fmt: skip
+
+
+def epochs_of(i, k, until):
+    """Return the least and the largest number of epochs of the i-th job, for the split ``k``."""
+    # However short the time is, there must be a model in the end.
+    return 1 if i == k == 0 else 0, until
 
 
 def parallel_of(n_jobs):
@@ -250,8 +295,8 @@ def _trained(i, member, data, split, epochs, deadline, n_threads):
     """Train a member, perhaps in another process with fewer CPUs."""
     *features, y, sample_weight = data.arrays
     data = Data(Features(*features), y, sample_weight)
-    n_threads = min(n_threads, available_threads())
-    return i, member.train(data, Split(*split.arrays), epochs, deadline, n_threads)
+    rows = MemberRows(data, Split(*split.arrays), member.random_state)
+    return i, member.train(rows, epochs, deadline, min(n_threads, available_threads()))
 
 
 def is_of_worker(error):

@@ -21,7 +21,7 @@ from fastmlp import TabularMLPClassifier, TabularMLPRegressor, _core
 from fastmlp._engine.rows import Data, Features
 from fastmlp._tabular import base, settings
 from fastmlp._tabular.inputs import InputMaps
-from fastmlp._tabular.member import Deadline, Member
+from fastmlp._tabular.member import Deadline, Member, MemberRows
 from fastmlp._tabular.progress import Silence
 from fastmlp._tabular.settings import Settings
 from fastmlp._tabular.table import Encoded
@@ -574,7 +574,8 @@ def test_the_end_is_heard_in_the_middle_of_an_epoch(monkeypatch):
     settings = Settings(n_epochs=2, has_ranks=False)
     maps = InputMaps(Encoded(X[:100], np.zeros((100, 0), np.int32)), np.array([], int))
     member = Member(settings, 0, maps, 1, is_regression=True)
-    assert member.train(data, split, (0, 2), deadline, 1) is member
+    rows = MemberRows(data, split, member.random_state)
+    assert member.train(rows, (0, 2), deadline, 1) is member
     assert member.n_epochs == 1
     assert member.descent.network is member.network
     n_steps = int(member.descent._solver["t"][0])
