@@ -237,18 +237,23 @@ class Steps:
 
     def take(self, first, last, chunks):
         """Take the rows of the next steps: the data and the order of each of the own slots."""
-        self._first = first
-        self._begins = self._bounds[:, first]
-        self._samples = [_core.Samples(*data.arrays) for data, _ in chunks]
-        self._orders = [order for _, order in chunks]
+        bounds = self._bounds[self._ranks.slots, first : last + 1]
+        bounds = bounds - bounds[:, :1]
         weights = [
-            sums_of_parts(data.sample_weight[order], bounds - bounds[0])
-            for (data, order), bounds in zip(
-                chunks, self._bounds[self._ranks.slots, first : last + 1], strict=True
-            )
+            sums_of_parts(data.sample_weight[order], of_slot)
+            for (data, order), of_slot in zip(chunks, bounds, strict=True)
         ]
         totals = sum_of_slots(self._ranks.slot_values(np.stack(weights)))
-        self._scales = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 1e-300)
+        scales = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 1e-300)
+        places, penalized = self._places[:, first:last], self._penalized[first:last]
+        self._first = first
+        self._parts = [
+            parts_of_steps(
+                _core.Samples(*data.arrays), order, of_slot, scales, places[slot],
+                penalized == slot,
+            )
+            for slot, (data, order), of_slot in zip(self._ranks.slots, chunks, bounds, strict=True)
+        ]  # fmt: skip
 
     def make(self, step, of_step, *, is_over):
         """Make a step. Return whether the first rank says that it is the last one.
@@ -276,14 +281,10 @@ class Steps:
 
     def _gradient(self, slot, step, out, dropout_factor, n_threads):
         i = slot - self._ranks.slots.start
-        first, last = (self._bounds[slot, step : step + 2] - self._begins[slot]).tolist()
-        if first == last:
+        part = self._parts[i][step - self._first]
+        if len(part.rows) == 0:
             out[...] = 0
             return
-        part = Part(
-            self._samples[i], self._orders[i][first:last], float(self._scales[step - self._first]),
-            int(self._places[slot, step]), has_penalties=slot == self._penalized[step],
-        )  # fmt: skip
         loss = self._steps.gradient(part, out, dropout_factor, n_threads)
         self._losses[i] += loss * self._n_of_steps[step]
 
@@ -291,6 +292,16 @@ class Steps:
         """Return the mean loss over the rows of the steps made, and the number of these rows."""
         n_rows = int(self._n_of_steps[:n_steps].sum())
         return self._ranks.sum(self._losses) / n_rows, n_rows
+
+
+def parts_of_steps(samples, order, bounds, scales, places, has_penalties):
+    """Return the part of each step in a slot; ``bounds`` says where in the order they begin."""
+    ends = zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+    numbers = zip(ends, scales.tolist(), places.tolist(), has_penalties.tolist(), strict=True)
+    return [
+        Part(samples, order[first:last], scale, place, has_penalty)
+        for (first, last), scale, place, has_penalty in numbers
+    ]
 
 
 def sums_of_parts(numbers, bounds):

@@ -137,7 +137,7 @@ class Member:
         epochs : (int, int)
             The number of epochs in total: at least, whatever the deadline is, and at most.
         deadline : Deadline
-        n_threads : int
+        n_threads : int or None
 
         Returns
         -------

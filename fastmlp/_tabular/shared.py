@@ -15,7 +15,6 @@ from fastmlp._distributed.rows import MemorySlot, SlotRows
 from fastmlp._distributed.slots import ASIDE, Rows, checksum_of, rows_of_slots, shuffled, words_of
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
-from fastmlp._engine.threads import available_threads
 from fastmlp._estimators.checkpoints import checksum
 from fastmlp._estimators.shared_fits import comparable
 from fastmlp._tabular.inputs import InputMaps
@@ -279,7 +278,7 @@ class SharedTeam(Team):
             rows = self.task.rows_for(
                 self.task.data_for(candidate.settings), k, member.random_state
             )
-            yield i, member.train(rows, epochs_of(i, k, until), self.deadline, available_threads())
+            yield i, member.train(rows, epochs_of(i, k, until), self.deadline, None)
 
 
 def output_of(passes, data, rows):
