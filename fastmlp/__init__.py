@@ -9,6 +9,7 @@ if find_spec("fastmlp._core") is None:
         "looks in the current folder first), or install with 'pip install -e .'."
     )
 
+from fastmlp import distributed as distributed
 from fastmlp._engine.config import __version__ as __version__
 from fastmlp._engine.config import show_config as show_config
 from fastmlp._engine.input_layer import InputLayer as InputLayer

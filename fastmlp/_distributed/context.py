@@ -71,16 +71,16 @@ def mpi(comm=None, *, n_slots=None, timeout=DEFAULT_TIMEOUT):
 
     Examples
     --------
-    With a single process, the context has no effect but for the order of the additions:
+    In a program that ``mpiexec -n 4 python train.py`` starts, every process trains on a part of
+    the rows:
 
-    >>> from mpi4py import MPI
+    >>> from mpi4py import MPI  # doctest: +SKIP
     >>> from sklearn.datasets import load_iris
     >>> from fastmlp import MLPClassifier, distributed
     >>> X, y = load_iris(return_X_y=True)
-    >>> with distributed.mpi(MPI.COMM_SELF):
-    ...     model = MLPClassifier(learning_rate='cosine', random_state=0).fit(X, y)
-    >>> model.t_
-    30000
+    >>> comm = MPI.COMM_WORLD  # doctest: +SKIP
+    >>> with distributed.mpi(comm):  # doctest: +SKIP
+    ...     model = MLPClassifier().fit(X[comm.rank :: comm.size], y[comm.rank :: comm.size])
     """
     comm = checked_comm(comm)
     n_slots = checked_n_slots(n_slots, comm.Get_size())
