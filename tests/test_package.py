@@ -31,16 +31,18 @@ LAYERS = [
     {"__main__"},
     {"_cli"},
     {"__init__"},
+    {"distributed"},
     {"_onnx"},
     {"_inspection", "_files"},
     {"_tabular"},
     {"_estimators"},
+    {"_distributed"},
     {"_training"},
     {"_engine"},
     {"_core", "_guard"},
 ]
 # In the folders above these, scikit-learn may be imported.
-WITHOUT_SCIKIT_LEARN = ("_training", "_engine")
+WITHOUT_SCIKIT_LEARN = ("_distributed", "_training", "_engine")
 
 
 def folder_of(path):
@@ -308,7 +310,8 @@ def test_docstring_examples(path):
 
 CLASSES = tuple(public for public in vars(fastmlp).values() if inspect.isclass(public))
 FUNCTIONS = (fastmlp.show_config, fastmlp.diagnose, fastmlp.check_gradients, fastmlp.to_onnx)
-PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, *FUNCTIONS)] + [
+PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, *FUNCTIONS)]
+PUBLIC += ["fastmlp.distributed.mpi"] + [
     f"fastmlp.{public.__name__}.{name}"
     for public in CLASSES
     for name, method in vars(public).items()

@@ -3,8 +3,10 @@
 import os
 import socket
 import traceback
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,9 @@ ARRIVED = 3  # tag
 
 
 @contextmanager
-def mpi(comm=None, *, n_slots=None, timeout=DEFAULT_TIMEOUT):
+def mpi(
+    comm: Any = None, *, n_slots: int | None = None, timeout: float | None = DEFAULT_TIMEOUT
+) -> Iterator[None]:
     """Train networks on the rows of several processes together.
 
     Within the context, ``fit``, ``partial_fit`` and ``fit_stream`` of the estimators train one

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from fastmlp._distributed.rows import MemorySlot, SlotRows
 from fastmlp._distributed.slots import (
+    ROWS_OF_SAMPLE,
     Rows,
     checksum_of,
     rows_of_slots,
@@ -17,7 +18,9 @@ from fastmlp._distributed.slots import (
     set_aside,
 )
 from fastmlp._engine.initializers import start_at_mean
+from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
+from fastmlp._engine.warnings import warn
 from fastmlp._estimators.callbacks import Callbacks, check_callbacks
 from fastmlp._estimators.checkpoints import checksum
 from fastmlp._estimators.parameter_values import written
@@ -33,6 +36,9 @@ from fastmlp._estimators.shared_validation import (
 from fastmlp._estimators.targets import balanced_weights, check_labels_are_plain
 from fastmlp._estimators.validation import FEWEST_ROWS
 from fastmlp._training.epochs import SILENT
+
+
+FEWEST_ROWS_TO_JUDGE = 20
 
 
 class SharedFits:
@@ -57,6 +63,7 @@ class SharedFits:
             "sample_weight (given or not)": weight is not None,
         }
         self._check_same(ranks, checkpoints, continues, **of_rows)
+        warn_of_own_scale(ranks, rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
         fit = SharedFit(self, ranks, shard, continues=continues, is_partial=is_partial)
         fit.build(random_state)
@@ -112,6 +119,26 @@ class SharedFits:
 
 def checksum_of_weights(network):
     return zlib.crc32(network.parameters.flat)
+
+
+def warn_of_own_scale(ranks, X):
+    """Warn if every rank seems to have scaled its rows by itself: columns of mean 0 on each."""
+    is_centered = False
+    if ranks.n > 1 and not scipy.sparse.issparse(X) and len(X) >= FEWEST_ROWS_TO_JUDGE:
+        step = ceil_div(len(X), ROWS_OF_SAMPLE)
+        few = X[::step].astype(np.float64)
+        deviations = few.std(axis=0)
+        # Most tables are ruled out by some of their rows.
+        may_be = np.abs(few.mean(axis=0)) <= 6 * deviations / np.sqrt(len(few))
+        if may_be.all() and deviations.any():
+            means = X.mean(axis=0, dtype=np.float64)
+            is_centered = bool((np.abs(means) <= 1e-5 * (deviations + 1e-30)).all())
+    if all(ranks.gather(is_centered)):
+        warn(
+            "X has columns of mean 0 on every rank: it seems that each rank has scaled its rows by "
+            "itself, and so by other numbers than the others. Scale by numbers that are the same "
+            "on all ranks; fastmlp.fit_stream fits the scaler of a pipeline to the rows of all."
+        )
 
 
 def comparable(value):
