@@ -3,8 +3,8 @@
     pip install ".[distributed]"
     mpiexec -n 2 python cluster_mpi.py
 
-Each process has a part of the rows. The network is the same for any number of processes, bit for bit.
-Rank 0 shows that: it trains the network once more with all rows.
+Each process has a part of the rows. The network is the same for any number of processes, bit for
+bit. Rank 0 shows that: it trains the network once more with all rows.
 """
 
 import numpy as np

@@ -37,7 +37,6 @@ from fastmlp._estimators.targets import balanced_weights, check_labels_are_plain
 from fastmlp._estimators.validation import FEWEST_ROWS
 from fastmlp._training.epochs import SILENT
 
-
 FEWEST_ROWS_TO_JUDGE = 20
 
 
