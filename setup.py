@@ -5,6 +5,8 @@ FASTMLP_DEBUG=1    bounds checks on and optimisation off in the core
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -18,7 +20,8 @@ C_FILES = sorted(map(str, Path("fastmlp").glob("_*/*.[ch]")))
 # The compiler must neither fuse multiplications with additions by itself nor reorder anything: what
 # is fused says so (_simd/fma.h), and so all compilers make the same bits (tests/test_compilers.py).
 SAME_BITS = ["-ffp-contract=off"]
-OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+# Symbols for debuggers would be four fifths of the core.
+OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
 INSTRUCTION_SETS = {
@@ -35,6 +38,8 @@ DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
 
 
 class BuildExtensions(build_ext):
+    """Compiles all C files of all extensions side by side, and then links them."""
+
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
             compile_flags = ["/Od"] if DEBUG else ["/O2"]
@@ -42,28 +47,42 @@ class BuildExtensions(build_ext):
             compile_flags = ["-O0", "-g", *SAME_BITS]
         else:
             compile_flags = OPTIMIZATION + SAME_BITS
-        for extension in self.extensions:
-            extension.extra_compile_args = compile_flags
-            if extension.name == "fastmlp._core":
-                extension.extra_objects = self.kernel_objects(compile_flags)
+        # The compiler of Microsoft is set up by its first file.
+        n_at_once = 1 if self.compiler.compiler_type == "msvc" else os.cpu_count()
+        with ThreadPoolExecutor(n_at_once) as pool:
+            of_extensions = [
+                [pool.submit(job, compile_flags=compile_flags) for job in self.jobs(extension)]
+                for extension in self.extensions
+            ]
+        for extension, objects in zip(self.extensions, of_extensions, strict=True):
+            extension.depends = [*extension.depends, *extension.sources]
+            extension.sources = []  # they are compiled
+            extension.extra_objects = [path for done in objects for path in done.result()]
         super().build_extensions()
 
-    def kernel_objects(self, compile_flags):
-        """Compile the kernels once for each instruction set, and what chooses among them."""
-        has_sets = ON_X86 and self.compiler.compiler_type == "unix"
-        objects = self.compiler.compile(
-            [str(SIMD / "choose.c")],
-            output_dir=self.build_temp,
-            macros=[("FASTMLP_X86", "1")] if has_sets else [],
-            extra_postargs=compile_flags,
-        )
-        for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
-            objects += self.compiler.compile(
-                [str(SIMD / "kernels.c")],
-                output_dir=str(Path(self.build_temp, name)),
-                extra_postargs=compile_flags + flags,
+    def jobs(self, extension):
+        """Give functions that each compile a C file of an extension, the longest one first."""
+        for source in extension.sources:
+            yield partial(
+                self.objects_of,
+                source,
+                self.build_temp,
+                macros=extension.define_macros,
+                include_dirs=extension.include_dirs,
             )
-        return objects
+        if extension.name != "fastmlp._core":
+            return
+        has_sets = ON_X86 and self.compiler.compiler_type == "unix"
+        for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
+            yield partial(self.objects_of, SIMD / "kernels.c", Path(self.build_temp, name), flags)
+        macros = [("FASTMLP_X86", "1")] if has_sets else []
+        yield partial(self.objects_of, SIMD / "choose.c", self.build_temp, macros=macros)
+
+    def objects_of(self, source, folder, flags=(), compile_flags=(), **options):
+        """Compile a C file; return the object files."""
+        return self.compiler.compile(
+            [str(source)], str(folder), extra_postargs=[*compile_flags, *flags], **options
+        )
 
 
 setup(
