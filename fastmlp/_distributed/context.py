@@ -90,12 +90,14 @@ def mpi(
     n_slots = checked_n_slots(n_slots, comm.Get_size())
     check_timeout(timeout)
     wait_for_all(comm, timeout)
-    own, questions, leaving = (duplicate(comm) for _ in range(3))
-    waiting = Waiting(questions, timeout)
-    ranks = Ranks(own, waiting, n_slots)
     with ExitStack() as stack:
+        own, questions, leaving = (duplicate(comm, stack) for _ in range(3))
+        waiting = Waiting(questions, timeout)
+        ranks = Ranks(own, waiting, n_slots)
         ranks.check_same(n_slots=n_slots, timeout=timeout)
-        stack.enter_context(at_most_threads(threads_of_rank(ranks)))
+        with ranks.agreeing("at the beginning of the context"):
+            n_threads = threads_of_rank(ranks)
+        stack.enter_context(at_most_threads(n_threads))
         stack.enter_context(sharing(ranks))
         try:
             yield
@@ -103,8 +105,6 @@ def mpi(
             leave(waiting, leaving, error)
             raise
         leave(waiting, leaving)
-    for it in (own, questions, leaving):
-        it.Free()
 
 
 def checked_comm(comm):
@@ -175,10 +175,14 @@ def wait_for_all(comm, timeout):
         waiting.end_all(f"has waited {timeout:g} seconds at the beginning of the context")
 
 
-def duplicate(comm):
-    """Return a communicator of the same processes, whose messages are apart from those of comm."""
+def duplicate(comm, stack):
+    """Return a communicator of the same processes, whose messages are apart from those of comm.
+
+    It is freed when the stack is left.
+    """
     twin, request = comm.Idup()
     request.Wait()
+    stack.callback(twin.Free)
     return twin
 
 

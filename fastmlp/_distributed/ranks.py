@@ -3,6 +3,7 @@
 import pickle
 import signal
 import threading
+import time
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -16,6 +17,10 @@ _current = ContextVar("fastmlp_ranks", default=None)
 
 # Errors that are raised on all ranks as they are raised on one of them.
 KNOWN_ERRORS = {cls.__name__: cls for cls in (ValueError, TypeError, MemoryError, OSError)}
+
+
+# A Ctrl-C reaches the ranks of other machines within this time.
+SECONDS_BETWEEN_INTERRUPTS = 3.0
 
 
 def current_ranks():
@@ -50,7 +55,8 @@ class Ranks:
         self.n_slots = n_slots
         self.slots = self.slots_of(self.rank)
         self.is_first = self.rank == 0
-        self.was_interrupted = False
+        self.was_interrupted = False  # this one
+        self.is_ending = False  # because one of them was
 
     def slots_of(self, rank):
         """Return the slots of a rank."""
@@ -77,6 +83,7 @@ class Ranks:
                 [everything, (counts, starts(counts))], [received, (n_received, starts(n_received))]
             ),
             where,
+            n_bytes=everything.nbytes + received.nbytes,
         )
         return loaded(received, n_received)
 
@@ -92,7 +99,8 @@ class Ranks:
         counts = np.empty(self.n, np.int64)
         self.wait(self.comm.Iallgather(np.array([len(sent)]), counts), where)
         received = np.empty(int(counts.sum()), np.uint8)
-        self.wait(self.comm.Iallgatherv(sent, [received, (counts, starts(counts))]), where)
+        request = self.comm.Iallgatherv(sent, [received, (counts, starts(counts))])
+        self.wait(request, where, n_bytes=received.nbytes)
         places, objects = zip(*loaded(received, counts), strict=True)
         if len(set(places)) > 1:
             shown = ", ".join(f"rank {rank} {place}" for rank, place in enumerate(places))
@@ -160,11 +168,12 @@ class Ranks:
             raise KNOWN_ERRORS.get(name, RuntimeError)(f"{ranks_named(failed)}: {shown}")
 
     def agreed(self, reason):
-        """Return why the first rank ends the training, or None. Raise if it was interrupted."""
-        reason, was_interrupted = self.of_first((reason, self.was_interrupted))
-        if was_interrupted:
+        """Return why the first rank ends the training, or None. Raise if one was interrupted."""
+        of_all = self.gather((reason, self.was_interrupted), "in a fit, where rank 0 decides")
+        if any(was_interrupted for _, was_interrupted in of_all):
+            self.is_ending = True
             raise KeyboardInterrupt
-        return reason
+        return of_all[0][0]
 
     def check_same(self, **facts):
         """Raise an error on all ranks unless all have given the same facts, which are comparable.
@@ -201,7 +210,7 @@ class Ranks:
             self.was_interrupted = True
             signal.signal(signal.SIGINT, before)
 
-        self.was_interrupted = False
+        self.was_interrupted = self.is_ending = False
         before = signal.getsignal(signal.SIGINT)
         is_main = threading.current_thread() is threading.main_thread()
         if not is_main or before is not signal.default_int_handler:
@@ -211,7 +220,20 @@ class Ranks:
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            is_awaited = self.is_ending and not self.was_interrupted
+            signal.signal(signal.SIGINT, late_interrupt() if is_awaited else before)
+
+
+def late_interrupt():
+    """Return a handler that ignores the Ctrl-C of which another rank has heard earlier."""
+    end = time.monotonic() + SECONDS_BETWEEN_INTERRUPTS
+
+    def interrupt(number, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if time.monotonic() > end:
+            signal.default_int_handler(number, frame)
+
+    return interrupt
 
 
 def is_first_rank():

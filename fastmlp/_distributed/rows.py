@@ -85,7 +85,7 @@ class SlotRows:
         n_at_once = n_steps
         if self._buffer_rows is not None:
             n_at_once = max(1, self._buffer_rows // batch_size)
-        bounds = self._n_of_slots[:, np.newaxis] * np.arange(n_steps + 1) // n_steps
+        bounds = bounds_of_steps(self._n_of_slots, n_steps)
         begins = [*range(0, n_steps, n_at_once), n_steps]
         descent.take_weights()
         schedule = descent.schedule_of(n_steps, n_steps)
@@ -171,16 +171,10 @@ class SlotRows:
 
     def write(self, parts):
         """Add the number of epochs, from which the orders follow, to the parts of a checkpoint."""
-        parts.add(n_epochs=self._n_epochs, n_slots=self._ranks.n_slots)
+        parts.add(n_epochs=self._n_epochs)
 
     def read(self, fields):
         """Take over the number of epochs from a checkpoint."""
-        n_slots = fields.whole("n_slots")
-        if n_slots != self._ranks.n_slots:
-            raise ValueError(
-                f"resume: the checkpoint is one of a fit with n_slots={n_slots}, but there are "
-                f"{self._ranks.n_slots} slots"
-            )
         self._n_epochs = fields.whole("n_epochs")
 
 
@@ -260,6 +254,7 @@ class Steps:
 
         ``of_step`` are the three numbers of `Descent.schedule_of`.
         """
+        ranks = self._ranks
         n_threads, _ = self._tuner.next(0.0)
         seconds = 0.0
 
@@ -269,12 +264,13 @@ class Steps:
             self._gradient(slot, step, out, of_step[1], n_threads)
             seconds += time.perf_counter() - began
 
-        self.sum(gradient_of_slot, [is_over, self._ranks.was_interrupted])
+        self.sum(gradient_of_slot, [is_over and ranks.is_first, ranks.was_interrupted])
         self._tuner.saw(n_threads, seconds, time.perf_counter())
         is_interrupted = self.sum.flags[INTERRUPT] > 0
         is_over = is_interrupted or self.sum.flags[STOP] > 0
         self._steps.apply(of_step)
         if is_interrupted:
+            ranks.is_ending = True
             self._descent.end_of_steps(step + 1)
             raise KeyboardInterrupt
         return is_over
@@ -292,6 +288,21 @@ class Steps:
         """Return the mean loss over the rows of the steps made, and the number of these rows."""
         n_rows = int(self._n_of_steps[:n_steps].sum())
         return self._ranks.sum(self._losses) / n_rows, n_rows
+
+
+def bounds_of_steps(n_of_slots, n_steps):
+    """Return where the rows of each step begin in the order of each slot.
+
+    The steps have equal shares of a slot. Where these are not whole numbers, slots round at other
+    steps, so that all mini-batches have about as many rows.
+
+    Returns
+    -------
+    ndarray of shape (n_slots, n_steps + 1)
+    """
+    n_slots = len(n_of_slots)
+    offsets = np.arange(n_slots)[:, np.newaxis] * n_steps // n_slots
+    return (n_of_slots[:, np.newaxis] * np.arange(n_steps + 1) + offsets) // n_steps
 
 
 def parts_of_steps(samples, order, bounds, scales, places, has_penalties):

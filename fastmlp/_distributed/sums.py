@@ -10,7 +10,7 @@ N_FLAGS = 16
 
 
 class SumOfGradients:
-    """Adds up the gradients of all slots, and flags of the first rank.
+    """Adds up the gradients of all slots, and flags of all ranks.
 
     Every rank adds up a piece of the parameters: it is sent that piece by all others, and sends
     them the sum. These are 2 (n - 1) / n times as many bytes as a gradient has, as in the usual
@@ -27,7 +27,7 @@ class SumOfGradients:
     total : ndarray of shape (n_params,)
         The sum.
     flags : ndarray of shape (N_FLAGS,)
-        The flags of the first rank, as they were before the last sum.
+        The sums of the flags.
     """
 
     def __init__(self, ranks, n_params, dtype):
@@ -62,8 +62,7 @@ class SumOfGradients:
         """
         for node, out in zip(self._nodes[self._ranks.rank], self._of_mine, strict=True):
             self._write(node, out, gradient_of_slot, 0)
-        for i, flag in enumerate(flags if self._ranks.is_first else ()):
-            self._of_mine[0][self._n_params + i] = flag
+        self._of_mine[0][self._n_params : self._n_params + len(flags)] = flags
         if self._ranks.n > 1:
             self._add_up_over_ranks()
 
@@ -91,9 +90,10 @@ class SumOfGradients:
                 [sent, self._counts_sent], [self._received, self._counts_received]
             ),
             "in a step, before the sum of the gradients",
+            n_bytes=self._whole.nbytes,
         )
         nodes = [node for of_rank in self._nodes for node in of_rank]
         known = dict(zip(nodes, self._received, strict=True))
         piece = add_up((0, ranks.n_slots), known)
         request = ranks.comm.Iallgather(piece, self._whole)
-        ranks.wait(request, "in a step, after the sum of the gradients")
+        ranks.wait(request, "in a step, after the sum of the gradients", n_bytes=self._whole.nbytes)

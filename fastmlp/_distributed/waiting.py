@@ -17,6 +17,9 @@ TESTS_AT_ONCE = 200
 SECONDS_OF_YIELDING = 0.002
 LONGEST_SLEEP = 0.001
 
+# Messages go on only while they are tested, so there is no sleep before they have had their time.
+BYTES_PER_SECOND = 1e8
+
 SECONDS_BETWEEN_ANSWERS = 0.25
 SECONDS_FOR_ANSWERS = 5.0
 
@@ -46,13 +49,14 @@ class Waiting:
         self._answered = 0.0
         self._sent = []
 
-    def __call__(self, request, where, seconds=None):
+    def __call__(self, request, where, seconds=None, n_bytes=0):
         """Wait for a request; ``where`` says where the program is. Return whether it is complete.
 
         Without ``seconds``, the processes end after the time-out. With them, the result is False
-        if it takes longer than that.
+        if it takes longer than that. ``n_bytes`` is how much is sent and received.
         """
         self._where = where
+        self._seconds_of_yielding = SECONDS_OF_YIELDING + n_bytes / BYTES_PER_SECOND
         for _ in range(TESTS_AT_ONCE):
             if request.Test():
                 return True
@@ -78,7 +82,7 @@ class Waiting:
                     return False
                 self._end_unless_busy(request, limit)
                 began = time.monotonic()
-            if now - began < SECONDS_OF_YIELDING:
+            if now - began < self._seconds_of_yielding:
                 give_way()
             else:
                 sleep = min(LONGEST_SLEEP, sleep + 2e-5)

@@ -117,6 +117,12 @@ class Checkpoints:
         if self.run is None:
             return
         before = self.run.value("data", "an object", lambda it: isinstance(it, dict))
+        if ("n_slots" in before) != ("n_slots" in data):
+            where = "within" if "n_slots" in before else "without"
+            raise ValueError(
+                f"resume: the checkpoint is one of a fit {where} fastmlp.distributed.mpi, whose "
+                "mini-batches have other rows"
+            )
         other = [name for name, digest in self._data.items() if before.get(name) != digest]
         if other:
             raise ValueError(

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from fastmlp._distributed.ranks import agreeing
 from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.losses import LOSSES_OF_CLASSIFIER, loss_of_classifier
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
@@ -354,17 +355,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         1797
         """
         with self._aside():
-            self._validate_params_once()
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
-                    "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
-                )
-            check_labels_are_plain("classes", classes)
-            if not self._has_classes(classes) and _check_partial_fit_first_call(self, classes):
-                self._learn_kind(type_of_target(y).startswith("multilabel"), sparse_format(y))
+            with agreeing("in partial_fit"):
+                self._begin_partial_fit(y, classes)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation)
+
+    def _begin_partial_fit(self, y, classes):
+        """Validate the parameters, and learn the classes in the first call."""
+        self._validate_params_once()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows, and partial_fit sees some: give a "
+                "dict, for instance from sklearn.utils.class_weight.compute_class_weight"
+            )
+        check_labels_are_plain("classes", classes)
+        if not self._has_classes(classes) and _check_partial_fit_first_call(self, classes):
+            self._learn_kind(type_of_target(y).startswith("multilabel"), sparse_format(y))
 
     def initialize(self, n_features: int, classes: ArrayLike, *, multilabel: bool = False) -> Self:
         """Initialize the network without fitting it, so that its weights can be read and set.

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fastmlp._distributed.ranks import agreeing, current_ranks
 from fastmlp._estimators.callbacks import with_callbacks
 from fastmlp._estimators.sklearn_private import _fit_context
 
@@ -12,8 +13,16 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 def checks_parameters(method: Method) -> Method:
     """Decorate a fit method so that scikit-learn validates the parameters first."""
-    decorated: Method = _fit_context(prefer_skip_nested_validation=True)(method)
-    return decorated
+    decorated = _fit_context(prefer_skip_nested_validation=True)(method)
+
+    @functools.wraps(method)
+    def checked(self, *args, **kwargs):
+        if current_ranks() is not None:  # all of them raise if one does
+            with agreeing("with the parameters"):
+                self._validate_params()
+        return decorated(self, *args, **kwargs)
+
+    return checked  # type: ignore[return-value]
 
 
 def tears_down_callbacks(method: Method) -> Method:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
 
+from fastmlp._distributed.ranks import agreeing
 from fastmlp._engine.input_layer import InputLayer
 from fastmlp._engine.losses import LOSSES_OF_REGRESSOR, loss_options
 from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
@@ -323,7 +324,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         3
         """
         with self._aside():
-            self._validate_params_once()
+            with agreeing("in partial_fit"):
+                self._validate_params_once()
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation)
 

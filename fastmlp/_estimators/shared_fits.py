@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import scipy.sparse
 from sklearn.base import RegressorMixin, is_classifier
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from fastmlp._distributed.rows import MemorySlot, SlotRows
 from fastmlp._distributed.slots import (
@@ -32,6 +32,7 @@ from fastmlp._estimators.shared_validation import (
     as_data,
     own_validation,
     total_weight,
+    validated_weight,
 )
 from fastmlp._estimators.targets import balanced_weights, check_labels_are_plain
 from fastmlp._estimators.validation import FEWEST_ROWS
@@ -74,8 +75,7 @@ class SharedFits:
         rows = SlotRows(ranks, fit.training, seed if self.shuffle else None, fit.sample)
 
         def train(hooks):
-            agreeing = hooks._replace(agreed=ranks.agreed)
-            self._train(rows, validate, agreeing, random_state, checkpoints)
+            self._train_shared(ranks, rows, validate, hooks, random_state, checkpoints)
 
         with ranks.fit():
             if is_partial and not self._has_hooks():
@@ -99,21 +99,35 @@ class SharedFits:
             targets = targets.toarray()
         if is_classifier(self):
             check_labels_are_plain("y", targets)
-        return rows, targets, self._validate_weight(sample_weight, rows)
+        return rows, targets, validated_weight(self, sample_weight, rows)
 
     def _check_same(self, ranks, checkpoints, continues, **of_rows):
         """Raise an error on all ranks if something differs that must be the same."""
         network = vars(self).get("_network") if continues else None
         names = vars(self).get("feature_names_in_")
+        classes = vars(self).get("classes_")
         facts = {
             "the estimator": type(self).__name__,
             "the names of the features of X": None if names is None else names.tolist(),
             "checkpoints (asked or not)": checkpoints is not None and checkpoints.is_asked,
+            "the known classes": None if classes is None else np.asarray(classes).tolist(),
             "the weights before the fit": None if network is None else checksum_of_weights(network),
         }
+        ranks.check_same(**facts, **self._comparable_parameters(), **of_rows)
+
+    def _comparable_parameters(self):
         parameters = self.get_params(deep=False)
-        facts |= {f"parameter {name}": comparable(value) for name, value in parameters.items()}
-        ranks.check_same(**facts, **of_rows)
+        return {f"parameter {name}": comparable(value) for name, value in parameters.items()}
+
+    def _train_shared(self, ranks, rows, validate, hooks, random_state, checkpoints):
+        """Train as `_train` does; all ranks agree when to stop."""
+
+        def agreed(reason):
+            if self.callbacks is not None:  # they may have changed parameters on some ranks
+                ranks.check_same(**self._comparable_parameters())
+            return ranks.agreed(reason)
+
+        self._train(rows, validate, hooks._replace(agreed=agreed), random_state, checkpoints)
 
 
 def checksum_of_weights(network):
@@ -172,10 +186,11 @@ class SharedFit:
         self._estimator, self._ranks = estimator, ranks
         self._continues, self._is_partial = continues, is_partial
         rows, targets, weight = shard
+        self._labels = None  # of all ranks, if y has one dimension
         encoded = self._encoded(targets)
-        self._class_weight = self._known_class_weight(targets)
+        class_weight = self._known_class_weight(targets)
         with ranks.agreeing("with the weights of the classes"):
-            weight = self._whole_weight(weight, targets)
+            weight = self._whole_weight(weight, class_weight, targets, encoded)
         self.has_weights = weight is not None
         weight = np.ones(len(encoded), rows.dtype) if weight is None else weight
         self._slots, self.n_rows = rows_of_slots(ranks, Rows(rows, (encoded, weight, targets)))
@@ -195,6 +210,7 @@ class SharedFit:
             labels = np.unique(np.concatenate(of_ranks))
             # Each of them three times, or they could be the numbers of a regression.
             model._encode_targets(np.tile(labels, 3), classes_are_known=known)
+            self._labels = labels
             return model._encode_validation_targets(targets)
         with ranks.agreeing("with the targets"):
             return model._encode_targets(targets, classes_are_known=known)
@@ -205,17 +221,27 @@ class SharedFit:
         if not isinstance(given, str):
             return given
         if targets.ndim > 1:
-            raise ValueError("class_weight='balanced' needs a y of one dimension on several ranks")
+            raise ValueError(
+                "class_weight='balanced' needs a y of one dimension within fastmlp.distributed.mpi"
+            )
         counts = Counter()
         for labels, n in self._ranks.gather(np.unique(targets, return_counts=True)):
             counts.update(dict(zip(labels.tolist(), n.tolist(), strict=True)))
         return balanced_weights(counts)
 
-    def _whole_weight(self, weight, targets):
-        if self._class_weight is None:
+    def _whole_weight(self, weight, class_weight, targets, encoded):
+        """Return the weight of each row: its sample weight times its class weight."""
+        if class_weight is None:
             return weight
-        of_class = compute_sample_weight(self._class_weight, targets)
-        return of_class if weight is None else weight * of_class
+        if self._labels is None:
+            of_row = compute_sample_weight(class_weight, targets)
+        else:  # a rank may have no rows of some classes
+            known = self._estimator.classes_
+            weights = compute_class_weight(class_weight, classes=self._labels, y=self._labels)
+            of_class = np.ones(len(known))
+            of_class[np.searchsorted(known, self._labels)] = weights
+            of_row = of_class[encoded]
+        return of_row if weight is None else weight * of_row
 
     def build(self, random_state):
         """Create or copy the network of the estimator, and make `Data` of the slots."""
@@ -231,8 +257,8 @@ class SharedFit:
         model._network.n_threads = model.n_threads
         with self._ranks.agreeing("with the rows of the slots"):
             self.data = [as_data(slot, model._network) for slot in self._slots]
-            self.sample = as_data(self._sample, model._network)
             self._check_weight()
+        self.sample = as_data(self._sample, model._network)
         if not self._continues:
             self._ranks.check_same(**{"the initial weights": checksum_of_weights(model._network)})
 
@@ -302,10 +328,11 @@ class SharedFit:
             "sample_weight": [(data.sample_weight,) for data in self.data],
             "X_val": [(order,) for _, order in self.training],
         }
-        return {
+        digests = {
             name: checksum_of(self._ranks, [checksum(arrays) for arrays in of_slots])
             for name, of_slots in whole.items()
         }
+        return digests | {"n_slots": str(self._ranks.n_slots)}
 
 
 def check_rows_aside(model, n_aside, n_rows):

@@ -89,14 +89,15 @@ class SharedStreams:
             validate = self._validation_of_slots(ranks, slots, known.n_rows)
         digests = [slot.digest for slot in slots]
         checkpoints.check_data(
-            X=checksum_of(ranks, digests), X_val=str((fraction, validate is not None))
+            X=checksum_of(ranks, digests),
+            X_val=str((fraction, validate is not None)),
+            n_slots=str(ranks.n_slots),
         )
         rows = SlotRows(ranks, slots, seed if self.shuffle else None, sample, int(buffer_rows))
         callbacks = Callbacks(self, None, None, None, self._fitted_attributes)
 
         def train(hooks):
-            agreeing = hooks._replace(agreed=ranks.agreed)
-            self._train(rows, validate, agreeing, random_state, checkpoints)
+            self._train_shared(ranks, rows, validate, hooks, random_state, checkpoints)
 
         with ranks.fit():
             seconds_before = checkpoints.seconds_before

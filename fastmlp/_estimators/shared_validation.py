@@ -103,7 +103,7 @@ def _own_part(model, ranks, X_val, y_val, weight_val):
         dtype = model._network.dtype
         X, y = model._validate_rows(X_val, y_val, dtype, reset=False)
         y = y.toarray() if scipy.sparse.issparse(y) else y
-        weight = model._validate_weight(weight_val, X)
+        weight = validated_weight(model, weight_val, X)
         weight = np.ones(X.shape[0], dtype) if weight is None else weight
         rows = Rows(X, (model._encode_validation_targets(y), weight, y))
     ranks.check_same(**{"sample_weight_val (given or not)": weight_val is not None})
@@ -111,6 +111,13 @@ def _own_part(model, ranks, X_val, y_val, weight_val):
     with ranks.agreeing("with the rows of X_val"):
         parts = [_part_of(slot, model._network) for slot in slots]
     return SlotPart(parts, has_weights=weight_val is not None)
+
+
+def validated_weight(model, sample_weight, X):
+    """Return the sample weights after validation. Those of one rank may all be 0."""
+    if sample_weight is None or np.any(sample_weight):
+        return model._validate_weight(sample_weight, X)
+    return np.zeros(len(model._validate_weight(np.ones_like(sample_weight), X)), X.dtype)
 
 
 def _part_of(slot, network):

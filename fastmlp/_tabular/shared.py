@@ -263,7 +263,8 @@ class SharedTask(Task):
             checksum([rows[i] - begins[slot][0] for split in self.splits for rows in split])
             for i, slot in enumerate(self._ranks.slots)
         ]
-        return {name: checksum_of(self._ranks, it) for name, it in digests.items()}
+        of_rows = {name: checksum_of(self._ranks, it) for name, it in digests.items()}
+        return of_rows | {"n_slots": str(self._ranks.n_slots)}
 
     def team(self, *arguments):
         return SharedTeam(self, *arguments)
