@@ -77,7 +77,7 @@ class SlotRows:
         self.sample = sample, np.arange(sample.n_rows)
         self._buffer_rows = buffer_rows
         self._n_epochs = 0
-        self._sum = None
+        self._sum = self._bounds = None
 
     def epoch(self, descent, batch_size, deadline):
         """Train for an epoch; see `Descent.epoch`."""
@@ -85,7 +85,9 @@ class SlotRows:
         n_at_once = n_steps
         if self._buffer_rows is not None:
             n_at_once = max(1, self._buffer_rows // batch_size)
-        bounds = bounds_of_steps(self._n_of_slots, n_steps)
+        if self._bounds is None or self._bounds.shape[1] != n_steps + 1:
+            self._bounds = bounds_of_steps(self._n_of_slots, n_steps)
+        bounds = self._bounds
         begins = [*range(0, n_steps, n_at_once), n_steps]
         descent.take_weights()
         schedule = descent.schedule_of(n_steps, n_steps)
@@ -293,16 +295,27 @@ class Steps:
 def bounds_of_steps(n_of_slots, n_steps):
     """Return where the rows of each step begin in the order of each slot.
 
-    The steps have equal shares of a slot. Where these are not whole numbers, slots round at other
-    steps, so that all mini-batches have about as many rows.
+    All rows are lined up: row ``j`` of a slot of ``n`` rows at ``(j + 1/2) / n``, and of equal ones
+    the row of the first slot first. The steps have equal shares of this line.
 
     Returns
     -------
     ndarray of shape (n_slots, n_steps + 1)
     """
-    n_slots = len(n_of_slots)
-    offsets = np.arange(n_slots)[:, np.newaxis] * n_steps // n_slots
-    return (n_of_slots[:, np.newaxis] * np.arange(n_steps + 1) + offsets) // n_steps
+    n = n_of_slots[:, np.newaxis].astype(np.float64)
+    n_rows = int(n_of_slots.sum())
+    ends = n_rows * np.arange(n_steps + 1) // n_steps
+    counts = np.floor(n * (ends / n_rows) + 0.5).astype(np.int64)
+    # These are nearly as many as there must be. Take the next ones, or give the last ones up.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        while (missing := ends - counts.sum(axis=0)).any():
+            after = np.where(counts < n, (counts + 0.5) / n, np.inf).argmin(axis=0)
+            last = np.where(counts > 0, (counts - 0.5) / n, -np.inf)
+            last = len(n) - 1 - last[::-1].argmax(axis=0)
+            few, many = np.flatnonzero(missing > 0), np.flatnonzero(missing < 0)
+            counts[after[few], few] += 1
+            counts[last[many], many] -= 1
+    return counts
 
 
 def parts_of_steps(samples, order, bounds, scales, places, has_penalties):

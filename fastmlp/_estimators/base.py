@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from fastmlp._distributed.ranks import agreeing, current_ranks, is_first_rank
+from fastmlp._distributed.ranks import current_ranks, is_first_rank
 from fastmlp._engine.initializers import start_at_mean
 from fastmlp._engine.losses import loss_options
 from fastmlp._engine.network import Network
@@ -195,8 +195,8 @@ class BaseMLP(
         True
         """
         with self._aside():
-            with agreeing("at the beginning of fit"):
-                checkpoints = EpochCheckpoints(self, checkpoint, checkpoint_every, resume)
+            asked = checkpoint, checkpoint_every, resume
+            checkpoints = EpochCheckpoints.of_all_ranks(self, *asked)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, checkpoints)
 

@@ -13,7 +13,7 @@ from numbers import Integral
 
 import numpy as np
 
-from fastmlp._distributed.ranks import is_first_rank
+from fastmlp._distributed.ranks import agreeing, is_first_rank
 from fastmlp._engine.model_file import Parts, open_model_file, write_model_file
 from fastmlp._engine.network import Network
 from fastmlp._engine.warnings import warn
@@ -72,6 +72,14 @@ class Checkpoints:
         if resume is not None:
             self._open(resume)
         self._began = self._written_at = time.perf_counter()
+
+    @classmethod
+    def of_all_ranks(cls, *arguments):
+        """Return the checkpoints. All ranks read the file that the first may just have written."""
+        with agreeing("before the checkpoint is read"):
+            pass
+        with agreeing("at the beginning of a fit"):
+            return cls(*arguments)
 
     def _open(self, path):
         """Open the file to go on from, after a check that it is one of such a fit."""

@@ -65,9 +65,9 @@ class SharedFits:
         self._check_same(ranks, checkpoints, continues, **of_rows)
         warn_of_own_scale(ranks, rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
+        seed = int(random_state.randint(1, 2**62, dtype=np.int64))
         fit = SharedFit(self, ranks, shard, continues=continues, is_partial=is_partial)
         fit.build(random_state)
-        seed = int(random_state.randint(1, 2**62, dtype=np.int64))
         validate = fit.set_aside(validation, seed)
         fit.begin(validate)
         if not is_partial:
@@ -110,10 +110,12 @@ class SharedFits:
             "the estimator": type(self).__name__,
             "the names of the features of X": None if names is None else names.tolist(),
             "checkpoints (asked or not)": checkpoints is not None and checkpoints.is_asked,
+            "the checkpoint to go on from": checkpoints and checkpoints.seconds_before,
             "the known classes": None if classes is None else np.asarray(classes).tolist(),
-            "the weights before the fit": None if network is None else checksum_of_weights(network),
         }
-        ranks.check_same(**facts, **self._comparable_parameters(), **of_rows)
+        before = None if network is None else checksum_of_weights(network)
+        of_network = {"the weights before the fit": before}
+        ranks.check_same(**facts, **self._comparable_parameters(), **of_rows, **of_network)
 
     def _comparable_parameters(self):
         parameters = self.get_params(deep=False)

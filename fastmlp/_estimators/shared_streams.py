@@ -40,12 +40,12 @@ class SharedStreams:
 
     def _fit_stream_shared(self, ranks, source, buffer_rows, validation, checkpointing, transform):
         """Fit to the rows of all ranks, of which this one has given the source of its own."""
+        checkpoints = EpochCheckpoints.of_all_ranks(self, *checkpointing)
         with ranks.agreeing("in fit_stream"):
             self._validate_params()
             check_callbacks(self.callbacks)
             check_combinations(self)
             self._check_stream()
-            checkpoints = EpochCheckpoints(self, *checkpointing)
             continues = self.warm_start and "_network" in vars(self)
             attributes = ["stop_reason_"] if continues else self._training_attributes
             self._forget([*attributes, "_checked_parameters"])

@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp._distributed.ranks import agreeing, current_ranks
+from fastmlp._distributed.ranks import current_ranks
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.concurrency import FittedAside
@@ -196,8 +196,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         with self._aside():
             for name in FITTED_ATTRIBUTES:
                 vars(self).pop(name, None)
-            with agreeing("at the beginning of fit"):
-                checkpoints = MemberCheckpoints(self, checkpoint, checkpoint_every, resume)
+            asked = checkpoint, checkpoint_every, resume
+            checkpoints = MemberCheckpoints.of_all_ranks(self, *asked)
             validation = (X_val, y_val, sample_weight_val)
             return self._fit(X, y, sample_weight, validation, checkpoints)
 
