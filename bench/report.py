@@ -3,7 +3,9 @@
 import importlib.metadata
 import os
 import platform
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 from peers import REFERENCE, VARIANTS
@@ -27,9 +29,23 @@ def machine(distributions=DISTRIBUTIONS):
         "architecture": platform.machine(),
         "instruction_sets": [*simd.get("baseline", []), *simd.get("found", [])],
         "system": platform.system(),
+        "compiler": platform.python_compiler(),
+        "commit": commit(),
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def commit():
+    """The commit of this folder, with a mark if files have been changed since; None without git."""
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return shown.stdout.strip()
 
 
 def n_cores():
