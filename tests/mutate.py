@@ -204,8 +204,8 @@ MUTATIONS = [
         is_race=True,
     ),
     Mutation(
-        "a step apart counts penalties once for each part", "_training/descent.py",
-        "is_last = start + len(part) == len(rows)", "is_last = True",
+        "a step apart counts penalties once for each part", "_training/parts.py",
+        "is_last = start + len(rows) == len(part.rows)", "is_last = True",
         "core/test_parts.py::test_gradient_and_step_apart_are_the_fused_step",
     ),
     Mutation(
@@ -572,7 +572,7 @@ MUTATIONS = [
     ),
     Mutation(
         "every split counts as the whole", "_tabular/base.py",
-        "part.weight / len(rows)", "part.weight",
+        "part.weight / len(known)", "part.weight",
         "tabular/test_tabular_mlp.py",
     ),
     Mutation(
@@ -742,6 +742,39 @@ MUTATIONS = [
         'np.require(array, requirements=["C", "A"])', "array",
         "clusters/test_many_networks.py::"
         "test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round",
+    ),
+    Mutation(
+        "sums of slots have the order of the ranks", "_distributed/tree.py",
+        "if first <= node[0] and node[1] <= last:", "if node[1] - node[0] == 1:",
+        "clusters/test_mpi_sums.py",
+    ),
+    Mutation(
+        "every slot counts the penalties", "_distributed/rows.py",
+        "penalized == slot,", "penalized >= 0,",
+        "clusters/test_mpi_sums.py::test_weights_are_those_of_plain_numpy",
+    ),
+    Mutation(
+        "random numbers of dropout begin anew in every slot", "_distributed/rows.py",
+        "self._places = np.cumsum(counts, axis=0) - counts", "self._places = 0 * counts",
+        "clusters/test_mpi_sums.py",
+    ),
+    Mutation(
+        "rows are weighted by the sum of their slot", "_distributed/rows.py",
+        "totals = sum_of_slots(self._ranks.slot_values(np.stack(weights)))",
+        "totals = sum_of_slots(np.stack(weights))",
+        "clusters/test_mpi.py",
+    ),
+    Mutation(
+        "orders do not depend on the slot", "_distributed/slots.py",
+        "return [seed & 0xFFFFFFFF, seed >> 32, slot, epoch]",
+        "return [seed & 0xFFFFFFFF, seed >> 32, 0, epoch]",
+        "clusters/test_mpi_sums.py",
+    ),
+    Mutation(
+        "every rank stops by its own clock", "_distributed/rows.py",
+        "[is_over and ranks.is_first, ranks.was_interrupted]",
+        "[is_over, ranks.was_interrupted]",
+        "clusters/test_mpi_sums.py",
     ),
     Mutation(
         "survivors are chosen anew", "_tabular/checkpoints.py",
