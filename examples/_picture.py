@@ -17,7 +17,9 @@ def options(description, **more):
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = f"{Path(sys.argv[0]).stem}.png"
-    parser.add_argument("--output", default=default, help=f"file of the picture ({default})")
+    parser.add_argument(
+        "--output", default=default, help=f"file of the picture ({default}); '' for none"
+    )
     parser.add_argument("--show", action="store_true", help="open a window with it, too")
     for name, text in more.items():
         parser.add_argument(f"--{name}", help=text)
@@ -30,7 +32,8 @@ def options(description, **more):
 
 def finish(figure, given):
     """Save the picture, and show it if that is asked for."""
-    figure.savefig(given.output, dpi=120)
-    print(f"\nThe picture is in {given.output}")
+    if given.output:
+        figure.savefig(given.output, dpi=120)
+        print(f"\nThe picture is in {given.output}")
     if given.show:
         plt.show()

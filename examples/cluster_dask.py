@@ -1,4 +1,7 @@
-"""Many networks on a cluster of Dask: an ensemble for tables, and a grid search.
+"""Many networks on a cluster of Dask: an ensemble for tables, and a grid search
+=============================================================================
+
+To run it::
 
     pip install ".[distributed]"
     python cluster_dask.py                       # two processes of this machine

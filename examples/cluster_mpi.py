@@ -1,4 +1,7 @@
-"""One network on the rows of several processes, with MPI.
+"""One network on the rows of several processes, with MPI
+======================================================
+
+To run it::
 
     pip install ".[distributed]"
     mpiexec -n 2 python cluster_mpi.py

@@ -1,4 +1,7 @@
-"""Many networks on a cluster of Ray: an ensemble for tables.
+"""Many networks on a cluster of Ray: an ensemble for tables
+=========================================================
+
+To run it::
 
     pip install ".[distributed]"
     python cluster_ray.py            # the processors of this machine

@@ -1,4 +1,5 @@
-"""Handwritten digits from a bad start: cross-entropy against the squared error.
+"""Handwritten digits from a bad start: cross-entropy against the squared error
+============================================================================
 
 The first weights of the output layer are large, so that most of its softmax outputs are saturated:
 near 0 or 1, and mostly wrong. With the squared error the gradient is (a - y) times the softmax's

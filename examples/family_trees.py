@@ -1,15 +1,15 @@
-"""A network learns two families' trees, and the people's places in them.
+"""A network learns two families' trees, and the people's places in them
+=====================================================================
 
-The second task of Rumelhart, Hinton and Williams, Nature 323, 1986. The input is a person (one of
-24 units) and a relation (one of 12), the output is who that is, maybe several people. Persons and
-relations reach the next layers through six units each (``connections`` leaves out the other
-weights); then come 12 and 6 hidden units. There are 104 facts; four are held out. A fact counts as
-right if the right people's outputs are above 0.5 and all others below.
+The second task of Rumelhart, Hinton and Williams, Nature 323, 1986. The inputs are a person (one of
+24) and a relation (one of 12), the output is who that is, maybe several people. Both inputs have
+six units each (``connections`` leaves out other weights); then come 12 and 6 hidden units. Four of
+104 facts are held out. A fact is right if its people are above 0.5 and all others below.
 
 What one should see: all 100 facts are learned, and most of those held out are right (6 of 10 over
-many random splits; which four they are matters much), where guessing would hardly ever be: the two
-families have one structure, and what is learned of one helps with the other. Some persons' units
-tell English from Italian (a red row, a blue row), others the generation or the branch (rows alike).
+many random splits; which four they are matters much), where guessing would hardly ever be. The two
+families have one structure: what is learned of one helps with the other. Some persons' units tell
+English from Italian (a red row, a blue row), others the generation or branch (rows alike).
 """
 
 import matplotlib.pyplot as plt

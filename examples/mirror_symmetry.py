@@ -1,4 +1,5 @@
-"""Two hidden units find out whether six bits are a mirror image of themselves.
+"""Two hidden units find out whether six bits are a mirror image of themselves
+===========================================================================
 
 The task of Rumelhart, Hinton and Williams, Learning representations by back-propagating errors,
 Nature 323, 1986: all 64 vectors of six bits, two hidden units and one output, all of them

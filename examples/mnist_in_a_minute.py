@@ -1,4 +1,5 @@
-"""MNIST, the 70,000 handwritten digits, within a minute on two cores.
+"""MNIST, the 70,000 handwritten digits, within a minute on two cores
+==================================================================
 
 Two hidden layers with dropout, Adam, and a learning rate that rises and falls once.
 

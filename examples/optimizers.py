@@ -1,4 +1,5 @@
-"""Nine solvers on one problem.
+"""Nine solvers on one problem
+===========================
 
 What one should see: the losses differ by orders of magnitude, the test accuracies by a percent or
 two. rprop and L-BFGS, which look at all rows in every step, are slow at first and go down furthest;

@@ -1,4 +1,5 @@
-"""Three quantiles from one network: a prediction with its interval.
+"""Three quantiles from one network: a prediction with its interval
+================================================================
 
 The data are one curve with noise that grows to the right. The loss is that of quantile regression
 (Koenker and Bassett, Econometrica 46, 1978) for the 5%, 50% and 95% quantiles at once.

@@ -1,4 +1,5 @@
-"""Ten hidden layers: where the gradient gets lost, and three cures.
+"""Ten hidden layers: where the gradient gets lost, and three cures
+================================================================
 
 A logistic unit's slope is at most 1/4, and each layer multiplies the gradient by it: what reaches
 the first layer is next to nothing. Cures: relu, whose slope is 1 or 0, with weights drawn as large

@@ -746,7 +746,7 @@ MUTATIONS = [
     Mutation(
         "sums of slots have the order of the ranks", "_distributed/tree.py",
         "if first <= node[0] and node[1] <= last:", "if node[1] - node[0] == 1:",
-        "clusters/test_mpi_sums.py",
+        "clusters/test_mpi_sums.py::test_subtrees_are_the_largest_nodes_in_a_range",
     ),
     Mutation(
         "every slot counts the penalties", "_distributed/rows.py",
@@ -756,25 +756,19 @@ MUTATIONS = [
     Mutation(
         "random numbers of dropout begin anew in every slot", "_distributed/rows.py",
         "self._places = np.cumsum(counts, axis=0) - counts", "self._places = 0 * counts",
-        "clusters/test_mpi_sums.py",
+        "clusters/test_mpi_sums.py::test_mini_batches_have_about_as_many_rows_as_asked_for",
     ),
     Mutation(
         "rows are weighted by the sum of their slot", "_distributed/rows.py",
         "totals = sum_of_slots(self._ranks.slot_values(np.stack(weights)))",
         "totals = sum_of_slots(np.stack(weights))",
-        "clusters/test_mpi.py",
+        "clusters/test_mpi_sums.py::test_weights_are_those_of_plain_numpy",
     ),
     Mutation(
         "orders do not depend on the slot", "_distributed/slots.py",
         "return [seed & 0xFFFFFFFF, seed >> 32, slot, epoch]",
         "return [seed & 0xFFFFFFFF, seed >> 32, 0, epoch]",
-        "clusters/test_mpi_sums.py",
-    ),
-    Mutation(
-        "every rank stops by its own clock", "_distributed/rows.py",
-        "[is_over and ranks.is_first, ranks.was_interrupted]",
-        "[is_over, ranks.was_interrupted]",
-        "clusters/test_mpi_sums.py",
+        "clusters/test_mpi_sums.py::test_orders_are_permutations_that_depend_on_all_that_they_are_drawn_by",
     ),
     Mutation(
         "survivors are chosen anew", "_tabular/checkpoints.py",

@@ -1,4 +1,7 @@
-"""An HTTP service for a model file, with FastAPI.
+"""An HTTP service for a model file, with FastAPI
+==============================================
+
+To run it, and to send it a row::
 
     pip install fastapi uvicorn pandas "fastmlp[files]"
     FASTMLP_MODEL=churn.safetensors uvicorn service:app --workers 2

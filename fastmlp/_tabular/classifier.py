@@ -77,14 +77,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabularMLP):
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     temperature_ : float
-        The probabilities of the ensemble are raised to the power 1 / temperature_.
+        The probabilities of the ensemble are raised to the power ``1 / temperature_``.
     leaderboard_ : dict of lists
         The members, the best first: their 'settings', 'loss' on rows that they have not seen,
         'weight' in the ensemble, 'n_epochs' and 'seconds' of training. ``pandas.DataFrame`` makes a
         table of it.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X has names that are all strings.
     target_name_ : str
         Name of y, if it is a series with a name.

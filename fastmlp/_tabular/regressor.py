@@ -109,7 +109,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabularMLP):
         'seconds' of training. ``pandas.DataFrame`` makes a table of it.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if X has names that are all strings.
     target_name_ : str
         Name of y, if it is a series with a name.
