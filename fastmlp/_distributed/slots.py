@@ -98,6 +98,13 @@ def checksum_of(ranks, of_slots):
     return hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
 
+def seed_from(random_state):
+    """Return a seed for the slots. The generator stays as it is, for the weights of the network."""
+    twin = np.random.RandomState()
+    twin.set_state(random_state.get_state())
+    return int(twin.randint(1, 2**62, dtype=np.int64))
+
+
 def words_of(seed, slot, epoch):
     """Return the seed of a slot's random numbers in an epoch, for NumPy's generators."""
     return [seed & 0xFFFFFFFF, seed >> 32, slot, epoch]

@@ -15,6 +15,7 @@ from fastmlp._distributed.slots import (
     checksum_of,
     rows_of_slots,
     sample_of,
+    seed_from,
     set_aside,
 )
 from fastmlp._engine.initializers import start_at_mean
@@ -65,9 +66,10 @@ class SharedFits:
         self._check_same(ranks, checkpoints, continues, **of_rows)
         warn_of_own_scale(ranks, rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
-        seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        seed = seed_from(random_state)
         fit = SharedFit(self, ranks, shard, continues=continues, is_partial=is_partial)
         fit.build(random_state)
+        random_state.randint(2)  # another fit with this generator has another seed
         validate = fit.set_aside(validation, seed)
         fit.begin(validate)
         if not is_partial:

@@ -13,6 +13,7 @@ from fastmlp._distributed.slots import (
     ROWS_OF_SAMPLE,
     bounds_of_slots,
     checksum_of,
+    seed_from,
 )
 from fastmlp._engine.rows import Data, Features
 from fastmlp._estimators.callbacks import Callbacks, check_callbacks
@@ -63,7 +64,7 @@ class SharedStreams:
         }
         self._check_same(ranks, checkpoints, continues, **of_rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
-        seed = int(random_state.randint(1, 2**62, dtype=np.int64))
+        seed = seed_from(random_state)
         slots = slots_of_source(ranks, source, known)
         has_own = validation[0] is not None or validation[1] is not None
         fraction = 0.0
@@ -79,6 +80,7 @@ class SharedStreams:
         with ranks.agreeing("in fit_stream, where the network is made"):
             convert = self._prepare_stream(known, inputs, names, random_state, continues)
             X, y, weight = convert(known.sample)
+        random_state.randint(2)  # another fit with this generator has another seed
         sample = Data(Features(X), y, weight)
         for slot in slots:
             slot.convert, slot.like = convert, sample
