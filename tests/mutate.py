@@ -762,7 +762,7 @@ MUTATIONS = [
         "rows are weighted by the sum of their slot", "_distributed/rows.py",
         "totals = sum_of_slots(self._ranks.slot_values(np.stack(weights)))",
         "totals = sum_of_slots(np.stack(weights))",
-        "clusters/test_mpi_sums.py::test_weights_are_those_of_plain_numpy",
+        "clusters/test_mpi.py::test_bits_do_not_depend_on_the_number_of_ranks",
     ),
     Mutation(
         "orders do not depend on the slot", "_distributed/slots.py",

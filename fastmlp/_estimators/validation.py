@@ -132,7 +132,12 @@ class Validation:
         if not np.isfinite(output).all():  # a scorer might still find a class for such rows
             scores = [np.nan] * max(1, len(self._scorers))
         elif self._scorers:
-            scores = [call(scorer) for scorer in self._scorers]
+            try:
+                scores = [call(scorer) for scorer in self._scorers]
+            except AttributeError as error:  # such as of a scorer that needs predict_proba
+                raise ValueError(
+                    f"scoring={self._estimator.scoring!r} cannot be computed: {error}"
+                ) from error
         else:
             # float64 keeps sums of large weights finite.
             scores = [self._estimator._score_output(y, output, weight.astype(float))]
