@@ -234,7 +234,7 @@ def test_bad_lists_of_scorers(scoring):
 
 def test_a_scorer_that_the_estimator_cannot_serve_is_an_error_that_names_it():
     model = MLPRegressor(early_stopping=True, scoring="roc_auc", max_iter=2)
-    with pytest.raises(ValueError, match="scoring='roc_auc' cannot be computed: .*predict_proba"):
+    with pytest.raises(ValueError, match=r"scoring='roc_auc' cannot be computed: .*predict_proba"):
         model.fit(np.arange(60.0).reshape(30, 2) / 60, np.arange(30) % 2)
     assert not hasattr(model, "coefs_")
 
