@@ -1,5 +1,6 @@
 """Warnings that point at the user's code, however deep in the package they are raised."""
 
+import contextlib
 import os
 import sys
 import warnings
@@ -7,8 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # scikit-learn's own frames are skipped too: it wraps `fit`, and calls it in pipelines and searches.
-FOLDERS = tuple(
-    f"{Path(find_spec(package).origin).parent}{os.sep}" for package in ("fastmlp", "sklearn")
+# Context managers are called by contextlib.
+FOLDERS = (
+    *(f"{Path(find_spec(package).origin).parent}{os.sep}" for package in ("fastmlp", "sklearn")),
+    contextlib.__file__,
 )
 
 
