@@ -57,8 +57,10 @@ class SharedFits:
                 random_state = checkpoints.random_state(random_state)
             shard = self._shard(X, y, sample_weight, continues)
         rows, targets, weight = shard
+        names = vars(self).get("feature_names_in_")
         of_rows = {
             "the number of features of X": rows.shape[1],
+            "the names of the features of X": None if names is None else names.tolist(),
             "X (sparse or not)": scipy.sparse.issparse(rows),
             "the kind of y": (targets.dtype.kind, targets.shape[1:]),
             "sample_weight (given or not)": weight is not None,
@@ -106,11 +108,10 @@ class SharedFits:
     def _check_same(self, ranks, checkpoints, continues, **of_rows):
         """Raise an error on all ranks if something differs that must be the same."""
         network = vars(self).get("_network") if continues else None
-        names = vars(self).get("feature_names_in_")
-        classes = vars(self).get("classes_")
+        # Those of an earlier fit are of no matter to a new one.
+        classes = vars(self).get("classes_") if continues or checkpoints is None else None
         facts = {
             "the estimator": type(self).__name__,
-            "the names of the features of X": None if names is None else names.tolist(),
             "checkpoints (asked or not)": checkpoints is not None and checkpoints.is_asked,
             "the checkpoint to go on from": checkpoints and checkpoints.seconds_before,
             "the known classes": None if classes is None else np.asarray(classes).tolist(),

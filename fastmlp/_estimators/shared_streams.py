@@ -1,6 +1,7 @@
 """`SharedStreams`: fits to rows that several processes read, each from its own source."""
 
 import hashlib
+import time
 from collections import Counter
 
 import numpy as np
@@ -41,6 +42,7 @@ class SharedStreams:
 
     def _fit_stream_shared(self, ranks, source, buffer_rows, validation, checkpointing, transform):
         """Fit to the rows of all ranks, of which this one has given the source of its own."""
+        began = time.perf_counter()
         checkpoints = EpochCheckpoints.of_all_ranks(self, *checkpointing)
         with ranks.agreeing("in fit_stream"):
             self._validate_params()
@@ -65,7 +67,8 @@ class SharedStreams:
         self._check_same(ranks, checkpoints, continues, **of_rows)
         random_state = ranks.same_generator(random_state, is_own=self.random_state is not None)
         seed = seed_from(random_state)
-        slots = slots_of_source(ranks, source, known)
+        with ranks.agreeing("in fit_stream, where the rows are shared out"):
+            slots = slots_of_source(ranks, source, known)
         has_own = validation[0] is not None or validation[1] is not None
         fraction = 0.0
         if self.early_stopping and not has_own:
@@ -102,7 +105,8 @@ class SharedStreams:
             self._train_shared(ranks, rows, validate, hooks, random_state, checkpoints)
 
         with ranks.fit():
-            seconds_before = checkpoints.seconds_before
+            # The first passes may be a large part of the time.
+            seconds_before = checkpoints.seconds_before + time.perf_counter() - began
             self._with_hooks(train, callbacks, random_state, self.max_iter, seconds_before)
         return self
 

@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,16 @@ def partial_fits_after_a_fit(mine):
     return results_of(model, X)
 
 
+def fit_after_an_own_one(mine):
+    """The labels and the weights of an earlier fit, on some rows of each rank, do not matter."""
+    model = classifier()
+    with ThreadPoolExecutor(1) as pool:  # fits of other threads are not shared
+        labels = mine(np.sort(LABELS))[:20].copy()
+        labels[0] = "a" if labels[0] != "a" else "bb"
+        pool.submit(model.fit, mine(X)[:20], labels).result()
+    return fit(model, X, LABELS, mine)
+
+
 def warm_start(mine):
     model = classifier(warm_start=True, averaging=0.9)
     for rows in (X, X[::-1]):
@@ -277,7 +288,7 @@ CASES = {
         for function in (
             validation_set, validation_set_with_fewer_rows_than_slots, several_validation_sets,
             early_stopping_with_weights_and_scorer, early_stopping_of_sparse_rows, partial_fits,
-            partial_fits_after_a_fit, warm_start, generator_as_random_state,
+            partial_fits_after_a_fit, fit_after_an_own_one, warm_start, generator_as_random_state,
             callbacks_that_change_the_learning_rate, memory_map_of_float32,
             codes_of_the_last_rank_only,
         )
