@@ -136,7 +136,9 @@ def test_context_within_another_one_is_an_error():
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_import_does_not_import_mpi4py():
