@@ -89,6 +89,7 @@ class Gradient:
         penalties: tuple[float, float] = (0, 0),
         key: int = 0,
         dropout_factor: float = 1,
+        place: int = 0,
     ) -> None: ...
     @property
     def loss(self) -> float: ...

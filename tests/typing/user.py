@@ -72,6 +72,9 @@ error: float = fastmlp.check_gradients(classifier, X, y, n_parameters=10).error
 fastmlp.LossCurveDisplay.from_estimator(classifier, log_scale=True).plot()
 fastmlp.show_config()
 
+with fastmlp.distributed.mpi(None, n_slots=16, timeout=60.0):
+    MLPClassifier(batch_size=4096).fit(X, y)
+
 MLPClassifier(max_iter="many")  # type: ignore[arg-type]
 MLPClassifier(solver=1)  # type: ignore[arg-type]
 MLPClassifier(hidden_layer_size=5)  # type: ignore[call-arg]
@@ -79,4 +82,5 @@ MLPRegressor(alpha=None)  # type: ignore[arg-type]
 Network("wide")  # type: ignore[arg-type]
 network.n_threads = "two"  # type: ignore[assignment]
 wrong: str = classifier.n_iter_  # type: ignore[assignment]
+fastmlp.distributed.mpi(n_slots="many")  # type: ignore[arg-type]
 fastmlp.check_gradients(classifier, X, y, step="small")  # type: ignore[arg-type]
