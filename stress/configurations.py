@@ -10,6 +10,7 @@ import pickle
 import random
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -331,6 +332,7 @@ class Run:
         """Run a call. Return its error in words, or None."""
         model = self.model
         before = made.state_of(model)
+        np.random.seed(zlib.crc32(text.encode()))  # noqa: NPY002 (that of random_state=None)
         try:
             exec(text, self.names)
         except Exception as error:
@@ -367,6 +369,8 @@ def is_documented(error, text):
         return True
     if isinstance(error, made.FailureOfUser):  # of a function that the case passes
         return True
+    if isinstance(error, MemoryError):  # for a sparse table of billions of columns
+        return "huge columns" in text
     if isinstance(error, FileNotFoundError):
         return "resume" in text
     return isinstance(error, AttributeError) and "partial_fit" in text
