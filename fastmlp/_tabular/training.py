@@ -223,9 +223,13 @@ class Team:
         self.n_jobs = n_jobs
         self.checkpoints = checkpoints
         self._parallel = None
+        self._spread = []  # arrays that all workers of Dask have, and where the backend notes them
 
     def close(self):
         """Give up the workers, which are the same for all rounds."""
+        for known, arrays in self._spread:
+            known.pop(id(arrays), None)
+        self._spread = []
         if self._parallel is not None:
             self._parallel.__exit__(None, None, None)
             self._parallel = None
@@ -271,10 +275,25 @@ class Team:
         return self._parallel(work)
 
     def _job(self, i, candidate, k, until, n_threads):
+        arrays = self.task.arrays_for(candidate.settings, k)
+        for it in arrays:
+            self._send_to_all(it)
         return delayed(_trained)(
-            i, candidate.members[k], *self.task.arrays_for(candidate.settings, k),
-            epochs_of(i, k, until), self.deadline, n_threads,
-        )  # fmt: skip
+            i, candidate.members[k], *arrays, epochs_of(i, k, until), self.deadline, n_threads
+        )
+
+    def _send_to_all(self, arrays):
+        """Send arrays to all workers of Dask, once.
+
+        joblib would send them to one of the workers, and if that one ended before others had a
+        copy, it would wait for ever.
+        """
+        backend, _ = get_active_backend()
+        client, known = (getattr(backend, name, None) for name in ("client", "data_futures"))
+        if client is None or known is None or id(arrays) in known:
+            return
+        (known[id(arrays)],) = client.scatter([arrays], broadcast=True, hash=False)
+        self._spread.append((known, arrays))
 
 
 def epochs_of(i, k, until):

@@ -87,11 +87,14 @@ def test_dask_runs_searches_with_the_same_scores(cluster):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected):
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3])
+def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected, seconds):
+    """Whether or not other workers have the rows by then."""
+    cluster.wait_for_workers(2)
     pids = list(cluster.run(os.getpid).values())
 
     def kill():
-        time.sleep(0.3)
+        time.sleep(seconds)
         os.kill(pids[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
