@@ -23,7 +23,7 @@ from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
 from fastmlp._engine.warnings import warn
 from fastmlp._estimators.callbacks import Callbacks, check_callbacks
-from fastmlp._estimators.checkpoints import checksum
+from fastmlp._estimators.checkpoints import MAY_DIFFER, checksum
 from fastmlp._estimators.parameter_values import written
 from fastmlp._estimators.parameters import check_combinations
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
@@ -118,18 +118,14 @@ class SharedFits:
         }
         before = None if network is None else checksum_of_weights(network)
         of_network = {"the weights before the fit": before}
-        ranks.check_same(**facts, **self._comparable_parameters(), **of_rows, **of_network)
-
-    def _comparable_parameters(self):
-        parameters = self.get_params(deep=False)
-        return {f"parameter {name}": comparable(value) for name, value in parameters.items()}
+        ranks.check_same(**facts, **comparable_parameters(self), **of_rows, **of_network)
 
     def _train_shared(self, ranks, rows, validate, hooks, random_state, checkpoints):
         """Train as `_train` does; all ranks agree when to stop."""
 
         def agreed(reason):
-            if self.callbacks is not None:  # they may have changed parameters on some ranks
-                ranks.check_same(**self._comparable_parameters())
+            # Callbacks, which only some ranks may have, can have changed parameters.
+            ranks.check_same(**comparable_parameters(self))
             return ranks.agreed(reason)
 
         self._train(rows, validate, hooks._replace(agreed=agreed), random_state, checkpoints)
@@ -157,6 +153,15 @@ def warn_of_own_scale(ranks, X):
             "itself, and so by other numbers than the others. Scale by numbers that are the same "
             "on all ranks; fastmlp.fit_stream fits the scaler of a pipeline to the rows of all."
         )
+
+
+def comparable_parameters(model):
+    """Return the parameters that must be the same on all ranks, as what can be compared."""
+    return {
+        f"parameter {name}": comparable(value)
+        for name, value in model.get_params(deep=False).items()
+        if name not in MAY_DIFFER
+    }
 
 
 def comparable(value):

@@ -16,7 +16,7 @@ from fastmlp._distributed.slots import ASIDE, Rows, checksum_of, rows_of_slots, 
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
 from fastmlp._estimators.checkpoints import checksum
-from fastmlp._estimators.shared_fits import comparable
+from fastmlp._estimators.shared_fits import comparable_parameters
 from fastmlp._tabular.inputs import InputMaps
 from fastmlp._tabular.member import Deadline
 from fastmlp._tabular.reading import Column, open_table
@@ -362,10 +362,9 @@ def shared_task(model, ranks, X, y, sample_weight, validation, random_state):
 
 def check_same(model, ranks, table, targets, sample_weight, validation):
     """Raise an error on all ranks if something differs that must be the same."""
-    parameters = model.get_params(deep=False)
     ranks.check_same(
         **{"the estimator": type(model).__name__},
-        **{f"parameter {name}": comparable(value) for name, value in parameters.items()},
+        **comparable_parameters(model),
         **{
             "the number of columns of X": table.n_columns,
             "the names of the columns of X": table.names,

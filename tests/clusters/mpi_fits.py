@@ -211,6 +211,19 @@ def fit_after_an_own_one(mine):
     return fit(model, X, LABELS, mine)
 
 
+def parameters_that_may_differ(mine):
+    """The first rank alone has callbacks; the ranks have other numbers of threads."""
+    is_first = mine.rank == 0
+    seen = []
+    model = classifier(
+        callbacks=(lambda model, state: seen.append(state.epoch)) if is_first else None,
+        n_threads=1 + mine.rank, max_seconds=1000 if is_first else None,
+    )  # fmt: skip
+    results = fit(model, X, LABELS, mine)
+    assert len(seen) == (model.n_iter_ if is_first else 0)
+    return results
+
+
 def warm_start(mine):
     model = classifier(warm_start=True, averaging=0.9)
     for rows in (X, X[::-1]):
@@ -288,7 +301,8 @@ CASES = {
         for function in (
             validation_set, validation_set_with_fewer_rows_than_slots, several_validation_sets,
             early_stopping_with_weights_and_scorer, early_stopping_of_sparse_rows, partial_fits,
-            partial_fits_after_a_fit, fit_after_an_own_one, warm_start, generator_as_random_state,
+            partial_fits_after_a_fit, fit_after_an_own_one, parameters_that_may_differ, warm_start,
+            generator_as_random_state,
             callbacks_that_change_the_learning_rate, memory_map_of_float32,
             codes_of_the_last_rank_only,
         )
