@@ -84,6 +84,14 @@ def rows_of_slots(ranks, rows):
     return slots, n_rows
 
 
+def check_fills_slots(ranks, n_rows):
+    """Raise ValueError unless each slot has one of the rows of X."""
+    if n_rows < ranks.n_slots:
+        raise ValueError(
+            f"X must have at least n_slots={ranks.n_slots} rows on all ranks together, got {n_rows}"
+        )
+
+
 def sample_of(ranks, slots):
     """Return the first rows of every slot, the same on all ranks."""
     n = max(1, ROWS_OF_SAMPLE // ranks.n_slots)

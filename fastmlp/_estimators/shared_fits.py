@@ -12,6 +12,7 @@ from fastmlp._distributed.rows import MemorySlot, SlotRows
 from fastmlp._distributed.slots import (
     ROWS_OF_SAMPLE,
     Rows,
+    check_fills_slots,
     checksum_of,
     rows_of_slots,
     sample_of,
@@ -204,11 +205,7 @@ class SharedFit:
         self.has_weights = weight is not None
         weight = np.ones(len(encoded), rows.dtype) if weight is None else weight
         self._slots, self.n_rows = rows_of_slots(ranks, Rows(rows, (encoded, weight, targets)))
-        if self.n_rows < ranks.n_slots:
-            raise ValueError(
-                f"X must have at least n_slots={ranks.n_slots} rows on all ranks together, got "
-                f"{self.n_rows}"
-            )
+        check_fills_slots(ranks, self.n_rows)
         self._sample = sample_of(ranks, self._slots)
 
     def _encoded(self, targets):

@@ -12,7 +12,15 @@ import numpy as np
 from sklearn.base import is_regressor
 
 from fastmlp._distributed.rows import MemorySlot, SlotRows
-from fastmlp._distributed.slots import ASIDE, Rows, checksum_of, rows_of_slots, shuffled, words_of
+from fastmlp._distributed.slots import (
+    ASIDE,
+    Rows,
+    check_fills_slots,
+    checksum_of,
+    rows_of_slots,
+    shuffled,
+    words_of,
+)
 from fastmlp._engine.layout import ceil_div
 from fastmlp._engine.rows import Data
 from fastmlp._estimators.checkpoints import checksum
@@ -145,11 +153,7 @@ class SharedRows:
         self.ranks = ranks
         others = (encoded.codes, np.asarray(targets, np.float32), weight)
         slots, n_rows = rows_of_slots(ranks, Rows(encoded.numbers, others))
-        if n_rows < ranks.n_slots:
-            raise ValueError(
-                f"X must have at least n_slots={ranks.n_slots} rows on all ranks together, got "
-                f"{n_rows}"
-            )
+        check_fills_slots(ranks, n_rows)
         whole = Rows.joined(slots)
         codes, self.targets, self.weight = whole.others
         self.encoded = Encoded(np.ascontiguousarray(whole.X), np.ascontiguousarray(codes))

@@ -4,6 +4,7 @@ import itertools
 import math
 import signal
 import threading
+import warnings
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import closing, contextmanager
 from functools import partial
@@ -31,15 +32,13 @@ class Split(NamedTuple):
 
 
 class Arrays:
-    """Arrays for the workers.
-
-    Dask sends an argument to its workers once for many jobs, if that says that it is large.
-    """
+    """Arrays for the workers."""
 
     def __init__(self, arrays):
         self.arrays = arrays
 
     def __sizeof__(self):
+        """How Dask learns what they need of a worker's memory."""
         return sum(array.nbytes for array in self.arrays)
 
     def __setstate__(self, state):
@@ -223,13 +222,13 @@ class Team:
         self.n_jobs = n_jobs
         self.checkpoints = checkpoints
         self._parallel = None
-        self._spread = []  # arrays that all workers of Dask have, and where the backend notes them
+        self._given = []  # arrays that Dask has, and where its backend of joblib notes them
 
     def close(self):
         """Give up the workers, which are the same for all rounds."""
-        for known, arrays in self._spread:
+        for known, arrays in self._given:
             known.pop(id(arrays), None)
-        self._spread = []
+        self._given = []
         if self._parallel is not None:
             self._parallel.__exit__(None, None, None)
             self._parallel = None
@@ -277,23 +276,30 @@ class Team:
     def _job(self, i, candidate, k, until, n_threads):
         arrays = self.task.arrays_for(candidate.settings, k)
         for it in arrays:
-            self._send_to_all(it)
+            self._give_to_dask(it)
         return delayed(_trained)(
             i, candidate.members[k], *arrays, epochs_of(i, k, until), self.deadline, n_threads
         )
 
-    def _send_to_all(self, arrays):
-        """Send arrays to all workers of Dask, once.
+    def _give_to_dask(self, arrays):
+        """Give arrays to Dask, once for all rounds, as the result of a task.
 
-        joblib would send them to one of the workers, and if that one ended before others had a
-        copy, it would wait for ever.
+        Its workers get them from each other. If all that have them are lost, Dask runs the task
+        again. What joblib sends to workers would then be lost for good.
         """
         backend, _ = get_active_backend()
         client, known = (getattr(backend, name, None) for name in ("client", "data_futures"))
         if client is None or known is None or id(arrays) in known:
             return
-        (known[id(arrays)],) = client.scatter([arrays], broadcast=True, hash=False)
-        self._spread.append((known, arrays))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")
+            known[id(arrays)] = client.submit(unchanged, arrays, pure=False)
+        self._given.append((known, arrays))
+
+
+def unchanged(arrays):
+    """Return what is given: a task whose result is sent to workers."""
+    return arrays
 
 
 def epochs_of(i, k, until):
