@@ -1,6 +1,7 @@
 """Beside other programs that keep the CPUs busy: training and prediction, fastmlp and its peers.
 
 python bench/busy.py
+python bench/busy.py --json bench/results/zen4/busy.json   # for bench/pages.py
 """
 
 import argparse
@@ -10,6 +11,7 @@ import statistics
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import report
 from peers import VARIANTS, fastmlp
@@ -33,6 +35,15 @@ OURS = [
     ),
 ]  # fmt: skip
 PEERS = [variant for variant in VARIANTS if variant.quick and variant.module != "fastmlp"]
+FIXED = ("1 thread", "always asleep")
+
+# The column of each peer in the tables; of those with the same one, the fastest is shown.
+COLUMN_OF = {
+    "fastmlp": "fastmlp",
+    **dict(zip((ONE_THREAD, ASLEEP), FIXED, strict=True)),
+    **{peer.name: {"PyTorch": "PyTorch, best"}.get(peer.column, peer.column) for peer in PEERS},
+    "scikit-learn f32": "scikit-learn",
+}
 
 
 def burn():
@@ -120,26 +131,42 @@ def under_each_load(what, measure):
     return figures
 
 
+def best_by_column(seconds):
+    """Of the seconds by peer, the least of each column."""
+    best = {}
+    for name, value in seconds.items():
+        column = COLUMN_OF[name]
+        best[column] = min(value, best.get(column, float("inf")))
+    return best
+
+
+def milliseconds(seconds):
+    """Three digits, the thousands apart: 2,050."""
+    return f"{float(f'{1e3 * seconds:.3g}'):,g}"
+
+
 def table(figures):
-    """A row for each load: milliseconds of every peer, and what fastmlp is held against."""
-    names = list(figures["nothing"])
-    others = [name for name in names if "fastmlp" not in name and "scikit" not in name]
-    lines = []
-    for load, seconds in figures.items():
-        own = min(seconds[name] for name in (ONE_THREAD, ASLEEP))
+    """Heads and rows: milliseconds beside each load, and what fastmlp is held against."""
+    best = {load: best_by_column(seconds) for load, seconds in figures.items()}
+    columns = list(best["nothing"])
+    others = [name for name in columns if name not in ("fastmlp", *FIXED, "scikit-learn")]
+    rows = []
+    for load, seconds in best.items():
+        own = min(seconds[name] for name in FIXED)
         other = min((seconds[name] for name in others if name in seconds), default=float("nan"))
-        cells = (f"{1e3 * seconds[name]:.3g}" if name in seconds else "-" for name in names)
+        cells = (milliseconds(seconds[name]) if name in seconds else "-" for name in columns)
         ratios = seconds["fastmlp"] / own, other / seconds["fastmlp"]
-        lines.append([load, *cells, *(f"{ratio:.2f}" for ratio in ratios)])
-    heads = ["beside", *names, "fastmlp / better of its own", "best other / fastmlp"]
-    return report.table(heads, lines)
+        rows.append([load, *cells, *(f"{ratio:.2f}" for ratio in ratios)])
+    return ["load", *columns, "fastmlp / better fixed", "best other / fastmlp"], rows
 
 
 def main():
     """Print a table for each workload, in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--select", default=",".join(TRAINED), help="workloads; default: all")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the tables")
     given = parser.parse_args()
+    tables = {}
     print(report.machine_line(report.machine()))
     with Team(installed(OURS + PEERS)) as team:
         for name in given.select.split(","):
@@ -148,14 +175,16 @@ def main():
             team.prepare(list(team.processes), workload=asdict(workload), mnist_path=None)
             n_epochs = epochs_of_a_turn(team)
             figures = under_each_load(name, lambda n=n_epochs: seconds_an_epoch(team, n))
-            what = f"{name}, {workload.network}, {workload.n_rows:,} rows"
-            print(f"\n{what}: ms an epoch\n\n{table(figures)}", flush=True)
+            tables[name] = table(figures)
+            what = f"{name}, {workload.network}, {workload.n_rows:,} rows: ms an epoch"
+            print(f"\n{what}\n\n{report.table(*tables[name])}", flush=True)
             if name in PREDICTED:
-                figures = under_each_load(f"{name}, predictions", lambda: seconds_of_a_call(team))
-                print(
-                    f"\n{name}: ms a prediction of {ROWS_TO_PREDICT:,} rows\n\n{table(figures)}",
-                    flush=True,
-                )
+                key = f"{name}, predictions"
+                tables[key] = table(under_each_load(key, lambda: seconds_of_a_call(team)))
+                what = f"{name}: ms a prediction of {ROWS_TO_PREDICT:,} rows"
+                print(f"\n{what}\n\n{report.table(*tables[key])}", flush=True)
+    if given.json:
+        report.keep(given.json, tables)
     return 1 if team.failures else 0
 
 

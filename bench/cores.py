@@ -1,6 +1,7 @@
 """How well a training step and a prediction would be shared out on more cores than there are.
 
 python bench/cores.py
+python bench/cores.py --json bench/results/zen4/cores.json   # for bench/pages.py
 
 For T threads, the shares of the T members of the team run one after the other on one core. A step
 then takes as long as the longest share of each stage, and a barrier after each stage:
@@ -17,8 +18,10 @@ cache line one after the other. `--check` compares the model with real steps on 
 import argparse
 import os
 import time
+from pathlib import Path
 
 import numpy as np
+import report
 import scipy.sparse
 from workloads import WORKLOADS, random_data
 
@@ -133,9 +136,15 @@ def efficiencies_of_prediction(workload, barriers):
     return {n: (times[1] / (n * times[n]), times[n]) for n in THREADS}
 
 
-def show(name, efficiencies):
-    cells = (f"{share:5.0%} {1e6 * seconds:9.1f}" for share, seconds in efficiencies.values())
-    print(f"{name:18}" + " ".join(f"{cell:>16}" for cell in cells))
+def row(name, efficiencies):
+    """A row of a table: the time and, of more than one thread, the efficiency."""
+    return [
+        name,
+        *(
+            f"{1e6 * seconds:,.0f} us" + (f", {share:.0%}" if n > 1 else "")
+            for n, (share, seconds) in efficiencies.items()
+        ),
+    ]
 
 
 def show_real_steps(step, model):
@@ -147,24 +156,31 @@ def show_real_steps(step, model):
 
 
 def main():
-    """Print a table of efficiencies."""
+    """Print a table of training steps and one of predictions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with real steps")
-    check = parser.parse_args().check
+    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the tables")
+    given = parser.parse_args()
     barriers = {n: seconds_of_barrier(n) for n in THREADS}
-    print("efficiency and time in us, for T threads\n")
-    print(f"{'T':18}" + " ".join(f"{n:16}" for n in THREADS))
-    print(f"{'barrier, us':18}" + " ".join(f"{1e6 * barriers[n]:16.2f}" for n in THREADS))
+    print("barriers:", ", ".join(f"{n}: {1e6 * s:.2f} us" for n, s in barriers.items()))
+    steps = []
     for name in WORKLOAD_NAMES:
         for is_sparse in (False, True) if name == "default" else (False,):
             step = Step(WORKLOADS[name], is_sparse=is_sparse)
             model = efficiencies_of_step(step, barriers)
-            show(name + ", sparse" * is_sparse, model)
-            if check:
+            steps.append(row(name + ", sparse" * is_sparse, model))
+            if given.check:
+                print(f"{name}{', sparse' * is_sparse}:")
                 show_real_steps(step, model)
-    print(f"\nprediction of {ROWS_TO_PREDICT:,} rows")
-    for name in WORKLOAD_NAMES:
-        show(name, efficiencies_of_prediction(WORKLOADS[name], barriers))
+    predictions = [
+        row(name, efficiencies_of_prediction(WORKLOADS[name], barriers)) for name in WORKLOAD_NAMES
+    ]
+    heads = ["", "1 thread", *map(str, THREADS[1:])]
+    tables = {"steps": (heads, steps), "predictions": (heads, predictions)}
+    print(f"\na training step: time and efficiency\n\n{report.table(*tables['steps'])}")
+    print(f"\na prediction of {ROWS_TO_PREDICT:,} rows\n\n{report.table(*tables['predictions'])}")
+    if given.json:
+        report.keep(given.json, tables)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Time the input layer: steps and predictions with it, beside plain inputs of the same number.
 
 python bench/inputs.py
+python bench/inputs.py --json bench/results/zen4/inputs.json   # for bench/pages.py
 """
 
+import argparse
 import time
+from pathlib import Path
 
 import numpy as np
-from report import table
+import report
 
 from fastmlp import InputLayer, Network
 from fastmlp._engine.checks import check_data
@@ -60,6 +63,9 @@ class Contestant:
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the table")
+    given = parser.parse_args()
     lines = []
     for name, layer in LAYERS.items():
         X = rows_for(layer)
@@ -79,7 +85,9 @@ def main():
             ])  # fmt: skip
     heads = ["inputs from", "number", "threads", "step, us", "over plain", "prediction, ns a row",
              "over plain"]  # fmt: skip
-    print(table(heads, lines))
+    print(report.table(heads, lines))
+    if given.json:
+        report.keep(given.json, {"times": (heads, lines)})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a run leaves behind: the tables, the picture, and a description of the machine."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -11,7 +12,10 @@ import numpy as np
 from peers import REFERENCE, VARIANTS
 from workloads import WORKLOADS
 
-COLUMNS = tuple(dict.fromkeys(variant.column for variant in VARIANTS))
+COLUMN_OF = {variant.name: variant.column for variant in VARIANTS}
+COLUMNS = tuple(dict.fromkeys(COLUMN_OF.values()))
+OTHER_FORMS = tuple(v.column for v in VARIANTS if v.module == "fastmlp" and v.name != REFERENCE)
+RIVALS = tuple(name for name in COLUMNS if name not in (REFERENCE, *OTHER_FORMS))
 DISTRIBUTIONS = ("fastmlp", "numpy", "scipy", "scikit-learn", "torch", "jax", "onnxruntime")
 
 
@@ -66,12 +70,15 @@ def machine_line(machine):
 
 
 def best_of_columns(figures):
-    """Of the figures of all variants, by name, the best one for each column."""
+    """Of the figures of all variants, by name, the best one for each column.
+
+    Results that were taken over from a table may have a figure of the column itself.
+    """
     best = {}
-    for variant in VARIANTS:
-        figure = figures.get(variant.name)
-        if figure and figure["best"] < best.get(variant.column, {"best": np.inf})["best"]:
-            best[variant.column] = figure
+    for name, figure in figures.items():
+        column = COLUMN_OF.get(name, name)
+        if figure["best"] < best.get(column, {"best": np.inf})["best"]:
+            best[column] = figure
     return best
 
 
@@ -151,6 +158,50 @@ def training_table(training):
     )
 
 
+def training_ratios(results, with_reached=False):
+    """Seconds of fastmlp, and how many times as long the other libraries take; MNIST too.
+
+    `with_reached`: behind each the loss or, for MNIST, the accuracy that was reached.
+    """
+    entries = dict(results["training"])
+    if results["mnist"]:
+        entries["MNIST"] = results["mnist"]
+    best = {name: best_of_columns(entry["peers"]) for name, entry in entries.items()}
+    rivals = [name for name in RIVALS if any(name in figures for figures in best.values())]
+
+    def cell(name, column):
+        figure = best[name].get(column)
+        if not figure:
+            return "-"
+        text = ratio_in_brief(ratio(best[name], column))
+        if column == REFERENCE:
+            text = f"{figure['best']:#.3g}"
+            if name == "MNIST":
+                text += f" for {entries[name]['epochs']} epochs"
+        reached = figure.get("loss", figure.get("accuracy"))
+        return f"{text} [{reached:.4f}]" if with_reached else text
+
+    heads = [
+        "", "network, batch size", "fastmlp, s per epoch",
+        *("PyTorch, best mode" if name == "PyTorch" else name for name in rivals),
+    ]  # fmt: skip
+    rows = [
+        [
+            name, f"{entry['network']}, {entry['batch_size']}",
+            *(cell(name, column) for column in (REFERENCE, *rivals)),
+        ]
+        for name, entry in entries.items()
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def ratio_in_brief(value):
+    """Two digits, or hundredths where they decide who is faster."""
+    if value < 1.2:
+        return f"{value:.2f} x"
+    return f"{value:.1f} x" if value < 9.95 else f"{value:,.0f} x"
+
+
 def best_gemm(n=2048, n_rounds=10):
     """The best rate of a large product of float32 matrices by NumPy on all cores, in GFLOP/s."""
     A = np.random.default_rng(0).standard_normal((n, n), dtype=np.float32)
@@ -175,12 +226,15 @@ def share_table(training, limit):
     return table(["name", "GFLOP/s", "share"], rows)
 
 
-def prediction_table(prediction):
-    """The time of one call for each number of rows, and the ratio."""
+def prediction_table(prediction, without=()):
+    """The time of one call for each number of rows, and the ratio; without some of the peers."""
     return table_of_columns(
         ["network", "rows"],
         [
-            ([WORKLOADS[name].network, f"{int(n_rows):,}"], figures)
+            (
+                [WORKLOADS[name].network, f"{int(n_rows):,}"],
+                {peer: figure for peer, figure in figures.items() if peer not in without},
+            )
             for name, by_rows in prediction.items()
             for n_rows, figures in by_rows.items()
         ],
@@ -205,31 +259,52 @@ def mnist_table(mnist):
 
 
 def text(results):
-    """All tables of a run, each below a line that says what it shows."""
-    parts = [machine_line(results["machine"])]
-    if results["training"]:
-        parts.append(
-            f"Training: seconds per epoch (times those of {REFERENCE}) [loss reached]\n\n"
-            + training_table(results["training"])
-        )
-        limit = results["machine"]["best_gemm"]
-        parts.append(
-            f"Arithmetic of {REFERENCE}'s training, and its share of the machine's best product "
-            f"of matrices ({limit:.0f} GFLOP/s)\n\n" + share_table(results["training"], limit)
-        )
-    if results["prediction"]:
-        parts.append(
-            f"Prediction: time of a call (times that of {REFERENCE})\n\n"
-            + prediction_table(results["prediction"])
-        )
-    if results["mnist"]:
-        parts.append(
-            f"MNIST: a whole fit of {results['mnist']['epochs']} epochs\n\n"
-            + mnist_table(results["mnist"])
-        )
+    """The machine and all tables of a run."""
+    parts = [machine_line(results["machine"]), *sections(results).values()]
     if results["failures"]:
         parts.append(f"Failed, see the messages above: {', '.join(results['failures'])}")
     return "\n\n".join(parts)
+
+
+def sections(results):
+    """The tables of a run by their names, each below a line that says what it shows."""
+    parts = {}
+    if results["training"]:
+        parts["training"] = (
+            f"Training: seconds per epoch (ratio to {REFERENCE}) [loss reached]\n\n"
+            + training_table(results["training"])
+        )
+        limit = results["machine"]["best_gemm"]
+        parts["arithmetic"] = (
+            f"Arithmetic of {REFERENCE}'s training, and its share of the machine's highest rate "
+            f"for a matrix product ({limit:.0f} GFLOP/s)\n\n"
+            + share_table(results["training"], limit)
+        )
+    if results["prediction"]:
+        parts["prediction"] = (
+            f"Prediction: time of a call (ratio to {REFERENCE})\n\n"
+            + prediction_table(results["prediction"])
+        )
+    if results["mnist"]:
+        parts["mnist"] = (
+            f"MNIST: a whole fit of {results['mnist']['epochs']} epochs\n\n"
+            + mnist_table(results["mnist"])
+        )
+    return parts
+
+
+def keep(path, tables):
+    """Write tables of a small benchmark to a file from which bench/pages.py takes them.
+
+    Parameters
+    ----------
+    path : Path
+    tables : dict
+        The heads and the rows of each table, by its name.
+    """
+    kept = {name: {"heads": heads, "rows": rows} for name, (heads, rows) in tables.items()}
+    contents = {"machine": machine(), "tables": kept}
+    path.write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
 
 
 def panels_of(results):

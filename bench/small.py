@@ -1,12 +1,16 @@
 """Small fits and mini-batches beside scikit-learn, where checks take most of the time.
 
 python bench/small.py
+python bench/small.py --json bench/results/zen4/small.json   # for bench/pages.py
 """
 
+import argparse
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
+import report
 import sklearn.neural_network
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import scale
@@ -47,12 +51,12 @@ def rows_and_targets(kind, n_rows, n_columns=10, dtype=np.float32):
     return X, (z > 0).astype(int) if kind == "MLPClassifier" else z
 
 
-def report(name, ours, theirs, more=""):
-    print(f"{name:46} {ours * 1e6:9.1f} us {theirs * 1e6:9.1f} us {theirs / ours:7.2f} x{more}")
+def row(name, ours, theirs, more=""):
+    return [name, f"{1e6 * ours:,.0f} us", f"{1e6 * theirs:,.0f} us", f"{theirs / ours:.2f}", more]
 
 
 def fits():
-    """One epoch, from the checks to the fitted estimator."""
+    """Rows of one epoch, from the checks to the fitted estimator."""
     for kind in KINDS:
         X, y = rows_and_targets(kind, 200)
         ours, theirs = estimators(kind, max_iter=1)
@@ -70,8 +74,8 @@ def fits():
             lambda theirs=theirs, X=X, y=y: theirs.fit(X, y),
             validate,
         )
-        checks = f"   scikit-learn's checks alone: {of_checks * 1e6:.0f} us"
-        report(f"{kind}: fit of 200 x 10, one epoch", of_ours, of_theirs, checks)
+        checks = f"scikit-learn's checks alone: {1e6 * of_checks:.0f} us"
+        yield row(f"{kind}: fit of 200 x 10, one epoch", of_ours, of_theirs, checks)
 
 
 def mini_batches():
@@ -84,7 +88,7 @@ def mini_batches():
                 for estimator in pair:
                     estimator.partial_fit(X, y, **known)
                 seconds = fastest(*[lambda e=e, X=X, y=y: e.partial_fit(X, y) for e in pair])
-                report(f"{kind}: partial_fit, 10-{sizes[0]}, {n_rows} row(s)", *seconds)
+                yield row(f"{kind}: partial_fit, 10-{sizes[0]}, {n_rows} row(s)", *seconds)
 
 
 def lbfgs():
@@ -104,13 +108,21 @@ def lbfgs():
             seconds = fastest(*[lambda e=e, X=X, y=y: e.fit(X, y) for e in pair])
             n_iters = [estimator.n_iter_ for estimator in pair]
             by_iteration = [s / n for s, n in zip(seconds, n_iters, strict=True)]
-            more = f"   iterations: {n_iters[0]}, {n_iters[1]}"
-            report(f"lbfgs, an iteration: {name}, {sizes[0]} hidden", *by_iteration, more)
+            more = f"iterations: {n_iters[0]}, {n_iters[1]}"
+            yield row(f"lbfgs, an iteration: {name}, {sizes[0]} hidden", *by_iteration, more)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the table")
+    given = parser.parse_args()
+    heads = ["", "fastmlp", "scikit-learn", "ratio", ""]
+    rows = [*fits(), *mini_batches(), *lbfgs()]
+    print(report.table(heads, rows))
+    if given.json:
+        report.keep(given.json, {"times": (heads, rows)})
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(f"{'':46} {'fastmlp':>12} {'scikit-learn':>12} {'ratio':>9}")
-    fits()
-    mini_batches()
-    lbfgs()
+    main()

@@ -1,12 +1,14 @@
-"""The tables that bench/tabular.py prints."""
+"""The tables that bench/tabular.py prints, and those of the pages."""
 
 import numpy as np
 from peers.tables import OURS, REFERENCE, WITHIN_SECONDS
 from report import table
-from scipy.stats import rankdata
 
 BASELINE, SLOW_NETWORK = "scikit-learn MLP", "RealMLP-TD-S"
 ROWS_OF_LARGE = 10_000
+
+# The models of the README and of docs/benchmarks.md, in this order.
+OF_PAGES = (OURS, REFERENCE, "HistGradientBoosting", "LightGBM", "XGBoost", BASELINE)
 
 
 class Results:
@@ -74,7 +76,17 @@ class Results:
             return "No table has all of its splits."
         parts = [self.errors(), self.rankings(), self.probabilities(), self.times()]
         if any(model.name == OURS for model in self.models):
-            parts += [self.not_best(), self.intervals(), self.within_seconds()]
+            parts.append(self.not_best())
+            if intervals := self.intervals():
+                title = "fastmlp: predict_interval with coverage 0.9, on the test rows"
+                parts.append(f"{title}\n\n{intervals}")
+            if rows := self.rows_within_seconds():
+                worse = np.mean([float(short) - float(full) for *_, full, short in rows])
+                parts.append(
+                    "fastmlp: max_seconds=5 beside a fit without a limit\n\n"
+                    f"{self.within_seconds()}\n\n"
+                    f"With the limit, the rank is {worse:.2f} worse on average."
+                )
         if self.failures:
             lines = [
                 f"{cell['model']}, {cell['table']}, split {cell['split']}: {cell['failed']}"
@@ -126,20 +138,23 @@ class Results:
         return "\n\n".join(parts)
 
     def ranking(self, names, tables):
-        errors = self.matrix(names, tables)
-        ranks = ranks_of(errors)
-        ratios = errors / errors.min(axis=1, keepdims=True)
+        ranks = ranks_of(self.matrix(names, tables))
         wins = (ranks == ranks.min(axis=1, keepdims=True)).sum(axis=0)  # several may share one
-        rows = [
-            [
-                names[j], f"{ranks[:, j].mean():.2f}", f"{ratios[:, j].mean():.3f}",
-                str(wins[j]),
-            ]
-            for j in np.argsort(ranks.mean(axis=0), kind="stable")
-        ]  # fmt: skip
+        means = self.means_over_tables(names, tables)
+        columns = [names, *means.values(), [str(n) for n in wins]]
+        by_rank = np.argsort(ranks.mean(axis=0), kind="stable")
         return f"Ranking on {len(tables)} table(s): {', '.join(tables)}\n\n" + table(
-            ["model", "mean rank", "mean of error / best error", "tables won"], rows
+            ["model", *means, "tables won"], [[column[j] for column in columns] for j in by_rank]
         )
+
+    def means_over_tables(self, names, tables):
+        """What is said of each model over all tables, as texts."""
+        errors = self.matrix(names, tables)
+        ratios = errors / errors.min(axis=1, keepdims=True)
+        return {
+            "mean rank": [f"{rank:.2f}" for rank in ranks_of(errors).mean(axis=0)],
+            "mean of error / best error": [f"{ratio:.3f}" for ratio in ratios.mean(axis=0)],
+        }
 
     def matrix(self, names, tables):
         """The mean errors, of shape (n_tables, n_models).
@@ -154,30 +169,33 @@ class Results:
         return errors
 
     def probabilities(self):
-        tables = [name for name in self.tables if self.has("log_loss", name)]
-        if not tables:
+        if not any(self.has("log_loss", name) for name in self.tables):
             return ""
         return (
             "Log loss\n\n"
-            + self.of_models("log_loss", 4, tables)
+            + self.of_classes("log_loss")
             + "\n\nExpected calibration error, 15 bins\n\n"
-            + self.of_models("calibration_error", 4, tables)
+            + self.of_classes("calibration_error")
         )
+
+    def of_classes(self, figure):
+        """A table of means over the tables with classes."""
+        return self.of_models(figure, 4, [name for name in self.tables if self.has(figure, name)])
 
     def times(self):
         """Seconds of a fit, and their ratios to CatBoost's and RealMLP's."""
         parts = ["Seconds of a fit\n\n" + self.of_models("seconds", 2, self.tables)]
         for reference in (REFERENCE, SLOW_NETWORK):
-            rows = self.ratios_of_times(reference)
-            if rows:
-                heads = ["model", "all tables", f"from {ROWS_OF_LARGE:,} rows on", "least", "most"]
+            ratios = self.ratios_of_times(reference)
+            if ratios:
                 parts.append(
                     f"Seconds divided by those of {reference}: geometric mean, least and most\n\n"
-                    + table(heads, rows)
+                    + ratios
                 )
         return "\n\n".join(parts)
 
     def ratios_of_times(self, reference):
+        """A table of the seconds divided by those of a model; nothing without that model."""
         rows = []
         for model in self.models:
             ratios = {
@@ -198,7 +216,8 @@ class Results:
                         f"{values.max():.3g}",
                     ]
                 )
-        return rows
+        heads = ["model", "all tables", f"from {ROWS_OF_LARGE:,} rows on", "least", "most"]
+        return table(heads, rows) if rows else ""
 
     def n_rows(self, table_name):
         cell = next(cells[0] for key, cells in self.cells.items() if key[0] == table_name)
@@ -238,6 +257,7 @@ class Results:
         )
 
     def intervals(self):
+        """The table of predict_interval; nothing without a table of numbers."""
         rows = [
             [
                 name,
@@ -247,19 +267,23 @@ class Results:
             for name in self.tables
             if np.isfinite(self.mean(name, OURS, "coverage"))
         ]
-        if not rows:
-            return ""
-        return "fastmlp: predict_interval with coverage 0.9, on the test rows\n\n" + table(
-            ["table", "coverage", "width / standard deviation of y"], rows
-        )
+        heads = ["table", "coverage", "width / standard deviation of y"]
+        return table(heads, rows) if rows else ""
 
     def within_seconds(self):
+        """The table of rows_within_seconds."""
+        heads = [
+            "table", "seconds", "most seconds, 5 s", "error", "error, 5 s", "rank", "rank, 5 s"
+        ]  # fmt: skip
+        return table(heads, self.rows_within_seconds())
+
+    def rows_within_seconds(self):
         """The seconds used with max_seconds=5, and the rank in the place of the full fit's."""
         names = [name for name in self.competing() if name != OURS]
         tables = [
             t for t in self.tables if (t, OURS) in self.cells and (t, WITHIN_SECONDS) in self.cells
         ]
-        rows, differences = [], []
+        rows = []
         for name in tables:
             others = [model for model in names if (name, model) in self.cells]
             full, short = (
@@ -267,7 +291,6 @@ class Results:
                 for model in (OURS, WITHIN_SECONDS)
             )
             seconds = self.figures(name, WITHIN_SECONDS, "seconds")
-            differences.append(short - full)
             rows.append(
                 [
                     name,
@@ -279,21 +302,46 @@ class Results:
                     f"{short:g}",
                 ]
             )
-        if not rows:
-            return ""
-        heads = [
-            "table", "seconds", "most seconds, 5 s", "error", "error, 5 s", "rank", "rank, 5 s"
-        ]  # fmt: skip
-        return (
-            "fastmlp: max_seconds=5 beside a fit without a limit\n\n"
-            + table(heads, rows)
-            + f"\n\nWith the limit, the rank is {np.mean(differences):.2f} worse on average."
-        )
+        return rows
+
+    # Tables of the pages -------------------------------------------------------------------------
+
+    def of_pages(self):
+        """What makes each table of the pages, by the name of the table."""
+        return {
+            "means": self.means,
+            "errors and seconds": self.errors_and_seconds,
+            "log loss": lambda: self.of_classes("log_loss"),
+            "calibration": lambda: self.of_classes("calibration_error"),
+            f"seconds over {REFERENCE}": lambda: self.ratios_of_times(REFERENCE),
+            "intervals": self.intervals,
+            "within seconds": self.within_seconds,
+        }
+
+    def means(self):
+        """The means over all tables, with a column for each model."""
+        means = self.means_over_tables(OF_PAGES, self.tables)
+        return table(["", *OF_PAGES], [[what, *texts] for what, texts in means.items()])
+
+    def errors_and_seconds(self):
+        """A row for each table, by their size, and the means over all of them."""
+        rows = []
+        for name in sorted(self.tables, key=self.n_train):
+            errors = [self.mean(name, model) for model in OF_PAGES]
+            texts = [cell_text(error, np.nanmin(errors), 4) for error in errors]
+            seconds = [self.mean(name, model, "seconds") for model in OF_PAGES]
+            cells = [f"{text} ({s:.1f} s)" for text, s in zip(texts, seconds, strict=True)]
+            rows.append([name, f"{self.n_train(name):,}", *cells])
+        means = self.means_over_tables(OF_PAGES, self.tables)
+        rows += [[what, "", *texts] for what, texts in means.items()]
+        return table(["table", "rows", *OF_PAGES], rows)
 
 
 def ranks_of(errors):
     """The ranks in each row, from 1 for the least error; equal errors share the mean rank."""
-    return np.array([rankdata(np.round(row, 12)) for row in errors])
+    errors = np.round(errors, 12)[:, np.newaxis]
+    others = errors.transpose(0, 2, 1)
+    return (others < errors).sum(axis=1) + ((others == errors).sum(axis=1) + 1) / 2
 
 
 def cell_text(value, best, digits):

@@ -29,7 +29,8 @@ class Cells:
     """The figures of fits by (table, model, split), kept in a file of JSON lines.
 
     Each line is added when its fit is done, so that a run that was ended can be resumed. Of several
-    lines for one fit the last one counts.
+    lines for one fit the last one counts. Other lines say on which machine the fits that follow
+    were made, and have tables that are not made of fits.
     """
 
     def __init__(self, path, again=()):
@@ -37,7 +38,7 @@ class Cells:
         if path and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 cell = json.loads(line)
-                if cell["model"] not in again:
+                if "model" in cell and cell["model"] not in again:
                     self.figures[cell["table"], cell["model"], cell["split"]] = cell
 
     def missing(self, table, model, split):
@@ -47,9 +48,13 @@ class Cells:
     def add(self, table, model, split, figures):
         cell = {"table": table, "model": model, "split": split} | figures
         self.figures[table, model, split] = cell
+        self.note(cell)
+
+    def note(self, contents):
+        """Add a line to the file, if there is one."""
         if self.path:
             with self.path.open("a", encoding="utf-8") as file:
-                print(json.dumps(cell), file=file)
+                print(json.dumps(contents), file=file)
 
 
 class Peers:
@@ -158,15 +163,17 @@ def main():
     given = arguments()
     taking_part = installed(given.models, "bench-tables")
     cells = Cells(given.json, given.again)
+    machine = report.machine(DISTRIBUTIONS)
+    cells.note({"machine": machine})
     with ExitStack() as stack:
         peers = stack.enter_context(Peers(taking_part, given.tables))
         measure(cells, peers, given.only, given.splits, given.rows_of_slow)
-    line = report.machine_line(report.machine(DISTRIBUTIONS))
+    line = report.machine_line(machine)
     results = table_report.Results(cells.figures.values(), given.only, given.models, given.splits)
     print(f"{line}\nload: {', '.join(f'{load:.1f}' for load in os.getloadavg())}\n", flush=True)
     print(results.text(), flush=True)
     if not given.no_speed and OURS in {model.name for model in taking_part}:
-        for text in tabular_ours.lines(given.members):
+        for text in tabular_ours.lines(given.members, keep=cells.note):
             print(text, flush=True)
     return 1 if results.failures else 0
 

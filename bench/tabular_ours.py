@@ -72,18 +72,23 @@ def predictions(n_members):
             ]  # fmt: skip
 
 
-def lines(n_members):
-    """What the runner prints, one text after the other."""
+def lines(n_members, keep):
+    """What the runner prints, one text after the other.
+
+    `keep` is called with the tables, as bench/pages.py takes them.
+    """
     seconds_of_fit(100, n_members)  # loads what the first fit loads
     yield "\nfastmlp: calls of predict_proba\n"
     heads = ["rows from", "networks", "rows", "time", "rows/s", "rate beside plain networks"]
-    yield table(heads, list(predictions(n_members)))
+    rows = list(predictions(n_members))
+    yield table(heads, rows)
+    keep({"tables": {"predict_proba": {"heads": heads, "rows": rows}}})
     seconds = {n_rows: seconds_of_fit(n_rows, n_members) for n_rows in ROWS_OF_TRAINING}
     yield "\nfastmlp: fit of a generated table of 14 columns, 8 of them categories\n"
-    yield table(
-        ["rows", "seconds", "seconds per 1,000 rows"],
-        [[f"{n:,}", f"{s:.2f}", f"{s / n * 1_000:.3f}"] for n, s in seconds.items()],
-    )
+    heads = ["rows", "seconds", "seconds per 1,000 rows"]
+    rows = [[f"{n:,}", f"{s:.2f}", f"{s / n * 1_000:.3f}"] for n, s in seconds.items()]
+    yield table(heads, rows)
+    keep({"tables": {"fit": {"heads": heads, "rows": rows}}})
     n, s = np.log(list(seconds)), np.log(list(seconds.values()))
     yield (
         f"\nThe time grows with rows to the power of {np.polyfit(n, s, 1)[0]:.2f}; from "
