@@ -1,6 +1,10 @@
-"""Links between the pages of the repository: to files that exist, and to their headings."""
+"""Pages of the repository: links to files and headings that exist, tables of kept results."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,59 @@ def test_pictures_have_both_looks():
         for name in re.findall(r"figures/([\w-]+)\.svg\)", prose(page)):
             assert (figures / f"{name}.svg").exists()
             assert (figures / f"{name}-dark.svg").exists()
+
+
+BLOCK = re.compile(r"<!-- table: .*? -->.*?<!-- end -->", re.S)
+PAGES_OF_FIGURES = ("README.md", "docs/benchmarks.md")
+
+
+def write_tables(root, *options):
+    command = [sys.executable, str(root / "bench" / "pages.py"), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The pages with tables of results, the results, and what writes the tables."""
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=unwanted)
+    (tmp_path / "docs").mkdir()
+    for name in PAGES_OF_FIGURES:
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_tables_are_those_of_the_results():
+    done = write_tables(ROOT, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_figure_changed_by_hand_is_seen(copy):
+    page = copy / "README.md"
+    text = page.read_text(encoding="utf-8")
+    block = BLOCK.search(text)
+    digit = re.search(r"(\d)(?= *\|)", block[0]).start() + block.start()
+    changed = text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :]
+    page.write_text(changed, encoding="utf-8")
+    done = write_tables(copy, "--check")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("README.md:")
+    assert page.read_text(encoding="utf-8") == changed
+
+
+def test_new_results_are_written_into_the_pages(copy):
+    path = copy / "bench" / "results" / "zen4" / "run.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    results["training"]["tiny"]["peers"]["fastmlp"]["best"] = 12.5
+    path.write_text(json.dumps(results), encoding="utf-8")
+    done = write_tables(copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in (*PAGES_OF_FIGURES, "bench/README.md"):
+        text = (copy / name).read_text(encoding="utf-8")
+        assert re.search(r"^\| tiny +\| 10-32-32-1, 32 .*\| 12\.5 ", text, re.M)
+
+
+@pytest.mark.parametrize("name", PAGES_OF_FIGURES)
+def test_no_table_of_figures_is_typed(name):
+    typed = BLOCK.sub("", (ROOT / name).read_text(encoding="utf-8"))
+    assert [line for line in typed.splitlines() if re.match(r"\|.*\d.*\|", line)] == []

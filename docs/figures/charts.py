@@ -1,4 +1,7 @@
-"""The pictures of results. Their numbers are read from the tables of docs/benchmarks.md."""
+"""The pictures of results. Their numbers are those of the tables of docs/benchmarks.md.
+
+bench/pages.py writes these tables from bench/results, and the tests see to it that they are so.
+"""
 
 import re
 
@@ -24,10 +27,10 @@ COLOR_OF = {
 }
 
 
-def table(after, first):
-    """Header and rows of the first table behind some words whose header begins with `first`."""
-    text = BENCHMARKS.read_text(encoding="utf-8").split(after, 1)[1]
-    lines = text[text.index(first) :].split("\n\n", 1)[0].splitlines()
+def table(name):
+    """Header and rows of a generated table."""
+    text = BENCHMARKS.read_text(encoding="utf-8").split(f"<!-- table: {name} -->", 1)[1]
+    lines = text.split("<!-- end -->", 1)[0].strip().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return cells[0], cells[2:]
 
@@ -45,7 +48,7 @@ def microseconds(cell):
 
 def errors_and_seconds():
     """Models; rows, errors and seconds of the tables; the mean ratios of the last row."""
-    header, rows = table("\n## Tables", "| table | rows")
+    header, rows = table("zen4/tabular, errors and seconds")
     models = header[2:]
     of_tables = [row for row in rows if row[1]]
     n_rows = np.array([number(row[1]) for row in of_tables])
@@ -81,7 +84,7 @@ def draw_errors(ax, look):
 
 def draw_training(ax, look):
     """Bars of times as long as fastmlp."""
-    header, rows = table("\n## Training", "| | network")
+    header, rows = table("zen4/run, ratios and losses")
     columns = {name: header.index(name) for name in header[3:]}
     width = 0.8 / len(columns)
     for n, (name, column) in enumerate(columns.items()):
@@ -129,7 +132,7 @@ def draw_seconds(figure, ax, look):
 
 
 def draw_prediction(figure, ax, look):
-    header, rows = table("\n## Predictions", "| network | rows")
+    header, rows = table("zen4/run, prediction in brief")
     names = [name for name in header[2:] if name != "scikit-learn f64"]
     rows = [row for row in rows if row[1] == "1"]
     width = 0.8 / len(names)
@@ -150,7 +153,7 @@ def draw_prediction(figure, ax, look):
 
 
 def draw_busy(figure, ax, look):
-    header, rows = table("\nsmall, 64-100-10:", "| load")
+    header, rows = table("zen4/busy, small")
     names = ["fastmlp", "scikit-learn", "PyTorch, best", "JAX"]
     width = 0.8 / len(names)
     for n, name in enumerate(names):
