@@ -61,6 +61,8 @@ def main():
     parser.add_argument("after", type=Path)
     given = parser.parse_args()
     before, after = (json.loads(path.read_text()) for path in (given.before, given.after))
+    if "source" in before or "source" in after:
+        parser.error("results that were taken over from a table have no medians to tell the noise")
     print(f"before  {described(before)}\nafter   {described(after)}\n")
     if before["machine"]["instruction_sets"] != after["machine"]["instruction_sets"]:
         print("The two machines are of different kinds: the ratios say little about the code.\n")
