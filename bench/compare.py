@@ -18,6 +18,7 @@ import report
 from peers import REFERENCE
 
 LEAST_DIFFERENCE = 0.05
+KIND = ("cpu", "instruction_sets")  # what two machines of one kind have in common
 
 
 def figures_of(results):
@@ -64,7 +65,7 @@ def main():
     if "source" in before or "source" in after:
         parser.error("results that were taken over from a table have no medians to tell the noise")
     print(f"before  {described(before)}\nafter   {described(after)}\n")
-    if before["machine"]["instruction_sets"] != after["machine"]["instruction_sets"]:
+    if any(before["machine"].get(name) != after["machine"].get(name) for name in KIND):
         print("The two machines are of different kinds: the ratios say little about the code.\n")
     pairs = joined(figures_of(before), figures_of(after))
     verdicts = [(name, old, new, *verdict(old, new)) for name, old, new in pairs]

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ def machine(distributions=DISTRIBUTIONS):
         except importlib.metadata.PackageNotFoundError:
             versions[distribution] = None
     return {
+        "cpu": cpu(),
         "cores": n_cores(),
         "architecture": platform.machine(),
         "instruction_sets": [*simd.get("baseline", []), *simd.get("found", [])],
@@ -38,6 +40,18 @@ def machine(distributions=DISTRIBUTIONS):
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def cpu():
+    """The kind of CPU, as the system names it. Virtual machines often leave all but numbers out."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    values = dict(re.findall(r"^([^:\t]+)\t*: (.+)$", text, re.M))
+    known = [name for name in ("cpu family", "model", "stepping") if name in values]
+    numbers = ", ".join(f"{name} {values[name]}" for name in known)
+    return f"{values.get('model name', platform.processor())} ({numbers})"
 
 
 def commit():
@@ -63,7 +77,7 @@ def machine_line(machine):
     """The machine in a line for people."""
     versions = (f"{name} {version}" for name, version in machine["versions"].items() if version)
     return (
-        f"{machine['cores']} cores, {machine['architecture']} "
+        f"{machine['cores']} cores, {machine.get('cpu') or machine['architecture']} "
         f"({', '.join(machine['instruction_sets'])}), {machine['system']}, "
         f"Python {machine['python']}, {', '.join(versions)}"
     )
