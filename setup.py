@@ -1,10 +1,12 @@
 """Extension modules and compiler flags; everything else is in pyproject.toml.
 
-FASTMLP_DEBUG=1    bounds checks on and optimisation off in the core
+FASTMLP_DEBUG=1     bounds checks on and optimisation off in the core
+FASTMLP_CLANG_CL=1  on Windows, clang-cl instead of Microsoft's compiler, which has no vectors
 """
 
 import os
 import platform
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,13 +37,17 @@ INSTRUCTION_SETS = {
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
+CLANG_CL = os.environ.get("FASTMLP_CLANG_CL", "0") == "1"
 
 
 class BuildExtensions(build_ext):
     """Compiles all C files of all extensions side by side, and then links them."""
 
     def build_extensions(self):
-        if self.compiler.compiler_type == "msvc":
+        if CLANG_CL:
+            self.use_clang_cl()
+            compile_flags = of_clang_cl(["-O0"] if DEBUG else OPTIMIZATION + SAME_BITS)
+        elif self.compiler.compiler_type == "msvc":
             compile_flags = ["/Od"] if DEBUG else ["/O2"]
         elif DEBUG:
             compile_flags = ["-O0", "-g", *SAME_BITS]
@@ -60,6 +66,13 @@ class BuildExtensions(build_ext):
             extension.extra_objects = [path for done in objects for path in done.result()]
         super().build_extensions()
 
+    def use_clang_cl(self):
+        """Compile with clang-cl, which takes the options of Microsoft's compiler."""
+        self.compiler.initialize()
+        self.compiler.cc = shutil.which("clang-cl")
+        if self.compiler.cc is None:
+            raise RuntimeError("FASTMLP_CLANG_CL=1, but there is no clang-cl on the path")
+
     def jobs(self, extension):
         """Give functions that each compile a C file of an extension, the longest one first."""
         for source in extension.sources:
@@ -72,8 +85,9 @@ class BuildExtensions(build_ext):
             )
         if extension.name != "fastmlp._core":
             return
-        has_sets = ON_X86 and self.compiler.compiler_type == "unix"
+        has_sets = ON_X86 and (self.compiler.compiler_type == "unix" or CLANG_CL)
         for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
+            flags = of_clang_cl(flags) if CLANG_CL else flags
             yield partial(self.objects_of, SIMD / "kernels.c", Path(self.build_temp, name), flags)
         macros = [("FASTMLP_X86", "1")] if has_sets else []
         yield partial(self.objects_of, SIMD / "choose.c", self.build_temp, macros=macros)
@@ -83,6 +97,11 @@ class BuildExtensions(build_ext):
         return self.compiler.compile(
             [str(source)], str(folder), extra_postargs=[*compile_flags, *flags], **options
         )
+
+
+def of_clang_cl(flags):
+    """Return flags of clang as clang-cl takes them."""
+    return [f"/clang:{flag}" for flag in flags]
 
 
 setup(

@@ -7,6 +7,9 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
+#ifdef _MSC_VER
+#include <intrin.h>
+#endif
 
 extern const fastmlp_kernels fastmlp_baseline;
 #ifdef FASTMLP_X86
@@ -18,20 +21,52 @@ const fastmlp_kernels *fastmlp_active;
 /* A copy of the fastest table, with all products left to BLAS. */
 static fastmlp_kernels blas;
 
+#if defined(FASTMLP_X86) && defined(_MSC_VER)
+/* What a linker for Windows has no library for: whether the CPU has all features of a leaf of cpuid
+   (Intel's manual, volume 2, CPUID), and whether the system keeps these parts of its state. */
+static int has_all(int leaf, int in_ecx, unsigned features, unsigned long long state)
+{
+    int known[4]; /* eax, ebx, ecx, edx */
+    __cpuidex(known, 1, 0);
+    if (!(known[2] & 1 << 27) || (_xgetbv(0) & state) != state) /* OSXSAVE, XCR0 */
+        return 0;
+    __cpuidex(known, leaf, 0);
+    return ((unsigned)known[in_ecx ? 2 : 1] & features) == features;
+}
+
+static int has_avx2(void)
+{
+    return has_all(1, 1, 1u << 12 /* fma */, 0x6) && has_all(7, 0, 1u << 5 /* avx2 */, 0x6);
+}
+
+static int has_avx512(void)
+{
+    return has_all(7, 0, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31 /* f, dq, bw, vl */, 0xe6);
+}
+#elif defined(FASTMLP_X86)
+static int has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+
 /* The tables, fastest first and "blas" last. NULL if the CPU lacks the instructions. */
 enum { N_TABLES = 4 };
 static const fastmlp_kernels *table(int i)
 {
 #ifdef FASTMLP_X86
-    __builtin_cpu_init();
     if (i == 0)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
-                   ? &fastmlp_avx512
-                   : NULL;
+        return has_avx512() ? &fastmlp_avx512 : NULL;
     if (i == 1)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &fastmlp_avx2
-                                                                               : NULL;
+        return has_avx2() ? &fastmlp_avx2 : NULL;
 #endif
     return i == 2 ? &fastmlp_baseline : i == 3 ? &blas : NULL;
 }

@@ -35,7 +35,7 @@
 
 ALWAYS_INLINE REAL NAME(fma)(REAL x, REAL y, REAL z) { return (REAL)FUSED_NUMBER(x, y, z); }
 
-#ifdef __GNUC__
+#ifdef HAS_VECTORS
 ALWAYS_INLINE NAME(vector) NAME(fma_vector)(NAME(vector) x, NAME(vector) y, NAME(vector) z)
 {
     return (NAME(vector))FUSED(x, y, z);

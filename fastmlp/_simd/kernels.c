@@ -40,7 +40,12 @@
 #include <arm_neon.h>
 #endif
 
-#if defined(__GNUC__)
+/* The vector extensions of gcc. clang has them in its form for Windows (clang-cl), too. */
+#if defined(__GNUC__) || defined(__clang__)
+#define HAS_VECTORS
+#endif
+
+#ifdef HAS_VECTORS
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
 #ifndef __clang__ /* clang has no __builtin_shuffle */
@@ -95,7 +100,7 @@ ALWAYS_INLINE double fma_f64(double x, double y, double z); /* float squares are
 #include "real.h"
 
 /* Without vector extensions, BLAS computes all products. */
-#ifdef __GNUC__
+#ifdef HAS_VECTORS
 #define LARGEST PTRDIFF_MAX
 #else
 #define LARGEST 0

@@ -21,7 +21,7 @@
 #define MOST_LINES 4
 #define TOO_LARGE (1 << 20) /* bytes; more than the cache of one core holds */
 
-#ifdef __GNUC__
+#ifdef HAS_VECTORS
 /* How a tile reads the left operand. The operand is x, read by rows, or x^T, read by columns of x.
    Those columns lie side by side in each row of x. */
 enum { NAME(by_rows), NAME(by_columns) };

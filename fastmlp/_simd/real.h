@@ -1,6 +1,6 @@
 /* The kernels for one type, REAL. kernels.c includes this file for float and for double. */
 
-#ifdef __GNUC__
+#ifdef HAS_VECTORS
 /* The types do not require alignment: unaligned loads from aligned addresses are just as fast. */
 #define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(REAL)), may_alias))
 typedef REAL NAME(vector) VECTOR_OF(VECTOR_BYTES);

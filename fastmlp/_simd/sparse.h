@@ -10,7 +10,7 @@ ALWAYS_INLINE ptrdiff_t NAME(index)(const volatile ptrdiff_t *indices, ptrdiff_t
     return indices[p];
 }
 
-#ifdef __GNUC__
+#ifdef HAS_VECTORS
 #define STRIP 8
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 
