@@ -42,14 +42,14 @@ cdef class Guard:
 
     cdef object _lock, _begin, _end, _needs_beneath
     cdef Guard _beneath
-    cdef bint _is_in_beneath
-    cdef dict _depths           # entries of each thread that is inside
+    cdef object _who_is_beneath     # the thread that has entered it, or None
+    cdef dict _depths               # entries of each thread that is inside
 
     def __init__(self, begin=None, end=None, beneath=None, needs_beneath=None):
         self._lock = threading.Lock()
         self._begin, self._end = begin, end
         self._beneath, self._needs_beneath = beneath, needs_beneath
-        self._is_in_beneath = False
+        self._who_is_beneath = None
         self._depths = {}
         if hasattr(os, "register_at_fork"):
             # Holding the lock during a fork ensures that no other thread holds the child's copy.
@@ -61,7 +61,7 @@ cdef class Guard:
 
     def _begin_as_child(self):
         """Reset the counts: the threads that were inside do not exist in the child."""
-        self._is_in_beneath = False     # beneath resets itself in the child
+        self._who_is_beneath = None     # beneath resets itself in the child
         if self._depths:
             self._depths.clear()
             if self._end is not None:
@@ -95,7 +95,7 @@ cdef class Guard:
     cdef open(self):
         if self._beneath is not None and self._needs_beneath():
             self._beneath.__enter__()
-            self._is_in_beneath = True
+            self._who_is_beneath = PyThread_get_thread_ident()
         return to_the_end(self._begin) if self._begin is not None else None
 
     cdef leave(self, me):
@@ -112,7 +112,7 @@ cdef class Guard:
 
     cdef close(self):
         interrupt = to_the_end(self._end) if self._end is not None else None
-        if self._is_in_beneath:
-            self._is_in_beneath = False
-            interrupt = self._beneath.leave(PyThread_get_thread_ident()) or interrupt
+        if self._who_is_beneath is not None:    # most often this thread, but not always
+            who, self._who_is_beneath = self._who_is_beneath, None
+            interrupt = self._beneath.leave(who) or interrupt
         return interrupt

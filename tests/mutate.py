@@ -464,6 +464,11 @@ MUTATIONS = [
         "engine/test_threads.py::test_a_cgroup_limits_threads",
     ),
     Mutation(
+        "who closes the core has to be who has opened it", "_guard.pyx",
+        "self._beneath.leave(who) or", "self._beneath.leave(PyThread_get_thread_ident()) or",
+        "engine/test_threads.py::test_the_last_to_leave_may_be_another_thread",
+    ),
+    Mutation(
         "a forked child counts its parent's threads", "_guard.pyx",
         "            self._depths.clear()\n"
         "            if self._end",

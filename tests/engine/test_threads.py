@@ -132,25 +132,31 @@ def test_blas_has_one_thread_until_the_last_has_left():
         assert _core.uses_blas() or blas_threads() == before
 
 
-def test_the_last_to_leave_may_be_another_thread():
+@pytest.mark.parametrize("guard", [blas_in_one_thread, core_in_use], ids=["BLAS", "core"])
+def test_the_last_to_leave_may_be_another_thread(guard):
     """Whoever came first: BLAS has all its threads again, and one in another thread's turn."""
-    before, seen = blas_threads(), []
+    before, seen, kernels = blas_threads(), [], _core.kernels_in_use()
 
     def stay(inside, leave):
-        with blas_in_one_thread:
+        with guard:
             inside.set()
             leave.wait()
             seen.append(blas_threads())
 
-    for comes_first in (True, True, False):
-        inside, leave = threading.Event(), threading.Event()
-        thread = threading.Thread(target=stay, args=(inside, leave))
-        with blas_in_one_thread if comes_first else contextlib.nullcontext():
-            thread.start()
-            inside.wait()
-        leave.set()
-        thread.join()
-        assert blas_threads() == before
+    _core.use_kernels("blas")  # the core leaves BLAS to others otherwise
+    try:
+        for comes_first in (True, True, False):
+            inside, leave = threading.Event(), threading.Event()
+            thread = threading.Thread(target=stay, args=(inside, leave))
+            with guard if comes_first else contextlib.nullcontext():
+                thread.start()
+                inside.wait()
+            leave.set()
+            thread.join()
+            assert blas_threads() == before
+            assert guard.n_users == blas_in_one_thread.n_users == 0
+    finally:
+        _core.use_kernels(kernels)
     assert seen == [{1}] * 3
 
 
