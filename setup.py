@@ -1,7 +1,8 @@
 """Extension modules and compiler flags; everything else is in pyproject.toml.
 
-FASTMLP_DEBUG=1     bounds checks on and optimisation off in the core
-FASTMLP_CLANG_CL=1  on Windows, clang-cl instead of Microsoft's compiler, which has no vectors
+FASTMLP_DEBUG=1       bounds checks on and optimisation off in the core
+FASTMLP_CFLAGS="..."  flags that follow all others, such as those of a sanitizer
+FASTMLP_CLANG_CL=1    on Windows, clang-cl instead of Microsoft's compiler, which has no vectors
 """
 
 import os
@@ -38,6 +39,8 @@ ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
 CLANG_CL = os.environ.get("FASTMLP_CLANG_CL", "0") == "1"
+# CFLAGS would come first, and ours would win over them.
+LAST_FLAGS = os.environ.get("FASTMLP_CFLAGS", "").split()
 
 
 class BuildExtensions(build_ext):
@@ -53,6 +56,7 @@ class BuildExtensions(build_ext):
             compile_flags = ["-O0", "-g", *SAME_BITS]
         else:
             compile_flags = OPTIMIZATION + SAME_BITS
+        compile_flags = compile_flags + LAST_FLAGS
         # The compiler of Microsoft is set up by its first file.
         n_at_once = 1 if self.compiler.compiler_type == "msvc" else os.cpu_count()
         with ThreadPoolExecutor(n_at_once) as pool:

@@ -7,6 +7,7 @@ dies or that hangs is replaced, and the case is reported. `--case SEED` runs a s
 
 import argparse
 import faulthandler
+import math
 import multiprocessing
 import os
 import signal
@@ -124,9 +125,13 @@ class Results:
         return False
 
 
-def run_cases(try_case, seconds, first_seed, n_children):
-    """Try the cases of one seed after the other for so many seconds; return the `Results`."""
+def run_cases(try_case, seconds, first_seed, n_children, n_cases=math.inf):
+    """Try the cases of one seed after the other; return the `Results`.
+
+    It ends after so many seconds, or after ``n_cases``.
+    """
     results = Results()
+    n_children = min(n_children, n_cases)
     children = [Child(try_case) for _ in range(n_children)]
     all(child.is_ready() for child in children)
     began, seed = time.monotonic(), first_seed
@@ -136,13 +141,14 @@ def run_cases(try_case, seconds, first_seed, n_children):
     busy = list(children)
     while busy:
         ready = wait([child.connection for child in busy], timeout=1)
-        is_over = time.monotonic() - began > seconds or len(results.faults) >= MOST_FAULTS
+        has_time = time.monotonic() - began <= seconds and len(results.faults) < MOST_FAULTS
         for child in list(busy):
             is_hanging = child.connection not in ready and child.is_hanging()
             if child.connection not in ready and not is_hanging:
                 continue
             answer = f"no end after {SECONDS_OF_HANG} s" if is_hanging else child.answer()
             was_fault = results.add(child.seed, answer)
+            is_over = not has_time or seed >= first_seed + n_cases
             if is_over or was_fault:
                 child.end()
                 busy.remove(child)
