@@ -3,6 +3,8 @@
 Python handles signals between the bytecodes of Python code. Compiled code has none, so Ctrl-C can
 only take effect before or after the methods below, or inside the functions that they call. An
 interrupted function is called again.
+
+There may be no memory either, not even for a number. What leaves a guard therefore makes no object.
 """
 
 import os
@@ -40,16 +42,17 @@ cdef class Guard:
         Entered before ``begin`` and left after ``end``, if ``needs_beneath()`` is true.
     """
 
-    cdef object _lock, _begin, _end, _needs_beneath
+    cdef object _lock, _acquire, _begin, _end, _needs_beneath
     cdef Guard _beneath
-    cdef object _who_is_beneath     # the thread that has entered it, or None
-    cdef dict _depths               # entries of each thread that is inside
+    cdef long _who_is_beneath   # the thread that has entered it, or 0
+    cdef dict _depths           # entries of each thread that is inside
 
     def __init__(self, begin=None, end=None, beneath=None, needs_beneath=None):
         self._lock = threading.Lock()
+        self._acquire = self._lock.acquire
         self._begin, self._end = begin, end
         self._beneath, self._needs_beneath = beneath, needs_beneath
-        self._who_is_beneath = None
+        self._who_is_beneath = 0
         self._depths = {}
         if hasattr(os, "register_at_fork"):
             # Holding the lock during a fork ensures that no other thread holds the child's copy.
@@ -61,7 +64,7 @@ cdef class Guard:
 
     def _begin_as_child(self):
         """Reset the counts: the threads that were inside do not exist in the child."""
-        self._who_is_beneath = None     # beneath resets itself in the child
+        self._who_is_beneath = 0    # beneath resets itself in the child
         if self._depths:
             self._depths.clear()
             if self._end is not None:
@@ -75,19 +78,26 @@ cdef class Guard:
 
     def __enter__(self):
         cdef object me = PyThread_get_thread_ident()
+        cdef bint is_first
         interrupt = None
         self._lock.acquire()
         try:
-            if not self._depths:
-                interrupt = self.open()
-            self._depths[me] = self._depths.get(me, 0) + 1
+            is_first = not self._depths
+            self._depths[me] = self._depths.get(me, 0) + 1      # first, since it takes memory
+            if is_first:
+                try:
+                    interrupt = self.open()
+                except BaseException:
+                    del self._depths[me]
+                    raise
         finally:
             self._lock.release()
         if interrupt is not None:
-            self.leave(me)
+            self.leave(PyThread_get_thread_ident())
             raise interrupt
 
-    def __exit__(self, *exception):
+    # Not *exception, which would be a tuple, made before anything else.
+    def __exit__(self, kind, exception, traceback):
         interrupt = self.leave(PyThread_get_thread_ident())
         if interrupt is not None:
             raise interrupt
@@ -98,12 +108,20 @@ cdef class Guard:
             self._who_is_beneath = PyThread_get_thread_ident()
         return to_the_end(self._begin) if self._begin is not None else None
 
-    cdef leave(self, me):
-        interrupt = to_the_end(self._lock.acquire)
+    cdef key_of(self, long who):
+        """The key of a thread that is inside. It is found, since making it takes memory."""
+        for key in self._depths:
+            if <long> key == who:
+                return key
+        raise RuntimeError("this thread is not inside")
+
+    cdef leave(self, long who):
+        interrupt = to_the_end(self._acquire)
         try:
-            self._depths[me] -= 1
-            if self._depths[me] == 0:
-                del self._depths[me]
+            key = self.key_of(who)
+            self._depths[key] -= 1
+            if self._depths[key] == 0:
+                del self._depths[key]
             if not self._depths:
                 interrupt = self.close() or interrupt
         finally:
@@ -111,8 +129,9 @@ cdef class Guard:
         return interrupt
 
     cdef close(self):
+        cdef long who
         interrupt = to_the_end(self._end) if self._end is not None else None
-        if self._who_is_beneath is not None:    # most often this thread, but not always
-            who, self._who_is_beneath = self._who_is_beneath, None
+        if self._who_is_beneath:    # most often this thread, but not always
+            who, self._who_is_beneath = self._who_is_beneath, 0
             interrupt = self._beneath.leave(who) or interrupt
         return interrupt

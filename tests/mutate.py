@@ -311,6 +311,12 @@ MUTATIONS = [
         "if True:",
         "engine/test_threads.py::test_an_interrupt_anywhere_leaves_no_guard",
     ),
+    Mutation(
+        "leaving a guard takes memory", "_guard.pyx",
+        "            key = self.key_of(who)\n",
+        "            key = who\n",
+        "engine/test_threads.py::test_a_lack_of_memory_anywhere_leaves_no_guard",
+    ),
     # Kernels
     Mutation(
         "a term is lost in long sums", "_simd/products.h",

@@ -430,6 +430,27 @@ def test_an_interrupt_anywhere_leaves_no_guard(monkeypatch):
     assert n > 20
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python crashes without memory")
+def test_a_lack_of_memory_anywhere_leaves_no_guard(monkeypatch):
+    """Python refuses one object after the other."""
+    testcapi = pytest.importorskip("_testcapi")
+    monkeypatch.setattr(_core, "uses_blas", lambda: True)
+    blas_libraries()
+    before, n_refused = blas_threads(), 0
+    for n in range(300):
+        testcapi.set_nomemory(n, n + 1)
+        try:
+            with core_in_use, blas_in_one_thread:
+                pass
+        except MemoryError:
+            n_refused += 1
+        finally:
+            testcapi.remove_mem_hooks()
+        assert core_in_use.n_users == blas_in_one_thread.n_users == 0, n
+        assert blas_threads() == before, n
+    assert n_refused > 20
+
+
 def test_an_error_in_a_guard_is_raised():
     def refuse():
         raise OSError("no")
