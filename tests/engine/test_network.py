@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -347,3 +348,18 @@ def test_number_of_threads_is_checked_when_it_is_set(n_threads, error):
     with pytest.raises(error, match="n_threads must be None or"):
         network.n_threads = n_threads
     assert network.n_threads == 2
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python crashes without memory")
+def test_without_memory_connections_are_not_taken_for_others(network):
+    """Python refuses one object after the other."""
+    testcapi = pytest.importorskip("_testcapi")
+    for n in range(30):
+        testcapi.set_nomemory(n, n + 1)
+        try:
+            is_same = network.has_connections(None)
+        except MemoryError:
+            is_same = True
+        finally:
+            testcapi.remove_mem_hooks()
+        assert is_same, n
