@@ -1,6 +1,7 @@
 """`CsvRows`: the rows of a CSV file, read by polars in pieces, and the place of what is wrong."""
 
 import csv
+import inspect
 import io
 from typing import NamedTuple
 
@@ -14,6 +15,17 @@ from fastmlp._cli.kinds import MARKS_OF_MISSING, NAMES_OF_A_VALUE, found_in_stri
 SEPARATORS = ",;\t|"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LARGEST_FIELD = 2**31 - 1
+
+# By default, polars takes an empty string for a missing value. Polars 2 has turned round the option
+# by which it does not.
+STRINGS_AS_THEY_ARE = {
+    "null_values": None,
+    **(
+        {"empty_string_is_null": False}
+        if "empty_string_is_null" in inspect.signature(pl.read_csv).parameters
+        else {"missing_utf8_is_empty_string": True}
+    ),
+}
 
 # The first bytes of files of other kinds, and what to do about them.
 OTHER_FILES = {
@@ -174,8 +186,7 @@ class CsvRows:
 
     def strings(self, piece, names):
         """Return columns as the strings that stand in the file."""
-        as_they_are = {"null_values": None, "empty_string_is_null": False}
-        return self._parsed_slowly(piece, names, **as_they_are).select(names)
+        return self._parsed_slowly(piece, names, **STRINGS_AS_THEY_ARE).select(names)
 
     def _parsed_slowly(self, piece, names, **settings):
         try:
@@ -193,7 +204,7 @@ class CsvRows:
             columns=[j for j, name in enumerate(self.names) if name in dtypes or name == last],
             separator=self.dialect.separator,
             decimal_comma=self.dialect.decimal == ",",
-            **{"null_values": MARKS_OF_MISSING, "empty_string_is_null": True} | settings,
+            **{"null_values": MARKS_OF_MISSING} | settings,
         )
         if frame[last].null_count():
             self._check_lines_are_whole(piece, len(frame))
