@@ -9,10 +9,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import train_test_split
@@ -25,6 +28,7 @@ from fastmlp._cli.main import main
 PACKAGE = Path(fastmlp.__file__).parent
 MOST_LINES = 520
 README = Path(__file__).parent.parent / "README.md"
+PYPROJECT = README.parent / "pyproject.toml"
 
 # The folders from top to bottom: a folder imports only from those below it, and from itself.
 LAYERS = [
@@ -340,3 +344,41 @@ def test_examples_of_pages(page, tmp_path, monkeypatch):
 
 def test_readme_has_an_example():
     assert "```python" in README.read_text(encoding="utf-8")
+
+
+def requirements(name, extras):
+    """The requirements of an extra, and of the extras of fastmlp among them."""
+    for requirement in map(Requirement, extras[name]):
+        if requirement.name == "fastmlp":
+            for other in requirement.extras:
+                yield from requirements(other, extras)
+        else:
+            yield requirement
+
+
+def lower_bounds(all_requirements):
+    """(name, version) of those with a lower bound."""
+    return {
+        (requirement.name, Version(specifier.version))
+        for requirement in all_requirements
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    }
+
+
+def test_oldest_versions_are_the_lower_bounds():
+    """What `pip install ".[test]"` installs is pinned, and every place declares the same bound."""
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"] | {"": project["dependencies"]}
+    lines = Path(__file__).with_name("oldest.txt").read_text(encoding="utf-8").splitlines()
+    pins = {
+        (pin.name, Version(specifier.version))
+        for pin in map(Requirement, (line for line in lines if not line.startswith("#")))
+        for specifier in pin.specifier
+        if specifier.operator == "=="
+    }
+    names = {name for name, _ in pins}
+    of_tests = lower_bounds([*requirements("", extras), *requirements("test", extras)])
+    everywhere = lower_bounds(it for extra in extras for it in requirements(extra, extras))
+    assert of_tests == pins
+    assert {bound for bound in everywhere if bound[0] in names} == pins
