@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -227,7 +228,7 @@ BEGINNINGS = re.compile(
 def reports_in(text):
     """Return the reports in the log of a process. Leaks, which XML cannot do without, are none."""
     starts = [match.start() for match in BEGINNINGS.finditer(text)]
-    reports = [text[i:j] for i, j in zip(starts, [*starts[1:], len(text)], strict=True)]
+    reports = [text[i:j] for i, j in pairwise([*starts, len(text)])]
     return [report for report in reports if "<kind>Leak_" not in report]
 
 

@@ -72,6 +72,11 @@ def test_reports_count_that_have_a_place_of_ours(text, n_all):
     assert reports_of(text.format("/usr/lib/numpy/", 1)) == []
 
 
+@pytest.mark.parametrize("text", ["", "a line\n"])
+def test_logs_without_reports(text):
+    assert BUILDS.reports_in(text) == []
+
+
 def test_one_place_is_one_report():
     texts = [UNDEFINED.format("fastmlp/", number) for number in (1, 2147483647)]
     assert len({BUILDS.headline_of(text) for text in texts}) == 1
