@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cases import arguments
 
-# All but sanitizers.py, which takes half an hour.
+# All but sanitizers.py and coverage.py, which build the core anew.
 SCRIPTS = (
-    "configurations", "processes", "interrupts", "at_once", "threads", "soak", "gradients",
+    "configurations", "processes", "interrupts", "at_once", "threads", "soak", "allocations",
+    "gradients",
 )  # fmt: skip
 FOLDER = Path(__file__).parent
 
