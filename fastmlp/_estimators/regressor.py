@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import d2_pinball_score, r2_score
+from sklearn.utils import check_array
 
 from fastmlp._distributed.ranks import agreeing
 from fastmlp._engine.input_layer import InputLayer
@@ -14,7 +15,7 @@ from fastmlp._estimators.base import FITTED_ATTRIBUTES, BaseMLP
 from fastmlp._estimators.concurrency import on_published_state
 from fastmlp._estimators.methods import mini_batch_only, tears_down_callbacks
 from fastmlp._estimators.parameters import ATTRIBUTES, PARAMETERS
-from fastmlp._estimators.sklearn_private import StrOptions
+from fastmlp._estimators.sklearn_private import StrOptions, _check_sample_weight
 from fastmlp._estimators.targets import d2_of_deviance
 from fastmlp._estimators.types import (
     Array,
@@ -272,7 +273,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loss = self._fitted_network().passes.loss
         if loss.name != "quantile" and not loss.row.power:
             return super().score(X, y, sample_weight)
-        return self._score_output(np.asarray(y), self._output(X), sample_weight)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, y, ensure_non_negative=True)
+        return self._score_output(y, self._output(X), sample_weight)
 
     @mini_batch_only
     @tears_down_callbacks

@@ -319,6 +319,41 @@ def test_a_score_of_large_weights_is_that_of_ones(model, size):
         np.testing.assert_allclose(weighted.validation_scores_, plain.validation_scores_, rtol=1e-4)
 
 
+SCORES_OF_LOSSES = ["squared_error", "quantile", "poisson", "gamma", "tweedie"]
+BAD_WEIGHTS = {
+    "2-D": np.ones((150, 150)),
+    "fewer": np.ones(149),
+    "words": np.full(150, "a", object),
+    "nan": np.full(150, np.nan),
+}
+
+
+@pytest.mark.parametrize("loss", SCORES_OF_LOSSES)
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+def test_scores_refuse_weights_that_are_none(loss, kind):
+    y = np.abs(NUMBERS) + 1
+    model = MLPRegressor(loss, (2,), max_iter=1, random_state=0).partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"weight|numbers of samples|could not convert|NaN"):
+        model.score(X, y, BAD_WEIGHTS[kind])
+
+
+@pytest.mark.parametrize("loss", SCORES_OF_LOSSES)
+@pytest.mark.parametrize("spoil", [lambda y: y + 1j, lambda y: y * np.nan, lambda y: y[:-1]])
+def test_scores_refuse_targets_that_are_none(loss, spoil):
+    y = np.abs(NUMBERS) + 1
+    model = MLPRegressor(loss, (2,), max_iter=1, random_state=0).partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"Complex|NaN|numbers of samples"):
+        model.score(X, spoil(y))
+
+
+@pytest.mark.parametrize("loss", ["quantile", "gamma", "tweedie"])
+def test_scores_of_deviances_refuse_negative_weights(loss):
+    y = np.abs(NUMBERS) + 1
+    model = MLPRegressor(loss, (2,), max_iter=1, random_state=0).partial_fit(X, y)
+    with pytest.raises(ValueError, match="Negative values"):
+        model.score(X, y, np.where(np.arange(150) == 7, -1.0, 1.0))
+
+
 def test_history_goes_on_with_warm_start_and_partial_fit():
     regressor = MLPRegressor(max_iter=3, warm_start=True).fit(X, NUMBERS)
     regressor.fit(X, NUMBERS, X_val=X, y_val=NUMBERS)
