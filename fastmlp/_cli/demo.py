@@ -27,7 +27,7 @@ DEMO_SETTINGS = {
 # The two libraries take turns for this long. Each turn repeats the fit until its time is used up.
 # Turns of equal length keep the comparison fair on a busy machine: otherwise the faster library
 # would more often fit into a short idle period.
-DEMO_SECONDS = 6.0
+DEMO_SECONDS = 4.0
 SECONDS_OF_TURN = 0.4
 
 # To choose the number of BLAS threads for scikit-learn, each candidate number is timed for this
