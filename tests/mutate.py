@@ -325,6 +325,11 @@ MUTATIONS = [
         "core/test_parts.py::test_long_sums core/test_kernels.py::test_products_at_every_edge",
     ),
     Mutation(
+        "a packed tile misses its last column of x", "_simd/products.h",
+        "        COPY(MOST_ROWS)\n", "        COPY(MOST_ROWS - 1)\n",
+        "core/test_kernels.py::test_products_at_every_edge",
+    ),
+    Mutation(
         "softmax is not held below overflow", "_simd/rows.h",
         "NAME(exp)(T[k * SQUARE + r] - most[r])", "NAME(exp)(T[k * SQUARE + r])",
         "core/test_kernels.py::test_softmax_at_every_edge "

@@ -11,7 +11,8 @@
 /* The bytes of a vector, set by setup.py for each instruction set, and the rows of a tile. With 32
    registers a tile has 8 x 2 vectors of accumulators and a column of half vectors beside them; with
    16 registers it has 6 x 2. Twelve rows would need more addresses than x86 has general registers
-   (bench/figures.md: tile-rows). */
+   (bench/figures.md: tile-rows), unless the left operand is packed (products.h): a tile then has up
+   to MOST_ROWS rows (bench/figures.md: packed-columns). */
 #ifndef VECTOR_BYTES
 #define VECTOR_BYTES 16
 #endif
@@ -19,6 +20,7 @@
 #define FASTMLP_KERNELS fastmlp_avx512
 #define ISA "avx512"
 #define TILE_ROWS 8
+#define MOST_ROWS 14
 #elif VECTOR_BYTES == 32
 #define FASTMLP_KERNELS fastmlp_avx2
 #define ISA "avx2"
@@ -31,6 +33,9 @@
 #else
 #define TILE_ROWS 6
 #endif
+#endif
+#ifndef MOST_ROWS
+#define MOST_ROWS TILE_ROWS
 #endif
 #define HALF_BESIDE (TILE_ROWS == 8)
 
@@ -64,6 +69,12 @@ static inline ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; 
 static inline ptrdiff_t rows_of_tile(ptrdiff_t n)
 {
     return n <= TILE_ROWS ? n : n < 2 * TILE_ROWS ? (n + 1) / 2 : TILE_ROWS;
+}
+
+/* The same if the left operand is packed. */
+static inline ptrdiff_t rows_of_packed_tile(ptrdiff_t n)
+{
+    return n == MOST_ROWS || n >= MOST_ROWS + TILE_ROWS ? MOST_ROWS : rows_of_tile(n);
 }
 
 enum { ROWS_OF_STRIP = 16 }; /* whole vectors of every instruction set: inputs.h */

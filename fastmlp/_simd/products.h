@@ -16,15 +16,17 @@
 #define SUM_BLOCK 256
 #define COLUMN_BLOCK 1024 /* bytes */
 #define CACHE_LINE 64
-#define TERMS_AHEAD 16
+#define TERMS_AHEAD 8
+#define ROW_TERMS_AHEAD 16 /* of a single row */
 #define MANY_TERMS 64
-#define MOST_LINES 4
+#define MANY_COLUMNS (4 * LANES)
 #define TOO_LARGE (1 << 20) /* bytes; more than the cache of one core holds */
 
 #ifdef HAS_VECTORS
 /* How a tile reads the left operand. The operand is x, read by rows, or x^T, read by columns of x.
-   Those columns lie side by side in each row of x. */
-enum { NAME(by_rows), NAME(by_columns) };
+   Those columns lie side by side in each row of x. Packed columns are a copy (n_terms, MOST_ROWS),
+   whose rows lie side by side. */
+enum { NAME(by_rows), NAME(by_columns), NAME(packed) };
 
 typedef struct {
     const REAL *base;
@@ -53,7 +55,7 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *line)
    to keep the units busy. */
 #define TILE(R, V, H)                                                                              \
     NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
-               start_stride, C + j, C_stride, relu, gate ? gate + j : NULL, 0)
+               start_stride, C + j, C_stride, relu, gate ? gate + j : NULL, ahead)
 #define TILE_WHILE(R, V, MORE_THAN)                                                                \
     for (; n_columns - j > (MORE_THAN); j += (V)*LANES)                                            \
         TILE(R, V, 0);
@@ -75,10 +77,10 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *line)
             TILE(R, 0, 1);                                                                         \
         break;
 
-ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns, ptrdiff_t n_terms,
-                               NAME(matrix) x, ptrdiff_t first, const REAL *B, ptrdiff_t B_stride,
-                               const REAL *start, ptrdiff_t start_stride, REAL *C,
-                               ptrdiff_t C_stride, int relu, const REAL *gate)
+ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, const int ahead, ptrdiff_t n_columns,
+                               ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
+                               ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
+                               REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate)
 {
     ptrdiff_t j = 0;
     switch (R) {
@@ -92,7 +94,35 @@ ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, ptrdiff_t n_columns
         CASE(7, 2)
         CASE(8, 2)
 #endif
+#if MOST_ROWS > TILE_ROWS
+    case MOST_ROWS:
+        if (order == NAME(packed)) {
+            TILE_WHILE(MOST_ROWS, 2, LANES)
+            if (n_columns - j > LANES / 2)
+                TILE(MOST_ROWS, 1, 0);
+            else if (n_columns > j)
+                TILE(MOST_ROWS, 0, 1);
+        }
+        break;
+#endif
     }
+}
+
+/* packed (n_terms, MOST_ROWS) = R columns of x. */
+ALWAYS_INLINE void NAME(pack)(ptrdiff_t R, ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first,
+                              REAL *packed)
+{
+#define COPY(R)                                                                                    \
+    for (ptrdiff_t p = 0; p < n_terms; p++)                                                        \
+        memcpy(packed + p * MOST_ROWS, NAME(row)(x, p) + first, (R) * sizeof(REAL));
+    /* With a constant size, a copy is a few vectors. */
+    if (R == MOST_ROWS)
+        COPY(MOST_ROWS)
+    else if (R == TILE_ROWS)
+        COPY(TILE_ROWS)
+    else
+        COPY(R)
+#undef COPY
 }
 
 /* Rewrite one number in every cache line of rows that other cores have read and that this core will
@@ -109,7 +139,7 @@ ALWAYS_INLINE void NAME(claim)(REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows, p
 }
 
 /* Prefetch what the next tile, with rows `first` to first + R, will read of the left operand: of x^T
-   the cache line that its columns enter; of x the beginnings of its rows, which the CPU's own
+   the cache lines that its columns enter; of x the beginnings of its rows, which the CPU's own
    prefetcher then follows. It cannot follow hundreds of rows at a time. The rows may be in the cache
    of another core, or in memory, which is far away on CPUs with many cores. */
 ALWAYS_INLINE void NAME(fetch_rows)(const int order, NAME(matrix) x, ptrdiff_t first, ptrdiff_t R,
@@ -122,41 +152,30 @@ ALWAYS_INLINE void NAME(fetch_rows)(const int order, NAME(matrix) x, ptrdiff_t f
         for (ptrdiff_t r = 0; r < R; r++)
             for (ptrdiff_t p = 0; p < 4 * line; p += line)
                 NAME(fetch)(NAME(row)(x, first + r) + p);
-    else if ((first + R - 1) / line > (first - 1) / line)
-        for (ptrdiff_t p = 0; p < n_terms; p++)
-            NAME(fetch)(NAME(row)(x, p) + first + R - 1);
+    else
+        for (ptrdiff_t k = (first + line - 1) / line * line; k < first + R; k += line)
+            for (ptrdiff_t p = 0; p < n_terms; p++)
+                NAME(fetch)(NAME(row)(x, p) + least(k + line, first + R) - 1);
 }
 
-/* Prefetch some cache lines, from `first` to `last`, of each row of a part of the right operand. */
-ALWAYS_INLINE void NAME(fetch_part)(const REAL *B, ptrdiff_t stride, ptrdiff_t n_terms,
-                                    ptrdiff_t first, ptrdiff_t last)
-{
-    for (ptrdiff_t k = first; k < last; k += CACHE_LINE / sizeof(REAL))
-        for (ptrdiff_t q = 0; q < n_terms; q++)
-            NAME(fetch)(B + q * stride + k);
-}
+/* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. `claimed`
+   has the shape of C, or is NULL.
 
-/* C (n_rows, n_columns) = start + the sum over n_terms of x B, in parts that fit the cache. With
-   every tile of a part, some cache lines of each row of the next part are prefetched: one, or more
-   if there are few tiles of full size (bench/figures.md: next-part-prefetch). `claimed` has the
-   shape of C, or is NULL. */
+   Of x^T a tile reads a few numbers of each of hundreds of rows. If several tiles read the same ones,
+   they are packed first (bench/figures.md: packed-columns). */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                                  REAL *C, ptrdiff_t C_stride, int relu, REAL *claimed)
 {
-    enum { column_block = COLUMN_BLOCK / sizeof(REAL), line = CACHE_LINE / sizeof(REAL) };
-    ptrdiff_t fetched = line;
-    if (n_rows >= TILE_ROWS)
-        fetched = least((column_block / line - 1) / (n_rows / TILE_ROWS) + 1, MOST_LINES) * line;
+    enum { column_block = COLUMN_BLOCK / sizeof(REAL) };
+    const int packs =
+        order == NAME(by_columns) && n_rows >= TILE_ROWS && n_columns >= MANY_COLUMNS;
+    REAL packed[SUM_BLOCK * MOST_ROWS] ALIGNED;
     for (ptrdiff_t j = 0; j < n_columns; j += column_block)
         for (ptrdiff_t p = 0; p < n_terms; p += SUM_BLOCK) {
             const ptrdiff_t width = least(column_block, n_columns - j);
             const ptrdiff_t size = least(SUM_BLOCK, n_terms - p);
-            const ptrdiff_t next_p = p + SUM_BLOCK < n_terms ? p + SUM_BLOCK : 0;
-            const ptrdiff_t next_j = next_p > 0 ? j : j + column_block;
-            const ptrdiff_t next_end = least(next_j + column_block, n_columns);
-            ptrdiff_t next = next_j;
             NAME(matrix) part = x;
             if (order == NAME(by_rows))
                 part.base += p;
@@ -167,18 +186,23 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
             for (ptrdiff_t i = 0, R; i < n_rows; i += R) {
                 REAL *c = C + i * C_stride + j;
                 const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
-                R = rows_of_tile(n_rows - i);
+                R = packs ? rows_of_packed_tile(n_rows - i) : rows_of_tile(n_rows - i);
                 if (claimed && p == 0)
                     NAME(claim)(claimed + i * C_stride + j, C_stride, R, width);
                 if (j == 0)
-                    NAME(fetch_rows)(order, part, first + i + R, least(TILE_ROWS, n_rows - i - R),
-                                     size);
-                NAME(fetch_part)(B + next_p * B_stride, B_stride, least(SUM_BLOCK, n_terms - next_p),
-                                 next, least(next + fetched, next_end));
-                next += fetched;
-                NAME(panel)(R, order, width, size, part, first + i, B + p * B_stride + j, B_stride,
-                            before, p > 0 ? C_stride : start_stride, c, C_stride,
-                            relu && p + SUM_BLOCK >= n_terms, NULL);
+                    NAME(fetch_rows)(order, part, first + i + R, least(R, n_rows - i - R), size);
+#define PANEL(order, left, at)                                                                     \
+    NAME(panel)(R, order, TERMS_AHEAD, width, size, left, at, B + p * B_stride + j, B_stride,      \
+                before, p > 0 ? C_stride : start_stride, c, C_stride,                              \
+                relu && p + SUM_BLOCK >= n_terms, NULL)
+                if (packs) {
+                    const NAME(matrix) copy = {packed, MOST_ROWS, NULL};
+                    NAME(pack)(R, size, part, first + i, packed);
+                    PANEL(NAME(packed), copy, 0);
+                } else {
+                    PANEL(order, part, first + i);
+                }
+#undef PANEL
             }
         }
 }
@@ -192,7 +216,7 @@ static void NAME(row_by_matrix)(ptrdiff_t n_columns, ptrdiff_t n_terms, NAME(mat
     ptrdiff_t j = 0;
     for (; j + 8 * LANES <= n_columns; j += 8 * LANES)
         NAME(tile)(1, 8, 0, NAME(by_rows), n_terms, x, 0, W + j, stride, b + j, 0, z + j, stride,
-                   relu, NULL, TERMS_AHEAD);
+                   relu, NULL, ROW_TERMS_AHEAD);
     NAME(product)(NAME(by_rows), 1, n_columns - j, n_terms, x, 0, W + j, stride, b + j, 0, z + j,
                   stride, relu, NULL);
 }
@@ -394,8 +418,7 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
                 REAL *c = delta_a + i * a_stride + j;
                 const int is_last = p + SUM_BLOCK >= layer->n_out;
                 R = rows_of_tile(n - i);
-                NAME(panel)(R, NAME(by_rows), least(width, n_columns - j),
-                            n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
+                NAME(panel)(R, NAME(by_rows), 0, least(width, n_columns - j), n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
                             a_stride, 0, gate && is_last ? gate + i * a_stride + j : NULL);
             }
         }

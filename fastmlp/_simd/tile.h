@@ -17,18 +17,18 @@ FINISH(NAME(finish_half), NAME(half_vector), NAME(half_mask))
 
 /* C = start + the sum over n_terms of x B, for R rows of V vectors and H half vectors (H is 0 or
    1). The rows of start are start_stride apart; start may be NULL. The rows of gate are as far
-   apart as those of C. Unless `ahead` is 0, rows of B are prefetched `ahead` terms before they are
-   needed. */
+   apart as those of C. Unless `ahead` is 0, rows of B are prefetched into the first-level cache
+   `ahead` terms before they are needed (bench/figures.md: terms-ahead). */
 ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int order,
                               ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                               ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                               REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate,
                               const int ahead)
 {
-    NAME(vector) sum[TILE_ROWS][8];
-    NAME(half_vector) half_sum[TILE_ROWS];
-    const REAL *rows[TILE_ROWS];
-#pragma GCC unroll 8
+    NAME(vector) sum[MOST_ROWS][8];
+    NAME(half_vector) half_sum[MOST_ROWS];
+    const REAL *rows[MOST_ROWS];
+#pragma GCC unroll 14
     for (int r = 0; r < R; r++) {
         const REAL *from = start + r * start_stride;
 #pragma GCC unroll 8
@@ -40,20 +40,22 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
         rows[r] = order == NAME(by_rows) ? NAME(row)(x, first + r) : NULL;
     }
     for (ptrdiff_t p = 0; p < n_terms; p++) {
-        const REAL *columns = order == NAME(by_columns) ? NAME(row)(x, p) + first : NULL;
+        const REAL *columns = order == NAME(by_columns) ? NAME(row)(x, p) + first
+                              : order == NAME(packed)   ? x.base + p * MOST_ROWS
+                                                        : NULL;
         const REAL *terms = B + p * B_stride;
         NAME(vector) b[8];
         NAME(half_vector) half_b = {0};
         if (ahead)
 #pragma GCC unroll 8
             for (int v = 0; v < V; v += CACHE_LINE / VECTOR_BYTES)
-                NAME(fetch)(terms + ahead * B_stride + v * LANES);
+                __builtin_prefetch(terms + ahead * B_stride + v * LANES, 0, 3);
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             b[v] = *(const NAME(vector) *)(terms + v * LANES);
         if (H)
             half_b = *(const NAME(half_vector) *)(terms + V * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
         for (int r = 0; r < R; r++) {
             const REAL number = order == NAME(by_rows) ? rows[r][p] : columns[r];
             const NAME(vector) left = number - (NAME(vector)){0};
@@ -68,7 +70,7 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
                     NAME(fma_half)(*(const NAME(half_vector) *)&left, half_b, half_sum[r]);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 14
     for (int r = 0; r < R; r++) {
         REAL *to = C + r * C_stride;
         const REAL *by = gate ? gate + r * C_stride : NULL;

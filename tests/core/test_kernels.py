@@ -65,8 +65,8 @@ def test_largest_of_what_is_not_finite_is_infinite(kernels, bad, dtype):
 
 # Products ----------------------------------------------------------------------------------------
 
-# A dimension goes through all its edges while the others stand at odd places: of a tile of 8 or
-# 6 rows, of vectors of 2 to 16 numbers, of the two blocks of a sum or of columns. A layer of one
+# A dimension goes through all its edges while the others stand at odd places: of a tile of 14, 8
+# or 6 rows, of vectors of 2 to 16 numbers, of the two blocks of a sum or of columns. A layer of one
 # output has products of its own.
 EDGES = [
     *[(n, 7, 33, 5) for n in range(1, 41)],
@@ -84,6 +84,10 @@ EDGES = [
     (5, 3, 21, 1300),
     (1300, 31, 21, 3),
     (9, 3, 1300, 1),
+    # enough columns that (4) packs x: every number of rows of W, and every remainder of columns
+    *[(19, n, 67, 3) for n in range(1, 51)],
+    *[(11, 29, n, 3) for n in range(64, 98)],
+    (1300, 37, 270, 3),
 ]
 
 
