@@ -59,6 +59,9 @@ def main():
             "in memory": lambda model: model.fit(X, y),
             "arrays": lambda model: model.fit_stream(folder / "arrays"),
             "Parquet": lambda model: model.fit_stream(folder / "rows.parquet", "label"),
+            "Parquet, cache": lambda model: model.fit_stream(
+                folder / "rows.parquet", "label", cache_dir=folder
+            ),
         }
         print(f"{options.rows} rows of {options.features} columns; ms an epoch, and the speed")
         for hidden in NETWORKS:
@@ -66,7 +69,7 @@ def main():
             seconds = seconds_of_epoch(hidden, sources, options.turns)
             for source, least in seconds.items():
                 speed = seconds["in memory"] / least
-                print(f"{shown:16}{source:12}{1e3 * least:8.0f}{speed:8.0%}", flush=True)
+                print(f"{shown:16}{source:16}{1e3 * least:8.0f}{speed:8.0%}", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{peak:.0f} MB at the peak, {X.nbytes / 2**20:.0f} of them the rows in memory")
 

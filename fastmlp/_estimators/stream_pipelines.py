@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from fastmlp._distributed.ranks import current_ranks, heed_others
 from fastmlp._estimators.sources import open_source
+from fastmlp._estimators.stream_cache import cached
 from fastmlp._estimators.streams import BUFFER_ROWS, Streams, check_buffer_rows
 
 OPTIONS = (
@@ -24,6 +25,7 @@ def fit_stream(
     features: Any = None,
     sample_weight: Any = None,
     buffer_rows: int = BUFFER_ROWS,
+    cache_dir: Any = None,
     **options: Any,
 ) -> Any:
     """Fit a pipeline, or an estimator, to rows that are read anew for every epoch.
@@ -36,7 +38,7 @@ def fit_stream(
     model : Pipeline, MLPClassifier or MLPRegressor
         A pipeline whose last step is one of ours. Its other steps need ``partial_fit``, as
         StandardScaler, MinMaxScaler and MaxAbsScaler have it, or nothing to learn.
-    source, target, features, sample_weight, buffer_rows
+    source, target, features, sample_weight, buffer_rows, cache_dir
         As in the method ``fit_stream``.
     **options
         The other arguments of the method: ``X_val``, ``y_val``, ``sample_weight_val``,
@@ -71,7 +73,7 @@ def fit_stream(
     if isinstance(model, Streams):
         return model.fit_stream(
             source, target, features=features, sample_weight=sample_weight,
-            buffer_rows=buffer_rows, **options,
+            buffer_rows=buffer_rows, cache_dir=cache_dir, **options,
         )  # fmt: skip
     if not (isinstance(model, Pipeline) and isinstance(model.steps[-1][1], Streams)):
         raise TypeError(
@@ -84,11 +86,12 @@ def fit_stream(
     check_buffer_rows(buffer_rows)
     opened = open_source(source, target, features, sample_weight)
     steps = Steps(model.steps[:-1])
-    steps.fit(opened)
     validation = [options.get(name) for name in OPTIONS[:3]]
     checkpointing = [options.get(name) for name in OPTIONS[3:]]
     last = model.steps[-1][1]
-    last._fit_stream(opened, buffer_rows, validation, checkpointing, steps.transform)
+    with cached(opened, cache_dir) as rows:
+        steps.fit(rows)
+        last._fit_stream(rows, buffer_rows, validation, checkpointing, steps.transform)
     model.steps[:-1] = steps.fitted()
     return model
 

@@ -21,6 +21,7 @@ from fastmlp._estimators.methods import tears_down_callbacks
 from fastmlp._estimators.parameters import check_combinations
 from fastmlp._estimators.scale import warn_of_scale, warn_of_scale_of_targets
 from fastmlp._estimators.sources import open_source
+from fastmlp._estimators.stream_cache import cached
 from fastmlp._estimators.streamed_rows import WHOLE, Aside, FirstPass, StreamedRows
 from fastmlp._estimators.targets import balanced_weights
 from fastmlp._estimators.types import ArrayLike, MatrixLike, Sequence
@@ -41,6 +42,7 @@ class Streams:
         features: Sequence[str] | None = None,
         sample_weight: str | None = None,
         buffer_rows: int = BUFFER_ROWS,
+        cache_dir: str | os.PathLike[str] | None = None,
         X_val: MatrixLike | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
@@ -73,6 +75,10 @@ class Streams:
             Number of rows in each of the two buffers. Between epochs, the order of the parts of
             the source (row groups of Parquet, other files, 65,536 rows of an array) is shuffled,
             and then the rows within a buffer. ``shuffle=False`` keeps the order.
+        cache_dir : path-like, default=None
+            A folder with room for all rows as decoded numbers. The first pass copies them to a
+            temporary file in it, and the epochs read that instead of decoding the source again,
+            with the same results. A first pass of a function's batches is the only one then.
         X_val, y_val, sample_weight_val : as in `fit`, default=None
             Validation set. Without it, ``early_stopping`` sets rows aside, at most as many as a
             buffer has, and keeps them in memory.
@@ -89,6 +95,8 @@ class Streams:
         ValueError, TypeError
             If the source, a parameter or a row is invalid, or as in `fit`. The estimator is then
             left unchanged. The method is not available for 'lbfgs' and 'rprop'.
+        OSError
+            If ``cache_dir`` has no room for the rows. The estimator is then left unchanged.
 
         Examples
         --------
@@ -104,9 +112,10 @@ class Streams:
         """
         opened = open_source(source, target, features, sample_weight)
         validation = (X_val, y_val, sample_weight_val)
-        return self._fit_stream(
-            opened, buffer_rows, validation, (checkpoint, checkpoint_every, resume)
-        )
+        with cached(opened, cache_dir) as rows:
+            return self._fit_stream(
+                rows, buffer_rows, validation, (checkpoint, checkpoint_every, resume)
+            )
 
     @tears_down_callbacks
     def _fit_stream(self, source, buffer_rows, validation, checkpointing, transform=None):

@@ -1,7 +1,10 @@
 """fit_stream: the weights of `fit`, from rows that are read anew for every epoch."""
 
+import functools
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 
 import numpy as np
@@ -19,7 +22,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, Standa
 
 import fastmlp
 from fastmlp import InputLayer, MLPClassifier, MLPRegressor
-from fastmlp._estimators import streamed_rows
+from fastmlp._estimators import sources, streamed_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -111,6 +114,80 @@ def test_files(kind, tmp_path):
         assert (streamed.predict(frame) == streamed.predict(frame)).all()
         with pytest.raises(ValueError, match="feature names"):
             streamed.predict(frame[NAMES[::-1]])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "npy"])
+@pytest.mark.parametrize("change", [{}, {"early_stopping": True}, {"class_weight": "balanced"}])
+def test_cache(kind, change, tmp_path, monkeypatch):
+    """The weights are those without a cache, the source is read once, and no file is left."""
+    parameters = {"target": "label", "sample_weight": "weight", "features": NAMES}
+    parameters = {} if kind == "npy" else parameters
+    (tmp_path / "source").mkdir()
+    source, cache_dir = files(tmp_path / "source", kind), tmp_path / "cache"
+    cache_dir.mkdir()
+    expected = MLPClassifier(**BASE, **change).fit_stream(source, **parameters, buffer_rows=200)
+    opened = sources.open_source(source, *([] if kind == "npy" else ["label", NAMES, "weight"]))
+    read, units = type(opened).read, []
+    monkeypatch.setattr(
+        type(opened), "read", lambda self, unit: (units.append(unit), read(self, unit))[1]
+    )
+    streamed = MLPClassifier(**BASE, **change).fit_stream(
+        source, **parameters, buffer_rows=200, cache_dir=cache_dir
+    )
+    assert_same(streamed, expected)
+    assert len(units) == len(opened.units)
+    assert not any(cache_dir.iterdir())
+
+
+@pytest.mark.parametrize("y", [NUMBERS, X[:, :2], LABELS.astype(object), np.arange(N) % 3])
+@pytest.mark.parametrize("size", [97, 5000])
+def test_cache_of_a_function(y, size, tmp_path):
+    """Its batches have any types and sizes. A pipeline reads them several times."""
+    estimator = MLPClassifier if y.dtype.kind in "OUi" else MLPRegressor
+    arrays = X[:, ::-1].astype(">f8"), y, WEIGHT.astype(np.float16)
+    n_calls = 0
+
+    def batches():
+        nonlocal n_calls
+        n_calls += 1
+        yield tuple(array[:0] for array in arrays)
+        yield from batches_of(*arrays, size=size)()
+
+    def fitted(**options):
+        model = make_pipeline(StandardScaler(), estimator(**BASE))
+        return fastmlp.fit_stream(model, batches, buffer_rows=200, **options)
+
+    expected = fitted()
+    n_calls = 0
+    streamed = fitted(cache_dir=str(tmp_path))
+    assert n_calls == 1
+    assert_same(streamed[-1], expected[-1])
+    assert streamed[-1].predict(X).tolist() == expected[-1].predict(X).tolist()
+
+
+def test_bad_cache_dir(tmp_path):
+    classifier = MLPClassifier(**BASE)
+    (tmp_path / "file").touch()
+    kinds = ((tmp_path / "none", ValueError), (tmp_path / "file", ValueError), (3, TypeError))
+    for bad, error in kinds:
+        with pytest.raises(error, match="cache_dir must be"):
+            classifier.fit_stream(batches_of(X, LABELS), cache_dir=bad)
+        with pytest.raises(error, match="cache_dir must be"):
+            fastmlp.fit_stream(
+                make_pipeline(StandardScaler(), classifier), batches_of(X, LABELS), cache_dir=bad
+            )
+    assert not hasattr(classifier, "coefs_")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_disk(tmp_path, monkeypatch):
+    classifier = MLPClassifier(**BASE).fit(X, LABELS)
+    before = classifier._network.parameters.flat.copy()
+    full = functools.partial(open, "/dev/full", "wb")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir, buffering: full(buffering))
+    with pytest.raises(OSError, match=r"cache_dir: .* took no more rows"):
+        classifier.fit_stream(batches_of(X, LABELS), cache_dir=tmp_path)
+    assert (classifier._network.parameters.flat == before).all()
 
 
 def test_types_that_change_within_a_file_or_between_files(tmp_path):
