@@ -237,3 +237,192 @@ def test_with_less_memory_a_prediction_has_fewer_threads():
         assert_array_equal(predictor(X, None, 4), expected)
     with pytest.raises(MemoryError):
         _core.Predictor(passes.model, layers, Memory(1))(X, None, 4)
+
+
+# Tables that do not fit --------------------------------------------------------------------------
+
+INPUT_LAYERS = {
+    "pbld": InputLayer([2, 3], [3, 20], numeric_embedding="pbld", scaling=True),
+    "bins": InputLayer(
+        [2, 3], [3, 20], numeric_embedding="piecewise_linear", bin_edges=[[0, 1, 2], [0, 1]]
+    ),
+}
+
+
+def changed(table, row, field, value):
+    """Return a copy of a table with another number in it."""
+    table = table.copy()
+    table[field][row] = value
+    return table
+
+
+def a_model_of(network, **tables):
+    """Return the model of a network with an input layer, with other tables."""
+    parameters = network.passes.parameters
+    columns, bins = parameters.columns_for_core
+    tables = {
+        "layers": parameters.layers, "blocks": parameters.blocks, "params": parameters.flat,
+        "columns": columns, "bins": bins,
+    } | tables  # fmt: skip
+    return _core.Model(
+        tables["layers"], tables["blocks"], _core.LOSSES["squared_error"], np.zeros(1),
+        tables["params"], parameters.flat[:0], None, tables["columns"], tables["bins"],
+    )  # fmt: skip
+
+
+LAYERS_THAT_DO_NOT_FIT = [
+    # row, field, value. Rows 0 to 3 are layers, 4 to 6 the matrices of the input layer.
+    *[(1, field, value) for field, value in (
+        ("n_out", 0), ("n_out", 17), ("kind", 1), ("n_dense", 20), ("n_dense", -1), ("b", 303),
+    )],
+    *[(2, field, value) for field, value in (
+        ("n_in", 7), ("n_dense", 5), ("n_dense", 7), ("b", 415), ("W", -16), ("n_in", -1),
+        ("stride", 4),
+    )],
+    *[(l, field, value) for l in (1, 2, 3) for field in ("gain", "shift", "mix")
+      for value in (-1, 10**6)],
+    *[(0, field, value) for field, value in (
+        ("n_out", 15), ("n_out", 33), ("n_in", 3), ("n_in", 5), ("stride", 16),
+        ("is_embedded", 0), ("n_out", 0),
+    )],
+    *[(row, field, value) for row in (4, 5, 6) for field, value in (
+        ("kind", 0), ("n_out", -1), ("n_out", 97), ("n_in", 1), ("W", -1), ("W", 10**6),
+        ("n_dense", -1), ("n_dense", 10**5),
+    )],
+    (6, "n_out", 18),
+    (4, "n_dense", 1), (4, "n_out", 8), (5, "n_out", 7), (5, "n_dense", 19),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "field", "value"), LAYERS_THAT_DO_NOT_FIT)
+def test_layers_that_do_not_fit(row, field, value):
+    network = Network([4, 6, 5, 2], input_layer=INPUT_LAYERS["pbld"], random_state=0)
+    layers = network.passes.parameters.layers
+    a_model_of(network)
+    with pytest.raises(ValueError, match=r"layers|params|input layer"):
+        a_model_of(network, layers=changed(layers, row, field, value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "values"),
+    [
+        *[(kind, "kind", (-1, 99)) for kind in INPUT_LAYERS],
+        *[(kind, "place", (-1, 10**6)) for kind in INPUT_LAYERS],
+        *[(kind, "n", (-1, 0, 100)) for kind in INPUT_LAYERS],
+        *[(kind, "row", (-1, 10**6)) for kind in INPUT_LAYERS],
+        *[(kind, "n_codes", (-1,)) for kind in INPUT_LAYERS],
+        ("pbld", "n_frequencies", (0, 129, 17)),
+        ("pbld", "n_linear", (-1, 4, 50)),
+    ],
+)
+def test_columns_that_do_not_fit(kind, field, values):
+    network = Network([4, 6, 5, 2], input_layer=INPUT_LAYERS[kind], random_state=0)
+    table = network.passes.parameters.columns_for_core[0]
+    a_model_of(network)
+    for row in range(2 if field.startswith(("n_freq", "n_lin")) else len(table)):
+        for value in values:
+            with pytest.raises(ValueError, match="columns do not fit the layers"):
+                a_model_of(network, columns=changed(table, row, field, value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("layer", 0, "belong to a layer"),
+        ("layer", 7, "belong to a layer"),
+        ("first", -1, "some of its layer's rows"),
+        ("first", 20, "some of its layer's rows"),
+        ("last", 0, "some of its layer's rows"),
+        ("last", 21, "some of its layer's rows"),
+    ],
+)
+def test_blocks_that_do_not_fit(field, value, message):
+    network = Network([4, 6, 5, 2], input_layer=INPUT_LAYERS["pbld"], random_state=0)
+    blocks = network.passes.parameters.blocks
+    with pytest.raises(ValueError, match=message):
+        a_model_of(network, blocks=changed(blocks, 0, field, value))
+
+
+@pytest.mark.parametrize(
+    "tables", [{"columns": np.zeros(0, _core.COLUMN)}, {"bins": np.zeros((3, 0), np.float32)}]
+)
+def test_an_input_layer_has_columns_and_two_rows_of_bins(tables):
+    network = Network([4, 6, 5, 2], input_layer=INPUT_LAYERS["bins"], random_state=0)
+    with pytest.raises(ValueError, match=r"columns|bins"):
+        a_model_of(network, **tables)
+
+
+PLACES = ("s", "z", "f", "a", "delta", "delta_z", "delta_f", "delta_a", "spread")
+
+
+@pytest.mark.parametrize("field", PLACES)
+@pytest.mark.parametrize("row", [0, 1, 3])
+def test_places_outside_of_the_memory(row, field):
+    network = Network([4, 6, 5, 2], input_layer=INPUT_LAYERS["pbld"], random_state=0)
+    passes = network.passes
+    work = passes.workspace(N_ROWS, passes.table(FOR_GRADIENT), dense=True)
+    for value in (-1, 10**6):
+        with pytest.raises(ValueError, match="memory is smaller"):
+            _core.Workspace(changed(work.layers, row, field, value), work.memory, N_ROWS)
+
+
+OF_THE_MODEL = [
+    name for name in _core.LAYER.names if name not in (*PLACES, "activation", "dropout", "noise")
+]
+
+
+@pytest.mark.parametrize("field", OF_THE_MODEL)
+def test_a_workspace_of_another_model(field):
+    it = parts()
+    memory = np.zeros(10**5, np.float32)
+    layers = it.work.layers
+    it.work = _core.Workspace(layers, memory, N_ROWS)
+    forward(it)
+    it.work = _core.Workspace(changed(layers, 1, field, layers[field][1] + 1), memory, N_ROWS)
+    with pytest.raises(ValueError, match="the workspace is not one of this model"):
+        forward(it)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": np.zeros((5, 2))}, "do not fit one another"),
+        ({"X": np.zeros((4, 3))}, "do not fit one another"),
+        ({"out": np.zeros((5, 2))}, "do not fit one another"),
+        ({"out": np.zeros((4, 3))}, "do not fit one another"),
+        ({"heights": np.zeros(4)}, "do not fit one another"),
+        ({"ends": np.array([2, 4, 5])}, "do not fit one another"),
+        ({"ends": np.array([1, 5])}, "at least two knots"),
+        ({"ends": np.array([2, 3])}, "at least two knots"),
+        ({"ends": np.array([2, 6])}, "at least two knots"),
+    ],
+)
+def test_knots_that_do_not_fit(change, message):
+    arrays = {
+        "X": np.zeros((4, 2)), "knots": np.arange(5.0), "heights": np.arange(5.0),
+        "ends": np.array([2, 5]), "out": np.zeros((4, 2)),
+    }  # fmt: skip
+    _core.interpolate(*arrays.values())
+    with pytest.raises(ValueError, match=message):
+        _core.interpolate(*(arrays | change).values())
+
+
+# What benchmarks call ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("equation", [1, 3, 4])
+def test_seconds_of_a_product(equation, dtype):
+    it = parts((1, 4, 2), dtype=dtype)
+    gradient = _core.Gradient(it.model, it.work, it.gradient[0], 1.0)
+    before = it.params.copy()
+    assert _core.seconds_of_product(equation, it.model, it.work, gradient, 2) > 0
+    assert_array_equal(it.params, before)
+    it = parts((3, 4, 4, 2), dtype=dtype)
+    gradient = _core.Gradient(it.model, it.work, it.gradient[0], 1.0)
+    with pytest.raises(ValueError, match="there must be one hidden layer"):
+        _core.seconds_of_product(equation, it.model, it.work, gradient, 2)
+
+
+def test_seconds_of_a_barrier():
+    assert _core.seconds_of_barrier(2, 10) > 0
