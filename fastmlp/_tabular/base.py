@@ -251,6 +251,7 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
             )
             rows = np.flatnonzero(weight > 0)
             splits = [Split(rows[rows < n_training], rows[rows >= n_training])]
+        encoded = encoded.joined()  # the first copy is not needed any more
         maps = InputMaps(encoded, encoder.cardinalities)
         return encoder, Task(
             maps, encoded, targets, weight, splits, self._n_outputs,

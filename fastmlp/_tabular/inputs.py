@@ -33,7 +33,7 @@ class Ranks:
     """
 
     def __init__(self, numbers):
-        several = [column.min() < column.max() for column in numbers.T.astype(np.float64)]
+        several = [column.min() < column.max() for column in numbers.T]
         self.columns = np.flatnonzero(several)
         maps = [QuantileMap.of(numbers[:, j].astype(np.float64)) for j in self.columns]
         self.map = QuantileMap.stack(maps) if maps else np.asarray
@@ -137,6 +137,8 @@ class InputMaps:
 
     def inputs(self, encoded, settings):
         """Return the matrix, in float32."""
+        if encoded.matrix is not None and not settings.has_ranks:
+            return encoded.matrix
         n_rows, n_columns = encoded.n_rows, self.n_columns(settings)
         whole = np.zeros((n_rows, n_columns), dtype=np.float32)
         n_codes = len(self.cardinalities)

@@ -23,10 +23,13 @@ class Encoded:
     numbers : ndarray of float32, shape (n_rows, n_numbers)
     codes : ndarray of int32, shape (n_rows, n_categories)
         From 0 to the cardinality - 1; -1 for a value that no training row had.
+    matrix : ndarray of float32, shape (n_rows, n_numbers + n_categories), or None
+        The matrix that both are views of, after `joined`; it has at least one column.
     """
 
     numbers: np.ndarray
     codes: np.ndarray
+    matrix: np.ndarray | None = None
 
     @property
     def n_rows(self):
@@ -41,6 +44,13 @@ class Encoded:
         return Encoded(
             np.concatenate([self.numbers, other.numbers]), np.concatenate([self.codes, other.codes])
         )
+
+    def joined(self):
+        """Return the same in one matrix, which networks without ranks read as it is."""
+        n, k = self.numbers.shape[1], self.codes.shape[1]
+        matrix = np.zeros((self.n_rows, max(n + k, 1)), dtype=np.float32)
+        matrix[:, :n], matrix[:, n : n + k] = self.numbers, self.codes
+        return Encoded(matrix[:, :n], matrix[:, n : n + k], matrix)
 
 
 class TableEncoder:

@@ -154,7 +154,7 @@ class Task:
     def checksums(self):
         """Return checksums of the rows, for checkpoints."""
         return {
-            "X": checksum([self.encoded.numbers, self.encoded.codes]),
+            "X": checksum([self.encoded.numbers, self.encoded.codes.astype(np.int32)]),
             "y": checksum([self.targets]),
             "sample_weight": checksum([self.sample_weight]),
             "cv": checksum([rows for split in self.splits for rows in split]),

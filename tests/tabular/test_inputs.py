@@ -52,6 +52,21 @@ def test_columns(n_bins):
     assert_allclose(first_layer_inputs(maps, encoded, settings), np.hstack(expected), atol=1e-6)
 
 
+@pytest.mark.parametrize("n_numbers", [0, 3])
+@pytest.mark.parametrize("cardinalities", [[], [3], [400, 2]])
+@pytest.mark.parametrize("has_ranks", [False, True])
+def test_a_joined_table_gives_the_same_inputs(n_numbers, cardinalities, has_ranks):
+    """Networks without ranks read its matrix: a large table has no further copy of it."""
+    encoded = a_table(50, cardinalities, n_numbers)
+    joined, settings = encoded.joined(), Settings(has_ranks=has_ranks)
+    maps = InputMaps(joined, np.array(cardinalities, int))
+    X = maps.inputs(joined, settings)
+    assert_array_equal(X, maps.inputs(encoded, settings))
+    assert np.shares_memory(X, joined.matrix) == (not has_ranks)
+    assert_array_equal(joined.numbers, encoded.numbers)
+    assert_array_equal(joined.codes, encoded.codes)
+
+
 @pytest.mark.parametrize("cardinalities", [[], [3], [400, 2]])
 @pytest.mark.parametrize("has_ranks", [False, True])
 def test_parts_make_the_whole(cardinalities, has_ranks, monkeypatch):
