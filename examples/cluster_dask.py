@@ -13,13 +13,12 @@ The models are those of a fit without a cluster, bit for bit.
 import sys
 import time
 
-import joblib
 import numpy as np
 from distributed import Client, LocalCluster
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import GridSearchCV
 
-from fastmlp import MLPRegressor, TabularMLPRegressor
+from fastmlp import MLPRegressor, TabularMLPRegressor, distributed
 
 X, y = load_diabetes(return_X_y=True)
 GRID = {"alpha": [1e-3, 1e-1, 1.0], "hidden_layer_sizes": [(20,), (50,)]}
@@ -44,7 +43,7 @@ def main(address=None):
     print(f"one process: {seconds:.1f} s")
     # One thread for each worker: several small networks at a time need no more.
     cluster = address or LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    with Client(cluster) as client, joblib.parallel_config("dask"):
+    with Client(cluster) as client, distributed.dask():
         seconds, together = seconds_of(fits)
         print(f"{sum(client.nthreads().values())} workers: {seconds:.1f} s")
     same = all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))

@@ -4,7 +4,7 @@
 To run it::
 
     pip install ".[distributed]"
-    mpiexec -n 2 python cluster_mpi.py
+    mpiexec -n 2 python -m mpi4py cluster_mpi.py
 
 Each process has a part of the rows. The network is the same for any number of processes, bit for
 bit. Rank 0 shows that: it trains the network once more with all rows.

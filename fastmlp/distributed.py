@@ -1,5 +1,6 @@
-"""Training of one network on the rows of several processes, which may be on many machines."""
+"""Work shared out among processes, which may be on many machines: one network, or many."""
 
 from fastmlp._distributed.context import mpi as mpi
+from fastmlp._distributed.dask import dask as dask
 
-__all__ = ["mpi"]
+__all__ = ["dask", "mpi"]

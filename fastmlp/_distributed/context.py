@@ -38,7 +38,8 @@ def mpi(
     Within the context, ``fit``, ``partial_fit`` and ``fit_stream`` of the estimators train one
     network on the rows of all processes. All of them call the same methods, each with its own rows,
     and all have the same fitted estimator in the end. Start the program with, for instance,
-    ``mpiexec -n 4 python train.py``.
+    ``mpiexec -n 4 python -m mpi4py train.py``; with ``-m mpi4py``, an error of one process outside
+    of the context ends all of them, too.
 
     All rows, rank by rank, are cut into slots of equal size; each rank has some adjacent slots, and
     is sent the rows that it lacks. A mini-batch has rows of every slot, and their gradients are
@@ -75,8 +76,8 @@ def mpi(
 
     Examples
     --------
-    In a program that ``mpiexec -n 4 python train.py`` starts, every process trains on a part of
-    the rows:
+    In a program that ``mpiexec -n 4 python -m mpi4py train.py`` starts, every process trains on a
+    part of the rows:
 
     >>> from mpi4py import MPI  # doctest: +SKIP
     >>> from sklearn.datasets import load_iris

@@ -196,7 +196,7 @@ class StreamSlot:
         """Read the slot once, as far as that is needed, and learn of its rows."""
         seed_of_slot = (seed + self._number * 0x9E3779B97F4A7C15) % 2**63
         self._aside = Aside(seed_of_slot, int(fraction * WHOLE))
-        digest = hashlib.blake2b(digest_size=16)
+        digests = [hashlib.blake2b(digest_size=16) for _ in range(3)]
         first, kept, n_first, self.n_aside, self.sum, self.total = [], [], 0, 0, 0.0, 0.0
         n_sample = max(1, ROWS_OF_SAMPLE // 8)
         for batch, place in self._batches(self._units):
@@ -209,8 +209,9 @@ class StreamSlot:
                 kept.append(copied_rows(batch, mask))
                 self.n_aside += len(kept[-1].X)
             if has_checksums:
-                for array in (it for it in batch if it is not None):
-                    digest.update(bytes_of(array))
+                for digest, array in zip(digests, batch, strict=True):
+                    if array is not None:
+                        digest.update(bytes_of(array))
             if needs_all:
                 weight = np.ones(len(batch.X)) if batch.weight is None else batch.weight
                 weight = weight.astype(np.float64)
@@ -220,7 +221,7 @@ class StreamSlot:
                 break
         self.sample, self.kept = joined(first), joined(kept) if kept else None
         self.n_rows = self._last - self._first - self.n_aside
-        self.digest = digest.hexdigest()
+        self.digest = " ".join(digest.hexdigest() for digest in digests)
 
     def _batches(self, units):
         """Give the rows of the units that belong to the slot, and the place of the first one."""

@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
+from fastmlp._distributed.dask import unchanged
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
 from fastmlp._engine.warnings import warn
@@ -295,11 +296,6 @@ class Team:
             warnings.filterwarnings("ignore", "Sending large graph")
             known[id(arrays)] = client.submit(unchanged, arrays, pure=False)
         self._given.append((known, arrays))
-
-
-def unchanged(arrays):
-    """Return what is given: a task whose result is sent to workers."""
-    return arrays
 
 
 def epochs_of(i, k, until):

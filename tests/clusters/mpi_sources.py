@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +102,23 @@ def streams(comm, folder):
     model = MLPRegressor(loss="poisson", early_stopping=True, scoring="r2", **NETWORK)
     yield "poisson", of_network(model.fit_stream(parquet, "price", **options))
 
-    def batches():
+    def batches(size):
         for i in range(per_rank.start, per_rank.stop):
             frame = frame_of_file(i)
-            yield frame[FEATURES].to_numpy(), frame.price.to_numpy()
+            for start in range(0, len(frame), size):
+                rows = slice(start, start + size)
+                yield frame[FEATURES].to_numpy()[rows], frame.price.to_numpy()[rows]
 
-    yield "function", of_network(MLPRegressor(**NETWORK).fit_stream(batches))
+    def regressor(size, more, **parameters):
+        model = MLPRegressor(**NETWORK, **parameters)
+        return of_network(model.fit_stream(partial(batches, size), **more))
+
+    yield "function", regressor(1000, {})
+    # Resumed with batches that are cut in another way.
+    file = folder / f"function{comm.size}.safetensors"
+    more = {"checkpoint": file, "checkpoint_every": 1}
+    regressor(97, more, callbacks=lambda model, state: state.epoch == 2)
+    yield "function, resumed", regressor(211, {"resume": file})
     pipeline = make_pipeline(StandardScaler(), MLPClassifier(**NETWORK))
     fastmlp.fit_stream(pipeline, parquet, "label", **options)
     yield "pipeline", [*of_network(pipeline[-1]), repr(pipeline[0].mean_.tolist())]

@@ -13,9 +13,10 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from sklearn.model_selection import cross_val_score
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from fastmlp import MLPRegressor, TabularMLPRegressor
+from fastmlp import MLPRegressor, TabularMLPRegressor, distributed
 from fastmlp._tabular import training
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -36,14 +37,14 @@ def run(example):
 
 @pytest.fixture(scope="module")
 def cluster():
-    distributed = pytest.importorskip("distributed")
+    library = pytest.importorskip("distributed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with (
-            distributed.LocalCluster(
+            library.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None
             ) as cluster,
-            distributed.Client(cluster) as client,
+            library.Client(cluster) as client,
         ):
             yield client
 
@@ -101,6 +102,25 @@ def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected):
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     killer.join()
     assert (model.predict(X) == expected.predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("delay", [0.1, 0.6, 1.2])
+def test_searches_survive_a_killed_worker(cluster, delay):
+    """With joblib's own backend, one worker has the rows, and without it there is an error."""
+    network = MLPRegressor((50,), max_iter=300, tol=0, n_iter_no_change=300, random_state=0)
+    search = GridSearchCV(network, {"alpha": [1e-4, 1e-3, 1e-2]}, cv=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = clone(search).fit(X, Y).cv_results_["mean_test_score"]
+    pids = list(cluster.run(os.getpid).values())
+    killer = threading.Timer(delay, os.kill, [pids[0], signal.SIGKILL])
+    killer.start()
+    with distributed.dask():
+        found = search.fit(X, Y).cv_results_["mean_test_score"]
+    killer.join()
+    assert (found == expected).all()
+    cluster.wait_for_workers(2, timeout=60)
 
 
 def test_processes_of_joblib(expected):
