@@ -108,7 +108,9 @@ def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected):
 @pytest.mark.parametrize("delay", [0.1, 0.6, 1.2])
 def test_searches_survive_a_killed_worker(cluster, delay):
     """With joblib's own backend, one worker has the rows, and without it there is an error."""
-    network = MLPRegressor((50,), max_iter=300, tol=0, n_iter_no_change=300, random_state=0)
+    network = MLPRegressor(
+        hidden_layer_sizes=(50,), max_iter=300, tol=0, n_iter_no_change=300, random_state=0
+    )
     search = GridSearchCV(network, {"alpha": [1e-4, 1e-3, 1e-2]}, cv=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
