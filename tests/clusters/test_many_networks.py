@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from fastmlp import MLPRegressor, TabularMLPRegressor, distributed
+from fastmlp._engine.threads import available_threads
 from fastmlp._tabular import training
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -77,6 +78,10 @@ def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expec
     n_rounds, n_splits, n_ways = 3, 5, 2
     assert sent.count(5) <= n_rounds * n_ways  # the rows: X in three parts, y and the weights
     assert sent.count(2) <= n_splits * n_ways
+
+
+def test_a_worker_of_dask_has_one_thread(cluster):
+    assert set(cluster.run(available_threads).values()) == {1}
 
 
 def test_dask_runs_searches_with_the_same_scores(cluster):
