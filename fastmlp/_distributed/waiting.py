@@ -22,6 +22,7 @@ BYTES_PER_SECOND = 1e8
 
 SECONDS_BETWEEN_ANSWERS = 0.25
 SECONDS_FOR_ANSWERS = 5.0
+SECONDS_TO_PASS_ON = 0.5
 
 QUESTION, ANSWER = 1, 2  # tags
 LENGTH_OF_ANSWER = 300  # bytes
@@ -137,6 +138,8 @@ class Waiting:
     def end_all(self, message):
         """Print a message and end the processes, with a status that is not 0."""
         print(f"fastmlp: rank {self._rank} {message}", file=sys.stderr, flush=True)
+        # mpiexec may lose what it has not passed on when it ends the processes.
+        time.sleep(SECONDS_TO_PASS_ON)
         self._comm.Abort(1)
         os._exit(1)  # should a communicator come back from that
 
