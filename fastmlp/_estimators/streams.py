@@ -78,7 +78,7 @@ class Streams:
         cache_dir : path-like, default=None
             A folder with room for all rows as decoded numbers. The first pass copies them to a
             temporary file in it, and the epochs read that instead of decoding the source again,
-            with the same results. A first pass of a function's batches is the only one then.
+            with the same results. A function is called once then.
         X_val, y_val, sample_weight_val : as in `fit`, default=None
             Validation set. Without it, ``early_stopping`` sets rows aside, at most as many as a
             buffer has, and keeps them in memory.

@@ -418,8 +418,9 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
                 REAL *c = delta_a + i * a_stride + j;
                 const int is_last = p + SUM_BLOCK >= layer->n_out;
                 R = rows_of_tile(n - i);
-                NAME(panel)(R, NAME(by_rows), 0, least(width, n_columns - j), n_terms, left, i, strip, width, p > 0 ? c : NULL, a_stride, c,
-                            a_stride, 0, gate && is_last ? gate + i * a_stride + j : NULL);
+                NAME(panel)(R, NAME(by_rows), 0, least(width, n_columns - j), n_terms, left, i, strip,
+                            width, p > 0 ? c : NULL, a_stride, c, a_stride, 0,
+                            gate && is_last ? gate + i * a_stride + j : NULL);
             }
         }
 }

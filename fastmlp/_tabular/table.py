@@ -22,7 +22,8 @@ class Encoded:
     ----------
     numbers : ndarray of float32, shape (n_rows, n_numbers)
     codes : ndarray of int32, shape (n_rows, n_categories)
-        From 0 to the cardinality - 1; -1 for a value that no training row had.
+        From 0 to the cardinality - 1; -1 for a value that no training row had. They are float32
+        after `joined`.
     matrix : ndarray of float32, shape (n_rows, n_numbers + n_categories), or None
         The matrix that both are views of, after `joined`; it has at least one column.
     """
