@@ -8,6 +8,7 @@ FASTMLP_CLANG_CL=1    on Windows, clang-cl instead of Microsoft's compiler, whic
 import os
 import platform
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,11 @@ C_FILES = sorted(map(str, Path("fastmlp").glob("_*/*.[ch]")))
 SAME_BITS = ["-ffp-contract=off"]
 # Symbols for debuggers would be four fifths of the core.
 OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+
+# clang before version 17 simplifies an inlined function before the sizes of its tile are known, and
+# then keeps the sums in memory instead of registers, unless it is told to inline first
+# (bench/figures.md: inline-first). gcc and Microsoft's compiler do not know the option.
+INLINE_FIRST = ["-mllvm", "-enable-module-inliner"]
 
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.
 INSTRUCTION_SETS = {
@@ -90,11 +96,19 @@ class BuildExtensions(build_ext):
         if extension.name != "fastmlp._core":
             return
         has_sets = ON_X86 and (self.compiler.compiler_type == "unix" or CLANG_CL)
+        inlining = INLINE_FIRST if self.takes(INLINE_FIRST) else []
         for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
-            flags = of_clang_cl(flags) if CLANG_CL else flags
+            flags = of_clang_cl(flags) if CLANG_CL else flags + inlining
             yield partial(self.objects_of, SIMD / "kernels.c", Path(self.build_temp, name), flags)
         macros = [("FASTMLP_X86", "1")] if has_sets else []
         yield partial(self.objects_of, SIMD / "choose.c", self.build_temp, macros=macros)
+
+    def takes(self, flags):
+        """Tell whether the compiler of a Unix knows flags."""
+        if self.compiler.compiler_type != "unix":
+            return False
+        command = [*self.compiler.compiler_so, *flags, "-fsyntax-only", "-x", "c", os.devnull]
+        return subprocess.run(command, capture_output=True).returncode == 0
 
     def objects_of(self, source, folder, flags=(), compile_flags=(), **options):
         """Compile a C file; return the object files."""

@@ -23,7 +23,7 @@ TYPES = {"f32": "float", "f64": "double"}
 
 def flags_of_setup():
     """Those assigned in setup.py, which is no module to import: it needs Cython."""
-    names = {"OPTIMIZATION", "SAME_BITS", "INSTRUCTION_SETS"}
+    names = {"OPTIMIZATION", "SAME_BITS", "INLINE_FIRST", "INSTRUCTION_SETS"}
     found = {}
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(node, ast.Assign) and node.targets[0].id in names:
@@ -33,7 +33,7 @@ def flags_of_setup():
     sets = found["INSTRUCTION_SETS"]
     if platform.machine().lower() not in ("x86_64", "amd64"):
         sets = {"baseline": sets["baseline"]}
-    return flags, sets
+    return flags, found["INLINE_FIRST"], sets
 
 
 def compilers_on_path():
@@ -68,7 +68,9 @@ if os.environ.get("FASTMLP_ALL_COMPILERS", "0") == "0":
 
 def lines_by(compiler, folder):
     """What kernel_bits prints when a compiler has built it: {set: [(kernel, hash), ...]}."""
-    flags, sets = flags_of_setup()
+    flags, inline_first, sets = flags_of_setup()
+    if "clang" in compiler:
+        flags = flags + inline_first
 
     def compiled(source, name, *more):
         target = folder / f"{name}.o"
