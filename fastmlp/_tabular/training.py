@@ -33,10 +33,24 @@ class Split(NamedTuple):
 
 
 class Arrays:
-    """Arrays for the workers."""
+    """Arrays for the workers.
+
+    Attributes
+    ----------
+    arrays : list of ndarray
+    in_store : ray.ObjectRef, or None
+        A copy in Ray's store, which workers are sent instead of the arrays.
+    """
+
+    in_store = None
 
     def __init__(self, arrays):
         self.arrays = arrays
+
+    def __reduce_ex__(self, protocol):
+        if self.in_store is None:
+            return super().__reduce_ex__(protocol)
+        return from_store, (self.in_store,)
 
     def __sizeof__(self):
         """How Dask learns what they need of a worker's memory."""
@@ -45,6 +59,13 @@ class Arrays:
     def __setstate__(self, state):
         # They may have arrived in memory that is not aligned.
         self.arrays = [np.require(array, requirements=["C", "A"]) for array in state["arrays"]]
+
+
+def from_store(reference):
+    """Return the arrays that Ray has stored: it copies them to each machine once."""
+    import ray
+
+    return ray.get(reference)
 
 
 class Candidate:
@@ -224,12 +245,16 @@ class Team:
         self.checkpoints = checkpoints
         self._parallel = None
         self._given = []  # arrays that Dask has, and where its backend of joblib notes them
+        self._stored = []  # arrays that Ray has
 
     def close(self):
         """Give up the workers, which are the same for all rounds."""
         for known, arrays in self._given:
             known.pop(id(arrays), None)
         self._given = []
+        for arrays in self._stored:
+            arrays.in_store = None
+        self._stored = []
         if self._parallel is not None:
             self._parallel.__exit__(None, None, None)
             self._parallel = None
@@ -278,6 +303,7 @@ class Team:
         arrays = self.task.arrays_for(candidate.settings, k)
         for it in arrays:
             self._give_to_dask(it)
+            self._give_to_ray(it)
         return delayed(_trained)(
             i, candidate.members[k], *arrays, epochs_of(i, k, until), self.deadline, n_threads
         )
@@ -296,6 +322,17 @@ class Team:
             warnings.filterwarnings("ignore", "Sending large graph")
             known[id(arrays)] = client.submit(unchanged, arrays, pure=False)
         self._given.append((known, arrays))
+
+    def _give_to_ray(self, arrays):
+        """Store arrays in Ray, once for all rounds."""
+        backend, _ = get_active_backend()
+        if not type(backend).__module__.startswith("ray.") or arrays.in_store is not None:
+            return
+        import ray
+
+        if ray.is_initialized():
+            arrays.in_store = ray.put(arrays)
+            self._stored.append(arrays)
 
 
 def epochs_of(i, k, until):

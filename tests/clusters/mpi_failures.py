@@ -37,8 +37,6 @@ def fail(kind):
         raise ZeroDivisionError("a fault")
     if kind == "exit":
         sys.exit(0)
-    if kind == "exit_at_once":
-        os._exit(0)
     if kind == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     if kind == "is_stopped":  # by the tests
@@ -77,13 +75,14 @@ def failing(kind, folder, rank):
     time.sleep(LONG if kind not in ("one_less", "raise_before", "never") else 0)
 
 
-def killed(_, folder, rank):
-    """Fit with checkpoints, while a rank is killed at a random moment."""
+def killed(kind, folder, rank):
+    """Fit with checkpoints, while a rank is killed or stopped at a random moment."""
     delay = random.Random(folder.name).uniform(0, 0.4)
+    number = {"kill": signal.SIGKILL, "stop_later": signal.SIGSTOP}[kind]
 
     def callback(model, state):
         if state.epoch == 1 and rank == RANK:
-            threading.Timer(delay, os.kill, [os.getpid(), signal.SIGKILL]).start()
+            threading.Timer(delay, os.kill, [os.getpid(), number]).start()
 
     with distributed.mpi(COMM, timeout=5):
         model = MLPClassifier(**UNDISTURBED, callbacks=callback)
@@ -143,7 +142,10 @@ def main(kind, folder, *others):
     (folder / f"pid.{RANK}").write_text(str(os.getpid()))
     warnings.simplefilter("ignore")
     COMM.Barrier()  # on a busy machine, ranks may start long after each other
-    function = {"kill": killed, "resume": resumed, "interrupt": interrupted}.get(kind, failing)
+    functions = {
+        "kill": killed, "stop_later": killed, "resume": resumed, "interrupt": interrupted,
+    }  # fmt: skip
+    function = functions.get(kind, failing)
     function(kind, folder, *(int(it) if it.isdigit() else it for it in others))
 
 

@@ -1,6 +1,7 @@
 """Many networks on Dask and Ray: the same bits as alone, also if a worker is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,61 @@ def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expec
     n_rounds, n_splits, n_ways = 3, 5, 2
     assert sent.count(5) <= n_rounds * n_ways  # the rows: X in three parts, y and the weights
     assert sent.count(2) <= n_splits * n_ways
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        register_ray()
+        yield ray
+        ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_same_bits_and_stores_the_rows_once(ray_cluster, expected, monkeypatch):
+    sent = []
+
+    def state(self):
+        sent.append(len(self.arrays))
+        return vars(self)
+
+    monkeypatch.setattr(training.Arrays, "__getstate__", state, raising=False)
+    with joblib.parallel_config("ray"):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
+    assert (model.predict(X) == expected.predict(X)).all()
+    n_splits, n_ways = 5, 2
+    assert 1 <= sent.count(5) <= n_ways  # X in three parts, y and the weights
+    assert 1 <= sent.count(2) <= n_splits * n_ways
+
+
+def test_max_seconds_holds_for_the_whole_fit_on_dask(cluster):
+    """The time would not be enough for these networks; if each had it, a fit would take minutes."""
+    many = np.random.RandomState(1).standard_normal((20_000, 5))
+    y = many[:, 0] * many[:, 1] + many[:, 2]
+    began = time.monotonic()
+    with distributed.dask():
+        model = TabularMLPRegressor(n_members=60, max_seconds=4, random_state=0).fit(many, y)
+    assert time.monotonic() - began < 60
+    assert model.score(many, y) > 0
+
+
+def test_progress_on_dask_shows_all_networks(cluster, capsys):
+    TabularMLPRegressor(**PARAMETERS, verbose=1).fit(X, Y)
+    alone = capsys.readouterr()
+    with distributed.dask():
+        TabularMLPRegressor(**PARAMETERS, verbose=1).fit(X, Y)
+    together = capsys.readouterr()
+
+    def rounds(shown):
+        return re.findall(r"round \d+: (\d+)/\1 networks", shown.out + shown.err)
+
+    assert rounds(together) == rounds(alone)
+    assert len(rounds(alone)) > 1
 
 
 def test_a_worker_of_dask_has_one_thread(cluster):

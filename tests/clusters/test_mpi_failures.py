@@ -264,6 +264,7 @@ FAILURES = {
 
 N_KILLS = 20
 KILLS = [("kill", i) for i in range(N_KILLS)]
+STOPS = [("stop_later", i) for i in range(N_RANKS)]
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +284,7 @@ def launches(tmp_path_factory):
 
     @cache
     def begun():
-        mixed = itertools.zip_longest(FAILURES, KILLS[::2], KILLS[1::2])
+        mixed = itertools.zip_longest(FAILURES, KILLS[::2], KILLS[1::2], STOPS)
         return {key: begin(key) for keys in mixed for key in keys if key is not None}
 
     yield lambda key: begun()[key].result()
@@ -311,13 +312,19 @@ def kills(launches):
     return [launches(key) for key in KILLS]
 
 
+@pytest.fixture(scope="module")
+def stops(launches):
+    """What came of fits in which a rank was stopped."""
+    return [launches(key) for key in STOPS]
+
+
 def checkpoint_of(outcome):
     path = outcome.folder / "checkpoint"
     return path if path.exists() else None
 
 
-def test_killed_rank_ends_all(kills):
-    for outcome in kills:
+def test_killed_or_stopped_rank_ends_all(kills, stops):
+    for outcome in kills + stops:
         assert outcome.seconds is not None
         assert outcome.status != 0
         assert not list(outcome.folder.glob("left.*"))
@@ -331,8 +338,11 @@ def test_checkpoints_of_killed_fits_are_whole(kills):
 
 
 @pytest.mark.parametrize("n_ranks", N_OF_RESUMED)
-def test_killed_fits_are_resumed_with_the_same_bits(kills, tmp_path_factory, n_ranks):
-    paths = [path for path in map(checkpoint_of, kills) if path]
+def test_killed_and_stopped_fits_are_resumed_with_the_same_bits(
+    kills, stops, tmp_path_factory, n_ranks
+):
+    paths = [path for path in map(checkpoint_of, stops + kills) if path]
+    assert any("stop_later" in str(path) for path in paths)
     mine = paths[N_OF_RESUMED.index(n_ranks) :: len(N_OF_RESUMED)]
     folders = [tmp_path_factory.mktemp("resumed") for _ in range(2)]
     resumed = ended("mpi_failures.py", "resume", folders[0], *mine, n_ranks=n_ranks, longest=150)
