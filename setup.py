@@ -27,9 +27,9 @@ SAME_BITS = ["-ffp-contract=off"]
 # Symbols for debuggers would be four fifths of the core.
 OPTIMIZATION = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
 
-# clang before version 17 simplifies an inlined function before the sizes of its tile are known, and
-# then keeps the sums in memory instead of registers, unless it is told to inline first
-# (bench/figures.md: inline-first). gcc and Microsoft's compiler do not know the option.
+# Unless they are told to inline first, clang 14 to 16 simplify the tile before its sizes are known,
+# and then keep the sums in memory instead of registers (bench/figures.md: inline-first). gcc and
+# Microsoft's compiler do not know the option.
 INLINE_FIRST = ["-mllvm", "-enable-module-inliner"]
 
 # _simd/kernels.c is compiled once with each of these, for 64-bit x86; elsewhere just once.

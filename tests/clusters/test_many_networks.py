@@ -56,6 +56,19 @@ def expected():
     return TabularMLPRegressor(**PARAMETERS).fit(X, Y)
 
 
+@pytest.fixture
+def sent(monkeypatch):
+    """The numbers of arrays of what has been pickled to be sent."""
+    numbers = []
+
+    def state(self):
+        numbers.append(len(self.arrays))
+        return vars(self)
+
+    monkeypatch.setattr(training.Arrays, "__getstate__", state, raising=False)
+    return numbers
+
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -64,14 +77,7 @@ pytestmark = [
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expected, monkeypatch):
-    sent = []
-
-    def state(self):
-        sent.append(len(self.arrays))
-        return vars(self)
-
-    monkeypatch.setattr(training.Arrays, "__getstate__", state, raising=False)
+def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expected, sent):
     with joblib.parallel_config("dask"):
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     assert (model.predict(X) == expected.predict(X)).all()
@@ -95,14 +101,7 @@ def ray_cluster():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ray_gives_the_same_bits_and_stores_the_rows_once(ray_cluster, expected, monkeypatch):
-    sent = []
-
-    def state(self):
-        sent.append(len(self.arrays))
-        return vars(self)
-
-    monkeypatch.setattr(training.Arrays, "__getstate__", state, raising=False)
+def test_ray_gives_the_same_bits_and_stores_the_rows_once(ray_cluster, expected, sent):
     with joblib.parallel_config("ray"):
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     assert (model.predict(X) == expected.predict(X)).all()
