@@ -13,13 +13,11 @@ The model is that of a fit without a cluster, bit for bit.
 import sys
 import time
 
-import joblib
 import numpy as np
 import ray
-from ray.util.joblib import register_ray
 from sklearn.datasets import load_diabetes
 
-from fastmlp import TabularMLPRegressor
+from fastmlp import TabularMLPRegressor, distributed
 
 X, y = load_diabetes(return_X_y=True)
 
@@ -35,8 +33,7 @@ def main(address=None):
     alone, seconds = fit()
     print(f"one process: {seconds:.1f} s")
     ray.init(address, include_dashboard=None if address else False, log_to_driver=False)
-    register_ray()
-    with joblib.parallel_config("ray"):
+    with distributed.ray():
         together, seconds = fit()
     n_cpus = int(ray.cluster_resources()["CPU"])
     print(f"{n_cpus} workers, with the time to start them: {seconds:.1f} s")

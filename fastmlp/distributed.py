@@ -2,5 +2,6 @@
 
 from fastmlp._distributed.context import mpi as mpi
 from fastmlp._distributed.dask import dask as dask
+from fastmlp._distributed.ray import ray as ray
 
-__all__ = ["dask", "mpi"]
+__all__ = ["dask", "mpi", "ray"]

@@ -195,7 +195,7 @@ def draw_packages(figure, ax, look):
         (["__main__"], "python -m fastmlp", "gray"),
         (["_cli"], "the command line", "gray"),
         (["__init__"], "what is public", "gray"),
-        (["distributed"], "what is public, for MPI", "gray"),
+        (["distributed"], "what is public, for clusters", "gray"),
         (["_onnx"], "graphs of ONNX", "purple"),
         (["_inspection", "_files"], "a look at a fit; model files", "purple"),
         (["_tabular"], "ensembles for tables", "green"),

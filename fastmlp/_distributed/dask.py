@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from joblib import parallel_config
@@ -64,7 +65,15 @@ class ClientThatKeeps:
 
     async def scatter(self, value, **options):
         """Return a future of a value that joblib sends to the workers."""
-        return self._client.submit(unchanged, value, pure=False)
+        return keeper(self._client)(value)
+
+
+def keeper(client):
+    """Return what gives values to Dask as results of tasks.
+
+    Workers get them from each other. If all that have them are lost, Dask runs the task again.
+    """
+    return partial(client.submit, unchanged, pure=False)
 
 
 def unchanged(value):

@@ -14,7 +14,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
-from fastmlp._distributed.dask import unchanged
+from fastmlp._distributed.dask import keeper
+from fastmlp._distributed.ray import TasksOfRay
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
 from fastmlp._engine.warnings import warn
@@ -35,22 +36,13 @@ class Split(NamedTuple):
 class Arrays:
     """Arrays for the workers.
 
-    Attributes
+    Parameters
     ----------
     arrays : list of ndarray
-    in_store : ray.ObjectRef, or None
-        A copy in Ray's store, which workers are sent instead of the arrays.
     """
-
-    in_store = None
 
     def __init__(self, arrays):
         self.arrays = arrays
-
-    def __reduce_ex__(self, protocol):
-        if self.in_store is None:
-            return super().__reduce_ex__(protocol)
-        return from_store, (self.in_store,)
 
     def __sizeof__(self):
         """How Dask learns what they need of a worker's memory."""
@@ -59,13 +51,6 @@ class Arrays:
     def __setstate__(self, state):
         # They may have arrived in memory that is not aligned.
         self.arrays = [np.require(array, requirements=["C", "A"]) for array in state["arrays"]]
-
-
-def from_store(reference):
-    """Return the arrays that Ray has stored: it copies them to each machine once."""
-    import ray
-
-    return ray.get(reference)
 
 
 class Candidate:
@@ -244,17 +229,13 @@ class Team:
         self.n_jobs = n_jobs
         self.checkpoints = checkpoints
         self._parallel = None
-        self._given = []  # arrays that Dask has, and where its backend of joblib notes them
-        self._stored = []  # arrays that Ray has
+        self._given = []  # arrays that a cluster has, and where its backend of joblib notes them
 
     def close(self):
         """Give up the workers, which are the same for all rounds."""
         for known, arrays in self._given:
             known.pop(id(arrays), None)
         self._given = []
-        for arrays in self._stored:
-            arrays.in_store = None
-        self._stored = []
         if self._parallel is not None:
             self._parallel.__exit__(None, None, None)
             self._parallel = None
@@ -302,37 +283,23 @@ class Team:
     def _job(self, i, candidate, k, until, n_threads):
         arrays = self.task.arrays_for(candidate.settings, k)
         for it in arrays:
-            self._give_to_dask(it)
-            self._give_to_ray(it)
+            self._give_to_cluster(it)
         return delayed(_trained)(
             i, candidate.members[k], *arrays, epochs_of(i, k, until), self.deadline, n_threads
         )
 
-    def _give_to_dask(self, arrays):
-        """Give arrays to Dask, once for all rounds, as the result of a task.
+    def _give_to_cluster(self, arrays):
+        """Give arrays to the cluster, if there is one, once for all rounds.
 
-        Its workers get them from each other. If all that have them are lost, Dask runs the task
-        again. What joblib sends to workers would then be lost for good.
+        Its workers get them from each other, and do not lose them with a worker.
         """
         backend, _ = get_active_backend()
-        client, known = (getattr(backend, name, None) for name in ("client", "data_futures"))
-        if client is None or known is None or id(arrays) in known:
-            return
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")
-            known[id(arrays)] = client.submit(unchanged, arrays, pure=False)
-        self._given.append((known, arrays))
-
-    def _give_to_ray(self, arrays):
-        """Store arrays in Ray, once for all rounds."""
-        backend, _ = get_active_backend()
-        if not type(backend).__module__.startswith("ray.") or arrays.in_store is not None:
-            return
-        import ray
-
-        if ray.is_initialized():
-            arrays.in_store = ray.put(arrays)
-            self._stored.append(arrays)
+        if is_cluster(backend) and id(arrays) not in backend.data_futures:
+            store = backend.store if isinstance(backend, TasksOfRay) else keeper(backend.client)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Sending large graph")  # by Dask
+                backend.data_futures[id(arrays)] = store(arrays)
+            self._given.append((backend.data_futures, arrays))
 
 
 def epochs_of(i, k, until):
@@ -354,7 +321,9 @@ def _trained(i, member, data, split, epochs, deadline, n_threads):
     *features, y, sample_weight = data.arrays
     data = Data(Features(*features), y, sample_weight)
     rows = MemberRows(data, Split(*split.arrays), member.random_state)
-    return i, member.train(rows, epochs, deadline, min(n_threads, available_threads()))
+    if n_threads is not None:
+        n_threads = min(n_threads, available_threads())
+    return i, member.train(rows, epochs, deadline, n_threads)
 
 
 def is_of_worker(error):
@@ -369,15 +338,22 @@ def shares_of_threads(n_jobs, n_members):
     """Return the number of members trained at a time, and the number of threads of each.
 
     By default, as many members as there are threads, unless joblib has been configured otherwise.
-    Fewer members have more threads.
+    Fewer members have more threads. On a cluster, each has those of its worker (None).
     """
     n_threads = available_threads()
+    backend, configured = get_active_backend()
+    if is_cluster(backend):
+        return backend.effective_n_jobs(configured if n_jobs is None else n_jobs), None
     if n_jobs is None:
-        _, configured = get_active_backend()
         n_jobs = n_threads if configured is None else configured
     n_jobs = n_jobs if n_jobs > 0 else max(1, n_threads + 1 + n_jobs)
     n_jobs = min(n_jobs, max(1, n_members))
     return n_jobs, max(1, n_threads // n_jobs)
+
+
+def is_cluster(backend):
+    """Whether a backend of joblib is that of Dask, or ours for Ray."""
+    return hasattr(backend, "data_futures")
 
 
 @contextmanager

@@ -8,12 +8,17 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
@@ -26,6 +31,9 @@ RNG = np.random.RandomState(0)
 X = RNG.standard_normal((600, 5))
 Y = X[:, 0] * X[:, 1] + X[:, 2]
 PARAMETERS = {"n_members": 6, "random_state": 0}
+NETWORK = MLPRegressor(
+    hidden_layer_sizes=(50,), max_iter=30, tol=0, n_iter_no_change=30, random_state=0
+)
 
 
 def run(example):
@@ -90,41 +98,140 @@ def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expec
 @pytest.fixture(scope="module")
 def ray_cluster():
     ray = pytest.importorskip("ray")
-    from ray.util.joblib import register_ray
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        register_ray()
         yield ray
         ray.shutdown()
 
 
-@pytest.mark.filterwarnings("ignore")
+class Workers(NamedTuple):
+    """Two workers of a cluster: the context that hands fits to them, and their processes."""
+
+    context: Callable
+    pids: Callable
+
+
+@pytest.fixture(params=["dask", "ray"])
+def workers(request):
+    if request.param == "dask":
+        client = request.getfixturevalue("cluster")
+        client.wait_for_workers(2, timeout=60)
+        return Workers(distributed.dask, lambda: list(client.run(os.getpid).values()))
+    ray = request.getfixturevalue("ray_cluster")
+
+    def pid():
+        time.sleep(0.5)  # so that each worker has one of the tasks
+        return os.getpid()
+
+    task = ray.remote(pid)
+    return Workers(distributed.ray, lambda: ray.get([task.remote() for _ in range(2)]))
+
+
+@contextmanager
+def killed_after(seconds, pid):
+    """Kill a process after some time."""
+    killer = threading.Timer(seconds, os.kill, [pid, signal.SIGKILL])
+    killer.start()
+    yield
+    killer.join()
+
+
 def test_ray_gives_the_same_bits_and_stores_the_rows_once(ray_cluster, expected, sent):
-    with joblib.parallel_config("ray"):
+    with distributed.ray():
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     assert (model.predict(X) == expected.predict(X)).all()
-    n_splits, n_ways = 5, 2
-    assert 1 <= sent.count(5) <= n_ways  # X in three parts, y and the weights
-    assert 1 <= sent.count(2) <= n_splits * n_ways
+    n_splits = 5
+    assert sent.count(5) == 1  # X in three parts, y and the weights
+    assert 1 <= sent.count(2) <= n_splits
 
 
-def test_max_seconds_holds_for_the_whole_fit_on_dask(cluster):
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "rows",
+    [X, X.tolist() * 2, pd.DataFrame(X), sparse.csr_array(X)],
+    ids=lambda rows: type(rows).__name__,
+)
+def test_searches_on_ray_store_the_rows_once(ray_cluster, rows, monkeypatch):
+    stored, put = [], ray_cluster.put
+    monkeypatch.setattr(ray_cluster, "put", lambda value: stored.append(value) or put(value))
+    n_rows = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+    weights = {"sample_weight": np.linspace(1, 2, n_rows)}
+    search = GridSearchCV(NETWORK, {"alpha": [1e-4, 1e-3, 1e-2]}, cv=3)
+    expected = clone(search).fit(rows, np.resize(Y, n_rows), **weights)
+    with distributed.ray():
+        found = search.fit(rows, np.resize(Y, n_rows), **weights)
+    assert all(found.cv_results_["mean_test_score"] == expected.cv_results_["mean_test_score"])
+    assert [type(value) for value in stored].count(type(rows)) == 1
+    assert len(stored) <= 4  # rows, y, weights for fit and score; not for each of the nine fits
+
+
+def test_ray_gives_a_fit_as_many_threads_as_cpus(ray_cluster):
+    for n_cpus in (1, 2):
+        with distributed.ray(num_cpus=n_cpus):
+            assert joblib.effective_n_jobs() == 2 // n_cpus
+            parallel = joblib.Parallel(n_jobs=2)  # of one job would run in this process
+            threads = parallel(joblib.delayed(available_threads)() for _ in range(4))
+        assert set(threads) == {min(n_cpus, available_threads())}
+
+
+def test_ray_runs_n_jobs_at_a_time(ray_cluster):
+    with distributed.ray():
+        assert joblib.effective_n_jobs(None) == joblib.effective_n_jobs(-1) == 2
+        assert joblib.effective_n_jobs(1) == 1
+        assert joblib.effective_n_jobs(7) == 7
+
+
+def test_errors_of_the_work_on_ray_keep_their_type(ray_cluster):
+    with distributed.ray(), pytest.raises(ZeroDivisionError, match="by zero"):
+        joblib.Parallel()(joblib.delayed(divmod)(1, i) for i in range(4))
+
+
+def test_ctrl_c_cancels_what_runs_on_ray(ray_cluster):
+    endless = clone(NETWORK).set_params(max_iter=10**9, n_iter_no_change=10**9)
+    threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with distributed.ray(), pytest.raises(KeyboardInterrupt):
+        cross_val_score(endless, X, Y)
+    with distributed.ray():
+        assert joblib.Parallel()(joblib.delayed(abs)(-i) for i in range(4)) == [0, 1, 2, 3]
+
+
+def test_ray_needs_a_cluster(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ValueError, match=r"call ray\.init\(\) first"), distributed.ray():
+        pass
+
+
+def test_an_option_that_ray_does_not_know(ray_cluster):
+    with pytest.raises(ValueError, match="num_cpu "), distributed.ray(num_cpu=2):
+        pass
+
+
+def test_a_library_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install .fastmlp.distributed"), distributed.ray():
+        pass
+    monkeypatch.setattr("joblib._dask.distributed", None)
+    with pytest.raises(ValueError, match="dask is not installed"), distributed.dask():
+        pass
+
+
+def test_max_seconds_holds_for_the_whole_fit_on_clusters(workers):
     """The time would not be enough for these networks; if each had it, a fit would take minutes."""
     many = np.random.RandomState(1).standard_normal((20_000, 5))
     y = many[:, 0] * many[:, 1] + many[:, 2]
     began = time.monotonic()
-    with distributed.dask():
+    with workers.context():
         model = TabularMLPRegressor(n_members=60, max_seconds=4, random_state=0).fit(many, y)
     assert time.monotonic() - began < 60
     assert model.score(many, y) > 0
 
 
-def test_progress_on_dask_shows_all_networks(cluster, capsys):
+def test_progress_on_clusters_shows_all_networks(workers, capsys):
     TabularMLPRegressor(**PARAMETERS, verbose=1).fit(X, Y)
     alone = capsys.readouterr()
-    with distributed.dask():
+    with workers.context():
         TabularMLPRegressor(**PARAMETERS, verbose=1).fit(X, Y)
     together = capsys.readouterr()
 
@@ -148,41 +255,31 @@ def test_dask_runs_searches_with_the_same_scores(cluster):
             assert (cross_val_score(network, X, Y, cv=3) == expected).all()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_dask_trains_the_networks_of_a_killed_worker_again(cluster, expected):
-    pids = list(cluster.run(os.getpid).values())
-
-    def kill():
-        time.sleep(0.3)
-        os.kill(pids[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with joblib.parallel_config("dask"):
+def test_the_networks_of_a_killed_worker_are_trained_again(workers, expected):
+    with killed_after(0.3, workers.pids()[0]), workers.context():
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
-    killer.join()
+    assert (model.predict(X) == expected.predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_joblibs_backend_for_dask_trains_them_again_too(cluster, expected):
+    cluster.wait_for_workers(2, timeout=60)
+    pids = list(cluster.run(os.getpid).values())
+    with killed_after(0.3, pids[0]), joblib.parallel_config("dask"):
+        model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     assert (model.predict(X) == expected.predict(X)).all()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("delay", [0.1, 0.6, 1.2])
-def test_searches_survive_a_killed_worker(cluster, delay):
-    """With joblib's own backend, one worker has the rows, and without it there is an error."""
-    network = MLPRegressor(
-        hidden_layer_sizes=(50,), max_iter=300, tol=0, n_iter_no_change=300, random_state=0
-    )
+def test_searches_survive_a_killed_worker(workers, delay):
+    """With the backends of joblib and of Ray there is an error if a worker is lost."""
+    network = clone(NETWORK).set_params(max_iter=300, n_iter_no_change=300)
     search = GridSearchCV(network, {"alpha": [1e-4, 1e-3, 1e-2]}, cv=3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = clone(search).fit(X, Y).cv_results_["mean_test_score"]
-    pids = list(cluster.run(os.getpid).values())
-    killer = threading.Timer(delay, os.kill, [pids[0], signal.SIGKILL])
-    killer.start()
-    with distributed.dask():
+    expected = clone(search).fit(X, Y).cv_results_["mean_test_score"]
+    with killed_after(delay, workers.pids()[0]), workers.context():
         found = search.fit(X, Y).cv_results_["mean_test_score"]
-    killer.join()
     assert (found == expected).all()
-    cluster.wait_for_workers(2, timeout=60)
 
 
 def test_processes_of_joblib(expected):
