@@ -2,6 +2,7 @@
 
 import zlib
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse
@@ -165,12 +166,23 @@ def comparable_parameters(model):
     }
 
 
+@dataclass(frozen=True)
+class Comparable:
+    """A parameter's value as something that can be sent and compared, and shown in an error."""
+
+    value: object
+    shown: str = field(compare=False)
+
+    def __repr__(self):
+        return self.shown
+
+
 def comparable(value):
-    """Return a parameter's value as something that can be sent and compared."""
+    """Return the value of a parameter as a `Comparable`."""
     if isinstance(value, np.random.RandomState):  # that of the first rank counts
         return "RandomState"
     try:
-        return written(value)
+        return Comparable(written(value), repr(value))
     except TypeError:
         return type(value).__name__
 

@@ -62,6 +62,9 @@ DISAGREEMENTS = {
     "nan_on_two": lambda: (classifier(), "fit", with_nan(X) if RANK else X, LABELS),
     "nan_of_numbers": lambda: (regressor(), "fit", X, NUMBERS * (np.nan if IS_LAST else 1)),
     "parameter": lambda: (classifier(alpha=0.5 if IS_LAST else 0.1), "fit", X, LABELS),
+    "sizes": lambda: (
+        classifier(hidden_layer_sizes=(9,) if IS_LAST else np.array([8, 4])), "fit", X, LABELS
+    ),
     "bad_parameter": lambda: (classifier(alpha=-1 if IS_LAST else 0.1), "fit", X, LABELS),
     "features": lambda: (classifier(), "fit", X[:, :4] if IS_LAST else X, LABELS),
     "names": lambda: (classifier(), "fit", frame(X, "abcdez" if IS_LAST else "abcdef"), LABELS),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 import warnings
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, TabularMLPClassifier, TabularMLPRegressor
+from fastmlp._tabular.checkpoints import MemberCheckpoints
 
 FEATURES = ["a", "b", "c"]
 N_FILES, ROWS_OF_FILE, ROWS_OF_GROUP = 4, 501, 120
@@ -128,7 +130,7 @@ def streams(comm, folder):
     yield "resumed", classifier(parquet, {"resume": file})
 
 
-def tables(comm):
+def tables(comm, checkpoint):
     """Give the name and the outcome of every fit to tables."""
     X, y = table()
     labels = np.array(["low", "mid", "top"])[np.digitize(y, [0.5, 2])]
@@ -144,20 +146,43 @@ def tables(comm):
 
     yield "classifier", fitted(TabularMLPClassifier(class_weight="balanced", **TABLE), labels)
     yield "regressor", fitted(TabularMLPRegressor(cv=2, **TABLE), y, weight)
+    yield "plain", fitted(TabularMLPRegressor(**TABLE), y)
+    yield "resumed", fitted(TabularMLPRegressor(**TABLE), y, resume=checkpoint)
     single = TabularMLPRegressor(refit_single=True, validation_fraction=0.2, **TABLE)
     yield "single", fitted(single, y)
     own = {"X_val": X.iloc[part], "y_val": labels[part]}
     yield "own validation", fitted(TabularMLPClassifier(metric="accuracy", **TABLE), labels, **own)
 
 
+class Stop(Exception):
+    """Raised to stop an ensemble."""
+
+
+def write_checkpoint(file):
+    """Write the checkpoint of a fit of one process to a table that is stopped after a network."""
+    X, y = table()
+    end_member = MemberCheckpoints.end_member
+
+    def end(self, candidate, k):
+        end_member(self, candidate, k)
+        raise Stop
+
+    MemberCheckpoints.end_member = end
+    with fastmlp.distributed.mpi(MPI.COMM_SELF), suppress(Stop):
+        TabularMLPRegressor(**TABLE).fit(X, y, checkpoint=file, checkpoint_every=1)
+    MemberCheckpoints.end_member = end_member
+
+
 def main(folder):
     comm = MPI.COMM_WORLD
+    file = folder / "table.safetensors"
     if comm.rank == 0:
         write_files(folder)
+        write_checkpoint(file)
     comm.Barrier()
     with fastmlp.distributed.mpi(comm):
         outcomes = dict(streams(comm, folder))
-        outcomes |= {f"table: {name}": outcome for name, outcome in tables(comm)}
+        outcomes |= {f"table: {name}": outcome for name, outcome in tables(comm, file)}
     of_all = comm.gather(outcomes)
     if comm.rank == 0:
         assert all(outcomes == of_all[0] for outcomes in of_all)

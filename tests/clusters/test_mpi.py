@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLPClassifier, MLPRegressor, distributed
+from fastmlp._distributed import context
 from fastmlp._distributed.context import NEEDED
 from fastmlp._engine.threads import available_threads
 
@@ -232,6 +233,20 @@ def test_context_leaves_the_number_of_threads():
     with pytest.raises(ZeroDivisionError), distributed.mpi(ALONE):
         raise ZeroDivisionError
     assert available_threads() == before
+
+
+def test_a_rank_that_is_bound_to_one_cpu_of_several_warns(monkeypatch):
+    """As Open MPI binds them; other schedulers may do so on purpose, if all CPUs have ranks."""
+    monkeypatch.setattr(context, "cpus", lambda: frozenset({3}))
+    monkeypatch.setattr(context.os, "cpu_count", lambda: 4)
+    with (
+        pytest.warns(UserWarning, match="rank 0 may use one CPU of 4.*--bind-to none"),
+        distributed.mpi(ALONE),
+    ):
+        assert available_threads() == 1
+    monkeypatch.setattr(context.os, "cpu_count", lambda: 1)
+    with distributed.mpi(ALONE):
+        pass
 
 
 def test_global_random_numbers_are_left_alone():

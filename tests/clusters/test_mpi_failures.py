@@ -116,6 +116,7 @@ def found(tmp_path_factory):
 # What the error says on all ranks; where only some ranks have failed, the others name them.
 ON_ALL = {
     "parameter": "parameter alpha must be the same .* rank 0 has 0.1 and rank 2 0.5",
+    "sizes": r"hidden_layer_sizes must .* rank 0 has array\(\[8, 4\]\) and rank 2 \(9,\)",
     "features": "number of features .* rank 0 has 6 and rank 2 4",
     "names": "names of the features.* rank 2 .*'z'",
     "names_on_one": "names of the features.* rank 0 has None and rank 2",

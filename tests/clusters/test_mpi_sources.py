@@ -43,7 +43,7 @@ def outcomes(tmp_path_factory):
 
 @pytest.mark.slow
 def test_bits_do_not_depend_on_the_number_of_ranks(outcomes):
-    assert len(outcomes[1]) == 15
+    assert len(outcomes[1]) == 17
     for n in (2, 4):
         assert outcomes[n] == outcomes[1]
 
@@ -52,6 +52,7 @@ def test_bits_do_not_depend_on_the_number_of_ranks(outcomes):
 def test_a_fit_goes_on_as_if_it_had_not_stopped(outcomes):
     assert outcomes[1]["resumed"] == outcomes[1]["parquet"]
     assert outcomes[1]["function, resumed"] == outcomes[1]["function"]
+    assert outcomes[1]["table: resumed"] == outcomes[1]["table: plain"]
 
 
 @pytest.mark.slow
