@@ -85,14 +85,14 @@ pytestmark = [
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round(cluster, expected, sent):
+def test_dask_gives_the_same_bits_and_sends_the_rows_once(cluster, expected, sent):
     with joblib.parallel_config("dask"):
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
     assert (model.predict(X) == expected.predict(X)).all()
     # Each goes to the scheduler, which is in this process, and from there to a worker.
-    n_rounds, n_splits, n_ways = 3, 5, 2
-    assert sent.count(5) <= n_rounds * n_ways  # the rows: X in three parts, y and the weights
-    assert sent.count(2) <= n_splits * n_ways
+    n_splits, n_ways = 5, 2
+    assert 1 <= sent.count(5) <= n_ways  # the rows: X in three parts, y and the weights
+    assert 1 <= sent.count(2) <= n_splits * n_ways
 
 
 @pytest.fixture(scope="module")
