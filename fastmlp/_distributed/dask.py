@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from joblib import parallel_config
@@ -31,6 +32,8 @@ def dask(**options: Any) -> Iterator[None]:
     ------
     ValueError
         If Dask is not installed, or if there is no client.
+    TypeError
+        If there is no such option.
 
     Examples
     --------
@@ -45,8 +48,17 @@ def dask(**options: Any) -> Iterator[None]:
     with parallel_config("dask", **options), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         backend, _ = get_active_backend()
+        check_options(backend)
         backend.client = ClientThatKeeps(backend.client)
         yield
+
+
+def check_options(backend):
+    """Raise unless Dask knows the options that joblib hands on with every task."""
+    known = signature(backend.client.submit).parameters
+    for name in backend.submit_kwargs:
+        if name not in known:
+            raise TypeError(f"{name!r} is no option of joblib's backend for Dask or of its tasks")
 
 
 class ClientThatKeeps:

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from fastmlp._distributed.dask import keeper
-from fastmlp._distributed.ray import TasksOfRay
+from fastmlp._distributed.ray import Cluster
 from fastmlp._engine.rows import Data, Features
 from fastmlp._engine.threads import available_threads
 from fastmlp._engine.warnings import warn
@@ -295,7 +295,7 @@ class Team:
         """
         backend, _ = get_active_backend()
         if is_cluster(backend) and id(arrays) not in backend.data_futures:
-            store = backend.store if isinstance(backend, TasksOfRay) else keeper(backend.client)
+            store = backend.ray.put if isinstance(backend, Cluster) else keeper(backend.client)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Sending large graph")  # by Dask
                 backend.data_futures[id(arrays)] = store(arrays)
@@ -328,7 +328,10 @@ def _trained(i, member, data, split, epochs, deadline, n_threads):
 
 def is_of_worker(error):
     """Whether an error says that a worker has ended, and not that the work has failed."""
-    packages = {cls.__module__.split(".")[0] for cls in type(error).__mro__}
+    classes = type(error).__mro__
+    if "RayTaskError" in {cls.__name__ for cls in classes}:  # an exception of the work
+        return False
+    packages = {cls.__module__.split(".")[0] for cls in classes}
     return bool(packages & {"distributed", "ray"}) or isinstance(
         error, BrokenExecutor | CancelledError
     )
@@ -338,12 +341,13 @@ def shares_of_threads(n_jobs, n_members):
     """Return the number of members trained at a time, and the number of threads of each.
 
     By default, as many members as there are threads, unless joblib has been configured otherwise.
-    Fewer members have more threads. On a cluster, each has those of its worker (None).
+    Fewer members have more threads. On a cluster, its backend of joblib knows what None means, and
+    each member has the threads of its worker (None).
     """
     n_threads = available_threads()
     backend, configured = get_active_backend()
     if is_cluster(backend):
-        return backend.effective_n_jobs(configured if n_jobs is None else n_jobs), None
+        return configured if n_jobs is None else n_jobs, None
     if n_jobs is None:
         n_jobs = n_threads if configured is None else configured
     n_jobs = n_jobs if n_jobs > 0 else max(1, n_threads + 1 + n_jobs)

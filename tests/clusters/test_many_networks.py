@@ -20,9 +20,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from fastmlp import MLPRegressor, TabularMLPRegressor, distributed
+from fastmlp import MLPClassifier, MLPRegressor, TabularMLPRegressor, distributed
 from fastmlp._engine.threads import available_threads
 from fastmlp._tabular import training
 
@@ -149,37 +151,97 @@ def test_ray_gives_the_same_bits_and_stores_the_rows_once(ray_cluster, expected,
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "rows",
-    [X, X.tolist() * 2, pd.DataFrame(X), sparse.csr_array(X)],
+    [X, X.tolist(), pd.DataFrame(X), sparse.csr_array(X)],
     ids=lambda rows: type(rows).__name__,
 )
 def test_searches_on_ray_store_the_rows_once(ray_cluster, rows, monkeypatch):
     stored, put = [], ray_cluster.put
     monkeypatch.setattr(ray_cluster, "put", lambda value: stored.append(value) or put(value))
-    n_rows = rows.shape[0] if hasattr(rows, "shape") else len(rows)
-    weights = {"sample_weight": np.linspace(1, 2, n_rows)}
+    weights = {"sample_weight": np.linspace(1, 2, len(Y))}
     search = GridSearchCV(NETWORK, {"alpha": [1e-4, 1e-3, 1e-2]}, cv=3)
-    expected = clone(search).fit(rows, np.resize(Y, n_rows), **weights)
+    expected = clone(search).fit(rows, Y, **weights)
     with distributed.ray():
-        found = search.fit(rows, np.resize(Y, n_rows), **weights)
+        found = search.fit(rows, Y, **weights)
     assert all(found.cv_results_["mean_test_score"] == expected.cv_results_["mean_test_score"])
-    assert [type(value) for value in stored].count(type(rows)) == 1
-    assert len(stored) <= 4  # rows, y, weights for fit and score; not for each of the nine fits
+    assert [type(value) for value in stored] == [type(rows)]  # all else is small
 
 
 def test_ray_gives_a_fit_as_many_threads_as_cpus(ray_cluster):
     for n_cpus in (1, 2):
         with distributed.ray(num_cpus=n_cpus):
             assert joblib.effective_n_jobs() == 2 // n_cpus
-            parallel = joblib.Parallel(n_jobs=2)  # of one job would run in this process
-            threads = parallel(joblib.delayed(available_threads)() for _ in range(4))
+            threads = joblib.Parallel()(joblib.delayed(available_threads)() for _ in range(4))
         assert set(threads) == {min(n_cpus, available_threads())}
 
 
-def test_ray_runs_n_jobs_at_a_time(ray_cluster):
+def test_numbers_of_jobs_on_ray(ray_cluster):
     with distributed.ray():
         assert joblib.effective_n_jobs(None) == joblib.effective_n_jobs(-1) == 2
-        assert joblib.effective_n_jobs(1) == 1
+        assert joblib.effective_n_jobs(1) == joblib.effective_n_jobs(-2) == 1
+        assert joblib.effective_n_jobs(-9) == 1
         assert joblib.effective_n_jobs(7) == 7
+        with pytest.raises(ValueError, match="n_jobs must not be 0"):
+            joblib.Parallel(n_jobs=0)(joblib.delayed(abs)(-i) for i in range(3))
+
+
+@pytest.mark.parametrize("pre_dispatch", ["2*n_jobs", "all"])
+def test_ray_runs_n_jobs_at_a_time(ray_cluster, pre_dispatch):
+    """The cluster has room for eight of these tasks."""
+
+    def times_of_task():
+        began = time.time()
+        time.sleep(0.3)
+        return began, time.time()
+
+    with distributed.ray(num_cpus=0.25):
+        parallel = joblib.Parallel(n_jobs=2, pre_dispatch=pre_dispatch)
+        times = parallel(joblib.delayed(times_of_task)() for _ in range(6))
+    at_a_time = [sum(begin <= moment < end for begin, end in times) for moment, _ in times]
+    assert max(at_a_time) == 2
+
+
+def test_a_cluster_with_room_for_one_task_runs_it(ray_cluster):
+    with distributed.ray(num_cpus=2):
+        pids = joblib.Parallel()(joblib.delayed(os.getpid)() for _ in range(3))
+        [here] = joblib.Parallel(n_jobs=1)([joblib.delayed(os.getpid)()])
+    assert os.getpid() not in pids
+    assert here == os.getpid()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        CalibratedClassifierCV(MLPClassifier(max_iter=3, random_state=0), cv=2),
+        BaggingClassifier(MLPClassifier(max_iter=3, random_state=0), 3, random_state=0),
+        VotingClassifier([("a", MLPClassifier(max_iter=3, random_state=0))], voting="soft"),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_estimators_of_scikit_learn_on_ray(ray_cluster, estimator):
+    """What they give to their fits, and to other calls: modules, functions, types."""
+    expected = clone(estimator).fit(X, Y > 0)
+    with distributed.ray():
+        found = clone(estimator).fit(X, Y > 0)
+    assert (found.predict_proba(X) == expected.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("place", [0, 6])
+def test_what_cannot_be_sent_to_ray_is_an_error(ray_cluster, place):
+    with distributed.ray(), pytest.raises(TypeError, match="pickle"):
+        joblib.Parallel()(
+            joblib.delayed(id)(threading.Lock() if i == place else i) for i in range(8)
+        )
+
+
+def test_calls_within_a_call_on_ray(ray_cluster):
+    with distributed.ray():
+        calls = (joblib.delayed(np.sum)(X + i) for i in range(12))
+        found = []
+        for value in joblib.Parallel(return_as="generator")(calls):
+            assert joblib.Parallel()(joblib.delayed(np.sum)(X) for _ in range(3)) == [X.sum()] * 3
+            found.append(value)
+    assert found == [np.sum(X + i) for i in range(12)]
 
 
 def test_errors_of_the_work_on_ray_keep_their_type(ray_cluster):
@@ -203,9 +265,26 @@ def test_ray_needs_a_cluster(monkeypatch):
         pass
 
 
-def test_an_option_that_ray_does_not_know(ray_cluster):
+def test_more_cpus_than_a_machine_of_the_cluster_has(ray_cluster):
+    with (
+        pytest.warns(UserWarning, match="num_cpus=100.*more than 2 CPUs"),
+        distributed.ray(num_cpus=100),
+    ):
+        pass
+
+
+def test_options_that_are_not_known(ray_cluster, cluster):
     with pytest.raises(ValueError, match="num_cpu "), distributed.ray(num_cpu=2):
         pass
+    with (
+        pytest.raises(ValueError, match="num_returns must be left"),
+        distributed.ray(num_returns=2),
+    ):
+        pass
+    with pytest.raises(TypeError, match="'clint' is no option"), distributed.dask(clint=2):
+        pass
+    with distributed.dask(client=cluster, retries=2):
+        assert joblib.Parallel()(joblib.delayed(abs)(-i) for i in range(3)) == [0, 1, 2]
 
 
 def test_a_library_that_is_missing(monkeypatch):
