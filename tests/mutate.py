@@ -757,7 +757,12 @@ MUTATIONS = [
         "rows of another memory are not aligned", "_tabular/training.py",
         'np.require(array, requirements=["C", "A"])', "array",
         "clusters/test_many_networks.py::"
-        "test_dask_gives_the_same_bits_and_sends_the_rows_once_a_round",
+        "test_dask_gives_the_same_bits_and_sends_the_rows_once",
+    ),
+    Mutation(
+        "Ray stores the rows for each fit", "_distributed/ray.py",
+        "if id(value) not in self._stored:", "if True:",
+        "clusters/test_many_networks.py::test_searches_on_ray_store_the_rows_once",
     ),
     Mutation(
         "sums of slots have the order of the ranks", "_distributed/tree.py",

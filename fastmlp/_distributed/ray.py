@@ -126,6 +126,8 @@ class Cluster(ParallelBackendBase):
         """Is not called: see `configure`."""
         raise NotImplementedError
 
+    apply_async = submit  # its name before joblib 1.5
+
 
 class CallsOfParallel(ParallelBackendBase):
     """Runs the batches of calls of one `Parallel` as tasks of Ray.
@@ -174,7 +176,7 @@ class CallsOfParallel(ParallelBackendBase):
         future.add_done_callback(callback)
         return future
 
-    apply_async = submit  # its name before joblib 1.5
+    apply_async = submit
 
     def _result(self, batch):
         """Run a task and wait for it. An exception is raised as it was in the worker."""

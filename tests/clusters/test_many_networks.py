@@ -249,6 +249,15 @@ def test_errors_of_the_work_on_ray_keep_their_type(ray_cluster):
         joblib.Parallel()(joblib.delayed(divmod)(1, i) for i in range(4))
 
 
+def test_a_bug_on_ray_is_no_lost_worker(ray_cluster):
+    """With Ray's own backend an ensemble sees these errors, and trains again after the second."""
+    exceptions = ray_cluster.exceptions
+    with pytest.raises(exceptions.RayTaskError) as raised:
+        ray_cluster.get(ray_cluster.remote(lambda: 1 / 0).remote())
+    assert not training.is_of_worker(raised.value)
+    assert training.is_of_worker(exceptions.WorkerCrashedError())
+
+
 def test_ctrl_c_cancels_what_runs_on_ray(ray_cluster):
     endless = clone(NETWORK).set_params(max_iter=10**9, n_iter_no_change=10**9)
     threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT]).start()
