@@ -53,7 +53,8 @@ def of_ranks(tmp_path_factory):
     def results(n_ranks):
         path = tmp_path_factory.mktemp("mpi") / "results.json"
         launch(n_ranks, "mpi_fits.py", path)
-        return [dict(zip(mpi_fits.runs(), it, strict=True)) for it in json.loads(path.read_text())]
+        runs = mpi_fits.runs(n_ranks)
+        return [dict(zip(runs, it, strict=True)) for it in json.loads(path.read_text())]
 
     return results
 
@@ -67,7 +68,17 @@ def alone(case, n_slots):
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("case", mpi_fits.CASES)
 def test_bits_do_not_depend_on_the_number_of_ranks(of_ranks, case, n_ranks):
-    runs = [run for run in mpi_fits.runs() if run[0] == case]
+    check_bits(of_ranks, case, n_ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", mpi_fits.THOROUGH)
+def test_bits_of_eight_ranks(of_ranks, case):
+    check_bits(of_ranks, case, 8)
+
+
+def check_bits(of_ranks, case, n_ranks):
+    runs = [run for run in mpi_fits.runs(n_ranks) if run[0] == case]
     assert runs
     for run in runs:
         expected = alone(case, run[2])
