@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +38,10 @@ NETWORK = MLPRegressor(
 )
 
 
-def run(example):
+def run(example, folder):
     return subprocess.run(
         [sys.executable, "-P", "-W", "ignore", EXAMPLES / example],
+        cwd=folder,  # Ray's workers look for modules there
         capture_output=True,
         text=True,
         timeout=300,
@@ -50,9 +51,13 @@ def run(example):
 @pytest.fixture(scope="module")
 def cluster():
     library = pytest.importorskip("distributed")
+    import dask
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with (
+            # On a busy machine, a killed worker takes longer than 15 s to come back.
+            dask.config.set({"distributed.deploy.lost-worker-timeout": "300s"}),
             library.LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None
             ) as cluster,
@@ -98,11 +103,13 @@ def test_dask_gives_the_same_bits_and_sends_the_rows_once(cluster, expected, sen
 
 
 @pytest.fixture(scope="module")
-def ray_cluster():
+def ray_cluster(tmp_path_factory):
     ray = pytest.importorskip("ray")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        # Workers look for modules in this folder first, which must not be the source.
+        with chdir(tmp_path_factory.mktemp("ray")):
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield ray
         ray.shutdown()
 
@@ -118,7 +125,7 @@ class Workers(NamedTuple):
 def workers(request):
     if request.param == "dask":
         client = request.getfixturevalue("cluster")
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=120)
         return Workers(distributed.dask, lambda: list(client.run(os.getpid).values()))
     ray = request.getfixturevalue("ray_cluster")
 
@@ -351,7 +358,7 @@ def test_the_networks_of_a_killed_worker_are_trained_again(workers, expected):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_joblibs_backend_for_dask_trains_them_again_too(cluster, expected):
-    cluster.wait_for_workers(2, timeout=60)
+    cluster.wait_for_workers(2, timeout=120)
     pids = list(cluster.run(os.getpid).values())
     with killed_after(0.3, pids[0]), joblib.parallel_config("dask"):
         model = TabularMLPRegressor(**PARAMETERS).fit(X, Y)
@@ -412,13 +419,13 @@ def test_errors_of_the_work_are_not_tried_again(monkeypatch):
     assert len(calls) == 1
 
 
-def test_example_of_dask():
+def test_example_of_dask(tmp_path):
     pytest.importorskip("distributed")
-    shown = run("cluster_dask.py")
+    shown = run("cluster_dask.py", tmp_path)
     assert "the same results, bit for bit" in shown.stdout, shown.stderr
 
 
-def test_example_of_ray():
+def test_example_of_ray(tmp_path):
     pytest.importorskip("ray")
-    shown = run("cluster_ray.py")
+    shown = run("cluster_ray.py", tmp_path)
     assert "the same results, bit for bit" in shown.stdout, shown.stderr
