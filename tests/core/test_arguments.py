@@ -109,6 +109,8 @@ def clipping():
         (evaluate, {"out": np.zeros((7, 2), np.float32)}, "out must have a row for each"),
         (evaluate, {"out": np.zeros((8, 3), np.float32)}, "out must have a row for each"),
         (forward, {"out": np.zeros((8, 2))}, "out must be a C-ordered array"),
+        (forward, {"out": np.zeros(16, np.float32)}, "out must be a C-ordered array"),
+        (forward, {"out": [[0.0, 0.0]] * 8}, "out must be a C-ordered array"),
         (widen, {"out": np.zeros((99, 2))}, "out must have a row for each in work"),
         (widen, {"out": np.zeros((8, 1))}, "out must have a row for each in work"),
     ],
@@ -209,8 +211,43 @@ def test_outputs_of_another_shape_are_refused(shape):
     X = np.ones((300, 3), np.float32)
     with pytest.raises(ValueError, match=r"out must be a C-ordered array .* of shape \(300, 2\)"):
         predictor(X, np.zeros(shape, np.float32))
-    with pytest.raises(ValueError, match="out must be"):
-        predictor(X, np.zeros((300, 2), np.float32, order="F"))
+    for other in (
+        np.zeros((300, 2), np.float32, order="F"), np.zeros((300, 2), np.int32),
+        [[0.0, 0.0]] * 300,
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="out must be"):
+            predictor(X, other)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.ones(3, np.float32), np.ones((0, 3), np.float32), np.ones((2, 4), np.float32),
+        np.ones((2, 3), complex), np.ones((2, 3), object), [[1.0, 2.0, 3.0]],
+    ],
+)  # fmt: skip
+def test_rows_that_the_core_cannot_read_are_left_to_others(X):
+    assert parts().passes.predictor(X, None) is None
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[1, -5.5], np.array([[1, 2], [3, -9]]), np.asfortranarray([[1.0, 4], [-7, 2]]), np.ones(0)],
+)
+def test_the_largest_of_any_numbers(numbers):
+    assert _core.largest_of(numbers) == np.max(np.abs(numbers), initial=0)
+
+
+def test_sparse_rows_have_an_index():
+    row, y, sample_weight = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32), np.ones(1)
+    with pytest.raises(ValueError, match="a number for each of its indices, at least 1"):
+        _core.Samples(row, NOTHING, np.array([0, 0]), y, sample_weight.astype(np.float32))
+
+
+def test_no_rows_are_widened():
+    it = parts()
+    it.out = it.out[:0]
+    widen(it)
 
 
 class Memory:

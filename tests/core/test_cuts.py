@@ -128,9 +128,9 @@ def test_a_custom_loss_gets_the_same_rows_for_any_threads():
     assert all(those == found[0] for those in found)
 
 
-def stages(sizes, batch_size, n_members):
+def stages(sizes, batch_size, n_members, dtype="float32"):
     """How often the members of a team would meet in a training step."""
-    network = Network(sizes, loss="squared_error", random_state=0)
+    network = Network(sizes, loss="squared_error", dtype=dtype, random_state=0)
     passes, own = network.passes, network.parameters
     rows = np.ones((batch_size, sizes[0]), own.dtype)
     targets = np.ones((batch_size, sizes[-1]), own.dtype)
@@ -158,5 +158,6 @@ def stages(sizes, batch_size, n_members):
 def test_only_wide_layers_are_cut_by_columns():
     assert stages([70, 40, 3], 200, 4) == 2
     assert stages([70, 40, 3], 200, 1) == 2
+    assert stages([70, 40, 3], 200, 2, "float64") == 2
     assert stages([784, WIDE, WIDE, 3], 200, 1) == 2
     assert stages([784, WIDE, WIDE, 3], 16, 16) > 2

@@ -461,6 +461,13 @@ def test_an_error_in_a_guard_is_raised():
         assert guard.n_users == 0
 
 
+def test_a_guard_is_left_only_by_who_has_entered_it():
+    guard = Guard()
+    with pytest.raises(RuntimeError, match="this thread is not inside"):
+        guard.__exit__(None, None, None)
+    assert guard.n_users == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_takes_one_thread_unless_it_is_told_otherwise():
