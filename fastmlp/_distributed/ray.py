@@ -96,9 +96,9 @@ class Cluster(ParallelBackendBase):
         if "num_returns" in options:
             raise ValueError(f"num_returns must be left out, got {options['num_returns']!r}")
         self.ray = ray
+        self.run = ray.remote(run).options(**{"num_cpus": 1} | options)
         self._n_cpus = options.get("num_cpus", 1) or 1  # 0 is for tasks that take no CPU
         self._warn_of_few_cpus()
-        self.run = ray.remote(run).options(**{"num_cpus": 1} | options)
         self.data_futures = {}
 
     def _warn_of_few_cpus(self):

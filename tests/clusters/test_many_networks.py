@@ -292,6 +292,10 @@ def test_more_cpus_than_a_machine_of_the_cluster_has(ray_cluster):
 def test_options_that_are_not_known(ray_cluster, cluster):
     with pytest.raises(ValueError, match="num_cpu "), distributed.ray(num_cpu=2):
         pass
+    with pytest.raises(TypeError, match="num_cpus"), distributed.ray(num_cpus="2"):
+        pass
+    with pytest.raises(ValueError, match="num_cpus"), distributed.ray(num_cpus=-2):
+        pass
     with (
         pytest.raises(ValueError, match="num_returns must be left"),
         distributed.ray(num_returns=2),
