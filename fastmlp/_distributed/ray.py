@@ -154,7 +154,10 @@ class CallsOfParallel(ParallelBackendBase):
         return self._cluster.effective_n_jobs(n_jobs)
 
     def configure(self, n_jobs=1, parallel=None, **options):
-        """Return the number of jobs: if the cluster has room for one, joblib would run it here."""
+        """Return the number of jobs, at least two: one alone would be run by joblib, and here.
+
+        That is as it should be for ``n_jobs=1``, but not where the cluster has room for one only.
+        """
         self.parallel = parallel
         self._n_threads = self.effective_n_jobs(n_jobs)
         return 1 if n_jobs == 1 else max(2, self._n_threads)
@@ -165,8 +168,8 @@ class CallsOfParallel(ParallelBackendBase):
         self._threads = ThreadPoolExecutor(self._n_threads)
 
     def stop_call(self):
-        """Forget what was stored for this call."""
-        self._threads.shutdown(wait=False)
+        """Forget what was stored for this call, and what nobody waits for any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._stored.clear()
 

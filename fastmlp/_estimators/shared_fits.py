@@ -178,7 +178,7 @@ class Comparable:
 
 
 def comparable(value):
-    """Return the value of a parameter as a `Comparable`."""
+    """Return a parameter's value as something that can be sent and compared."""
     if isinstance(value, np.random.RandomState):  # that of the first rank counts
         return "RandomState"
     try:
