@@ -9,6 +9,7 @@ repetitions, no block of Python's memory.
 
 A case refuses a share of a call's allocations, such as every 40th; as many cases of the same call
 refuse all of them. Every other case refuses all arrays from that one on, and not just one.
+`--every "load" "predict"` takes all cases of these calls, and a wrong name shows which there are.
 `refusing.c` is compiled at the beginning.
 
 What is not refused or not asked for, since it is not ours:
@@ -477,18 +478,51 @@ class Refusals:
 
 def try_case(seed):
     """Refuse a share of the allocations of one call."""
+    with folder_of_case() as folder:
+        return try_call(seed, folder), []
+
+
+@contextlib.contextmanager
+def folder_of_case():
+    """Give a folder, and take what is there by now from what the garbage collector looks at."""
     gc.collect()
-    gc.freeze()  # what is there by now need not be looked through each time
+    gc.freeze()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return try_call(seed, Path(folder)), []
+            yield Path(folder)
     finally:
         gc.unfreeze()
 
 
-def try_call(seed, folder):
+def all_names():
+    """Return the calls and what is refused in them. The seed takes one after the other."""
     names = [*itertools.product(calls(), MEMORIES), *((name, "") for name in NO_THREADS)]
     random.Random(0).shuffle(names)
+    return names
+
+
+def stride_of(refusals):
+    """Return how many cases refuse all allocations of a call."""
+    most = REFUSED_IN_ENSEMBLE if refusals.call.is_ensemble else REFUSED_IN_CASE
+    return -(-refusals.n_asked // most)
+
+
+def seeds_of_every(wanted):
+    """Return the seeds that together refuse every allocation of the calls of these names."""
+    if wrong := set(wanted) - set(calls()):
+        sys.exit(f"no call is named {', '.join(sorted(wrong))}; there are: {'; '.join(calls())}")
+    seeds, names = [], all_names()
+    for index, (name, memory) in enumerate(names):
+        if name in wanted:
+            with folder_of_case() as folder:
+                n_turns = stride_of(Refusals(name, calls()[name], memory, folder))
+            n_turns *= 2 if memory == "arrays" else 1
+            seeds += [index + turn * len(names) for turn in range(n_turns)]
+    return seeds
+
+
+def try_call(seed, folder):
+    names = all_names()
     name, memory = names[seed % len(names)]
     if name in NO_THREADS:
         return try_threads(name, random.Random(seed))
@@ -498,8 +532,7 @@ def try_call(seed, folder):
     if memory == "arrays":
         turn, is_odd = divmod(turn, 2)
         n = ALL_FURTHER if is_odd else 1
-    most = REFUSED_IN_ENSEMBLE if call.is_ensemble else REFUSED_IN_CASE
-    stride = -(-refusals.n_asked // most)
+    stride = stride_of(refusals)
     source = random.Random(seed)
     first = 1 + (turn + random.Random(name).randrange(stride)) % stride
     for k in range(first, refusals.n_asked + 1, stride):
@@ -517,4 +550,4 @@ def try_call(seed, folder):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ[LIBRARY] = compiled(folder)  # the children have it, too
-        sys.exit(main(__file__, __doc__.splitlines()[0], try_case))
+        sys.exit(main(__file__, __doc__.splitlines()[0], try_case, every=seeds_of_every))

@@ -7,6 +7,7 @@ dies or that hangs is replaced, and the case is reported. `--case SEED` runs a s
 
 import argparse
 import faulthandler
+import itertools
 import math
 import multiprocessing
 import os
@@ -125,20 +126,17 @@ class Results:
         return False
 
 
-def run_cases(try_case, seconds, first_seed, n_children, n_cases=math.inf):
+def run_cases(try_case, seconds, seeds, n_children):
     """Try the cases of one seed after the other; return the `Results`.
 
-    It ends after so many seconds, or after ``n_cases``.
+    It ends after so many seconds, or after the last seed.
     """
-    results = Results()
-    n_children = min(n_children, n_cases)
-    children = [Child(try_case) for _ in range(n_children)]
-    all(child.is_ready() for child in children)
-    began, seed = time.monotonic(), first_seed
-    for child in children:
-        child.start(seed)
-        seed += 1
-    busy = list(children)
+    results, seeds = Results(), iter(seeds)
+    busy = [Child(try_case) for _ in range(n_children)]
+    all(child.is_ready() for child in busy)
+    began = time.monotonic()
+    for child in list(busy):
+        start_next(child, seeds, busy)
     while busy:
         ready = wait([child.connection for child in busy], timeout=1)
         has_time = time.monotonic() - began <= seconds and len(results.faults) < MOST_FAULTS
@@ -148,19 +146,26 @@ def run_cases(try_case, seconds, first_seed, n_children, n_cases=math.inf):
                 continue
             answer = f"no end after {SECONDS_OF_HANG} s" if is_hanging else child.answer()
             was_fault = results.add(child.seed, answer)
-            is_over = not has_time or seed >= first_seed + n_cases
-            if is_over or was_fault:
+            if was_fault or not has_time:
                 child.end()
                 busy.remove(child)
-            if is_over:
-                continue
-            if was_fault:
+            if was_fault and has_time:
                 child = Child(try_case)
                 child.is_ready()
                 busy.append(child)
-            child.start(seed)
-            seed += 1
+            if has_time:
+                start_next(child, seeds, busy)
     return results
+
+
+def start_next(child, seeds, busy):
+    """Start the case of the next seed, or end the child if there is none."""
+    seed = next(seeds, None)
+    if seed is None:
+        child.end()
+        busy.remove(child)
+    else:
+        child.start(seed)
 
 
 def again(script, seed):
@@ -202,24 +207,35 @@ def arguments(description):
     return parser
 
 
-def main(script, description, try_case, n_children=None, figures=None):
+def main(script, description, try_case, n_children=None, figures=None, every=None):
     """Run the cases for as long as the command line says, and print the figure in one line.
 
-    ``figures`` returns further words for the line from the measured numbers.
+    ``figures`` returns further words for the line from the measured numbers. ``every`` returns the
+    seeds of all cases of the names that follow `--every`.
     """
     parser = arguments(description)
+    if every:
+        parser.add_argument(
+            "--every", nargs="+", metavar="CALL", default=(),
+            help="try all cases of these calls, however long it takes",
+        )  # fmt: skip
     parser.add_argument("--case", type=int, metavar="SEED", help="run the case of this seed alone")
     parser.add_argument("--jobs", type=int, default=n_children or os.cpu_count() or 1)
     given = parser.parse_args()
     if given.case is not None:
         return try_alone(try_case, given.case)
-    results = run_cases(try_case, given.seconds, given.seed, given.jobs)
+    seconds, seeds = given.seconds, itertools.count(given.seed)
+    if every and given.every:
+        be_quiet()
+        seconds, seeds = math.inf, every(given.every)
+    began = time.monotonic()
+    results = run_cases(try_case, seconds, seeds, given.jobs)
     words = in_words(results.counts) or "nothing done"
     if figures and results.numbers:
         words += f"; {figures(results.numbers)}"
     n_faults = len(results.faults)
     found = f"{n_faults} FAULTS" if n_faults else "nothing found"
-    print(f"{Path(script).stem}: {words} in {given.seconds:g} s: {found}", flush=True)
+    print(f"{Path(script).stem}: {words} in {time.monotonic() - began:.0f} s: {found}", flush=True)
     for seed, fault in results.faults.items():
         print(f"\ncase {seed}: {fault}\nreproduced by: python {script} --case {seed}")
         print(again(script, seed), flush=True)

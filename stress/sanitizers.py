@@ -14,6 +14,7 @@ There may be no report with a place of ours, and the cases keep all other promis
 """
 
 import importlib
+import itertools
 import math
 import multiprocessing
 import os
@@ -83,14 +84,12 @@ def run_scripts(copy, kind, given):
     sys.path.insert(0, str(copy.folder))  # children take over the path of this process
     counts, faults = Counter(), []
     for script in SCRIPTS[kind]:
-        limits = {"seconds": given.seconds / len(SCRIPTS[kind])}
+        seconds, seeds = given.seconds / len(SCRIPTS[kind]), itertools.count(given.seed)
         if script == "configurations" and given.configurations:
-            limits = {"seconds": math.inf, "n_cases": given.configurations}
+            seconds, seeds = math.inf, range(given.seed, given.seed + given.configurations)
         # A case of threads.py has 64 of them.
         n_children = 1 if script == "threads" else given.jobs
-        results = run_cases(
-            partial(try_script, script), first_seed=given.seed, n_children=n_children, **limits
-        )
+        results = run_cases(partial(try_script, script), seconds, seeds, n_children)
         counts += results.counts
         faults += [f"case {seed} of {script}.py: {fault}" for seed, fault in results.faults.items()]
     sys.path.remove(str(copy.folder))
