@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ INSTRUCTION_SETS = {
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 DEBUG = os.environ.get("FASTMLP_DEBUG", "0") == "1"
-CLANG_CL = os.environ.get("FASTMLP_CLANG_CL", "0") == "1"
+CLANG_CL = sys.platform == "win32" and os.environ.get("FASTMLP_CLANG_CL", "0") == "1"
 # CFLAGS would come first, and ours would win over them.
 LAST_FLAGS = os.environ.get("FASTMLP_CFLAGS", "").split()
 
@@ -140,6 +141,7 @@ setup(
             "initializedcheck": DEBUG,
             "wraparound": False,
             "cdivision": True,
+            "freethreading_compatible": True,
         },
     ),
     cmdclass={"build_ext": BuildExtensions},

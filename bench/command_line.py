@@ -14,6 +14,7 @@ from statistics import median
 
 import numpy as np
 import polars as pl
+from report import machine
 
 ROWS_OF_TRAINING = 20_000
 MODELS = {"ensemble": [], "one network": ["--refit-single"]}
@@ -84,7 +85,8 @@ def main():
     for name, turn in seconds.items():
         print(f"{name:24}{turn:8.2f} s{turn / seconds['read']:8.2f} x the time to read")
     if options.json:
-        options.json.write_text(json.dumps(seconds), encoding="utf-8")
+        kept = {"machine": machine(), "seconds": seconds}
+        options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

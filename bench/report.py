@@ -13,6 +13,8 @@ import numpy as np
 from peers import REFERENCE, VARIANTS
 from workloads import WORKLOADS
 
+from fastmlp import _core
+
 COLUMN_OF = {variant.name: variant.column for variant in VARIANTS}
 COLUMNS = tuple(dict.fromkeys(COLUMN_OF.values()))
 OTHER_FORMS = tuple(v.column for v in VARIANTS if v.module == "fastmlp" and v.name != REFERENCE)
@@ -35,7 +37,7 @@ def machine(distributions=DISTRIBUTIONS):
         "architecture": platform.machine(),
         "instruction_sets": [*simd.get("baseline", []), *simd.get("found", [])],
         "system": platform.system(),
-        "compiler": platform.python_compiler(),
+        "compiler": _core.compiler(),
         "commit": commit(),
         "python": platform.python_version(),
         "versions": versions,

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from report import best_gemm
+from report import best_gemm, machine
 from scaling_model import NAMES, PUBLISHED, SIZES, n_params
 
 BATCHES = (128, 256, 1024, 2048, 4096)  # of the measured ranks
@@ -78,7 +78,7 @@ def measured(options):
             print(f"turn {turn + 1} of {options.turns}: {name}", file=sys.stderr, flush=True)
             result = on_ranks(n, run, **arguments)
             figures[name] = least(figures[name], result) if name in figures else result
-    figures["best_gemm"] = best_gemm()
+    figures |= {"best_gemm": best_gemm(), "machine": machine()}
     return figures
 
 

@@ -84,6 +84,7 @@ from fastmlp._kernels cimport (
     gradient_kernel,
     has_kernels,
     in_bins,
+    its_compiler,
     kernels,
     largest_size,
     log_of,
@@ -2095,12 +2096,10 @@ cdef inline bint has_rates(const Regularizer* rules) noexcept nogil:
 cdef double rate_of_row(
     const Regularizer* rules, const Layer* layer, Py_ssize_t row,
 ) noexcept nogil:
-    """The learning rate of a row of the layer's matrix, as a multiple of that of the weights."""
+    """The learning rate of a row that is not of weights, as a multiple of that of the weights."""
     cdef Py_ssize_t place = layer.W + row * layer.stride
     if layer.kind != WEIGHTS:
         return rules.scale_rate if layer.kind == SCALES else rules.embedding_rate
-    if row < layer.n_in:
-        return 1
     if layer.is_learned and place == layer.mix:
         return rules.activation_rate
     if layer.is_normalized and place == layer.gain:
@@ -3513,12 +3512,21 @@ cdef list take_workspaces(list kept, new_workspace, Py_ssize_t n_numbers, int n)
     cdef list taken = []
     while len(taken) < n:
         try:
-            taken.append(kept.pop() if kept else new_workspace(n_numbers))
+            try:
+                taken.append(kept.pop())
+            except IndexError:      # without a GIL, another thread may have taken the last one
+                taken.append(new_workspace(n_numbers))
         except MemoryError:
             if not taken:
                 raise
             break
     return taken
+
+
+cdef keep_workspaces(list kept, list taken):
+    """Keep what `take_workspaces` has given, one by one: Python's `+=` leaks if memory is short."""
+    for one in taken:
+        kept.append(one)
 
 
 cdef class Predictor:
@@ -3621,7 +3629,7 @@ cdef class Predictor:
             n_threads = len(workspaces)
         it.works = works
         self.run(&it, n_threads)
-        self.workspaces += workspaces
+        keep_workspaces(self.workspaces, workspaces)
         return out if it.n_infinite == 0 else None
 
     cdef void run(self, Prediction* it, int n_threads):
@@ -3752,7 +3760,7 @@ cdef class Mixture:
                 run_team(mixed_as_member_f32, &it, n_threads)
             else:
                 run_team(mixed_as_member_f64, &it, n_threads)
-        self.workspaces += workspaces
+        keep_workspaces(self.workspaces, workspaces)
         return np.asarray(out) if it.n_infinite == 0 else None
 
 
@@ -3848,6 +3856,11 @@ def kernel_names():
 def kernels_in_use():
     """The name of the kernels in use."""
     return kernels.name.decode()
+
+
+def compiler():
+    """The C compiler that the core was built with, and its version."""
+    return its_compiler.decode()
 
 
 def uses_blas():

@@ -159,6 +159,7 @@ cdef extern from "_simd/kernels.h" nogil:
     const Kernels* kernels "fastmlp_active"
     bint use "fastmlp_use"(const char* name)
     const char* name_of "fastmlp_name"(int i)
+    const char* its_compiler "fastmlp_compiler"
     uint64_t random_bits "fastmlp_random"(uint64_t key, Py_ssize_t i)
     unsigned long long flush_denormals "fastmlp_flush_denormals"()
     void restore_denormals "fastmlp_restore_denormals"(unsigned long long state)

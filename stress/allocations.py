@@ -59,9 +59,14 @@ LIBRARY = "FASTMLP_STRESS_REFUSING"
 PYTHON_ENDURES = sys.version_info < (3, 12)
 # What Python makes of a lack of memory that it has asked for itself, and not always MemoryError.
 OF_PYTHON = {
-    RuntimeError: ("can't allocate lock", "can't start new thread"),
+    RuntimeError: (
+        "can't allocate lock",
+        "can't allocate read lock",
+        "can't start new thread",
+    ),
     SystemError: ("error return without exception set", "returned NULL without setting"),
     pickle.PicklingError: ("import of module",),
+    TypeError: ("expected str, bytes or os.PathLike object, not PosixPath",),
 }
 
 # A loss of blocks of Python's memory shows in each repetition. The first times, caches are filled.

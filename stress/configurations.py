@@ -99,6 +99,18 @@ VALID = {
     "callbacks": ("None", "[]", "made.end_after_two", "[made.end_after_two]", "made.fails"),
 }  # fmt: skip
 
+# Of the estimators for tables.
+VALID_OF_TABULAR = {
+    "members": ("'ensemble'", "'realmlp'"),
+    "refit_single": ("True", "False"),
+    "max_seconds": ("None", "1e9"),
+    "validation_fraction": ("None", "0.2", "0.5"),
+    "cv": ("None", "2", "3"),
+    "metric": ("None", "'neg_mean_squared_error'", "'accuracy'", "'neg_log_loss'", "'r2'"),
+    "categorical_features": ("'from_dtype'", "None", "[0]", "['x0']"),
+    "verbose": ("False", "True"),
+}  # fmt: skip
+
 CODED = "InputLayer(categorical_features=[0]"
 INPUT_LAYERS = (
     f"{CODED})", f"{CODED}, one_hot_max_size=0, embedding_size=3)", "InputLayer(scaling=True)",
@@ -118,6 +130,9 @@ BAD = (
     "InputLayer(categorical_features=[99])", "InputLayer(n_categories=[2])", "[np.ones((2, 2))]",
     "np.float32(0.5)", "np.bool_(True)", "set()", "range(3)", "'adam'.join", "float", "'float16'",
 )  # fmt: skip
+
+# So many members would take for ever.
+ENDLESS = ("2**63", "2**64", "10**400")
 
 LOSSES = {
     "classifier": ("'log_loss'", "'squared_error'"),
@@ -246,14 +261,13 @@ class Program:
     def _tabular(self):
         source = self.source
         parameters = {"n_members": source.choice("123"), "random_state": source.choice("01")}
-        for name, values in (
-            ("refit_single", ("True",)), ("validation_fraction", ("0.2",)), ("cv", ("2", "3")),
-            ("n_members", BAD), ("validation_fraction", BAD), ("metric", BAD), ("cv", BAD),
-        ):  # fmt: skip
-            if source.random() < 0.1:
-                parameters[name] = source.choice(values)
-        if parameters["n_members"] in ("2**63", "2**64", "10**400"):
-            parameters["n_members"] = "-1"
+        for name in source.sample(sorted(VALID_OF_TABULAR), source.choice((0, 1, 1, 2, 4))):
+            parameters[name] = source.choice(VALID_OF_TABULAR[name])
+        if self.is_classifier and source.random() < 0.2:
+            parameters["class_weight"] = source.choice(("'balanced'", "None", "{0: 2.0}", "{9: 1}"))
+        if source.random() < 0.15:
+            name = source.choice([*VALID_OF_TABULAR, "n_members"])
+            parameters[name] = source.choice([bad for bad in BAD if bad not in ENDLESS])
         cls = "TabularMLPClassifier" if self.is_classifier else "TabularMLPRegressor"
         return self._made(cls, parameters, "n_jobs")
 
@@ -264,24 +278,30 @@ class Program:
 
     def _call(self):
         source = self.source
-        if self.is_tabular:
-            return source.choice(("model.fit({X}, {y})", "model.fit({X}, {y}, {w})")).format(
-                **self._data()
-            )
-        calls = (
+        fits = (
             "model.fit({X}, {y})", "model.fit({X}, {y})", "model.fit({X}, {y}, {w})",
             "model.fit({X}, {y}, X_val={X}, y_val={y})",
-            "model.partial_fit({X}, {y}{classes})", "model.partial_fit({X}, {y}, {w}{classes})",
+        )  # fmt: skip
+        others = (
             "model.predict({X})", "model.score({X}, {y}, {w})", "model.set_params({name}={value})",
             "model = pickle.loads(pickle.dumps(model))", "model = clone(model)",
             "fastmlp.save(model, folder / f'{{n_threads}}.safetensors'); "
             "model = fastmlp.load(folder / f'{{n_threads}}.safetensors')",
-            "model.fit({X}, {y}, checkpoint=folder / f'{{n_threads}}', checkpoint_every=1)",
-            "model.fit({X}, {y}, resume=folder / f'{{n_threads}}')",
-            "model.initialize({n_features}, {n_outputs})",
         )  # fmt: skip
+        if self.is_tabular:
+            others += () if self.is_classifier else ("model.predict_interval({X})",)
+        else:
+            fits += (
+                "model.partial_fit({X}, {y}{classes})", "model.partial_fit({X}, {y}, {w}{classes})",
+                "model.fit_stream(made.batches({X}, {y}), buffer_rows=50)",
+            )  # fmt: skip
+            others += (
+                "model.fit({X}, {y}, checkpoint=folder / f'{{n_threads}}', checkpoint_every=1)",
+                "model.fit({X}, {y}, resume=folder / f'{{n_threads}}')",
+                "model.initialize({n_features}, {n_outputs})",
+            )  # fmt: skip
         is_first, self.is_first = self.is_first, False
-        calls = calls[:6] if is_first and source.random() < 0.8 else calls
+        calls = fits if is_first and source.random() < 0.8 else fits + others
         return source.choice(calls).format(**self._data(), **self._parameter())
 
     def _data(self):
@@ -305,9 +325,9 @@ class Program:
         }
 
     def _parameter(self):
-        source = self.source
-        name = source.choice(list(VALID))
-        values = BAD if source.random() < 0.2 else VALID[name]
+        source, valid = self.source, VALID_OF_TABULAR if self.is_tabular else VALID
+        name = source.choice(list(valid))
+        values = BAD if source.random() < 0.2 else valid[name]
         return {"name": name, "value": source.choice(values)}
 
     def __str__(self):

@@ -14,8 +14,11 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
+from multiprocessing.util import Finalize
+from pathlib import Path
 
 import kinds
 import made
@@ -26,6 +29,48 @@ from sklearn.exceptions import NotFittedError
 from fastmlp._engine.threads import blas_in_one_thread, blas_libraries, core_in_use
 
 SHARE_OF_ENSEMBLES = 0.1
+SHARE_OF_OTHER_WAYS = 0.3
+
+
+@functools.cache
+def folder():
+    """Return a folder for checkpoints, which is gone when this process ends."""
+    made_folder = tempfile.TemporaryDirectory()
+    Finalize(None, made_folder.cleanup, exitpriority=1)
+    return Path(made_folder.name)
+
+
+def fit(model, X, y):
+    model.fit(X, y)
+
+
+def fit_with_validation_set(model, X, y):
+    model.fit(X, y, X_val=X[:50], y_val=y[:50])
+
+
+def fit_with_checkpoints(model, X, y):
+    model.fit(X, y, checkpoint=folder() / "checkpoint", checkpoint_every=1)
+
+
+def fit_stream(model, X, y):
+    model.fit_stream(made.batches(X, y), buffer_rows=100)
+
+
+def partial_fit(model, X, y):
+    classes = {"classes": np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])}
+    for _ in range(10):
+        model.partial_fit(X, y, **(classes if hasattr(model, "predict_proba") else {}))
+
+
+def other_ways(kind):
+    """Return the ways of training that this kind has besides `fit` of X and y."""
+    parameters = kinds.KINDS[kind][2]
+    solver, is_early = parameters.get("solver"), parameters.get("early_stopping", False)
+    ways = [fit] if is_early else [fit_with_validation_set]
+    ways += [fit_with_checkpoints] if solver != "lbfgs" else []
+    if kind in kinds.MLPS and solver not in ("lbfgs", "rprop") and not is_early:
+        ways += [partial_fit, fit_stream]
+    return ways
 
 
 def send_signals(connection, pid):
@@ -57,31 +102,22 @@ def sender():
 
 
 @functools.cache
-def seconds_of(kind, method):
-    """Return how long a fit takes if nobody interrupts it."""
+def undisturbed(kind, train):
+    """Return how long a fit takes that nobody interrupts, and its numbers."""
     model, (X, y) = kinds.estimator(kind), kinds.table(kind)
-    train(model, method, X, y)
+    train(model, X, y)
     began = time.monotonic()
-    train(model, method, X, y)
-    return time.monotonic() - began
+    train(model, X, y)
+    return time.monotonic() - began, kinds.numbers_of(model, X)
 
 
-def train(model, method, X, y):
-    if method == "fit":
-        model.fit(X, y)
-        return
-    classes = {"classes": np.unique(y) if y.ndim == 1 else np.arange(y.shape[1])}
-    for _ in range(10):
-        model.partial_fit(X, y, **(classes if hasattr(model, "predict_proba") else {}))
-
-
-def interrupted(model, method, X, y, delay):
+def interrupted(model, train, X, y, delay):
     """Train and send a signal. Return the end of the fit, of the signal, and whether it raised."""
     signals, ended, raised = sender(), None, False
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         signals.send(delay)
-        train(model, method, X, y)
+        train(model, X, y)
         ended = time.monotonic()
         handler = signal.getsignal(signal.SIGINT)
         check(handler is signal.default_int_handler, f"the handler of SIGINT is {handler}")
@@ -93,31 +129,28 @@ def interrupted(model, method, X, y, delay):
     return ended, signals.recv(), raised
 
 
-def may_fit_partially(parameters):
-    is_early = parameters.get("early_stopping", False)
-    return parameters.get("solver") not in ("lbfgs", "rprop") and not is_early
-
-
 def try_case(seed):
     """Interrupt one fit."""
     source = random.Random(seed)
     is_ensemble = source.random() < SHARE_OF_ENSEMBLES
     kind = source.choice(sorted(kinds.TABULAR if is_ensemble else kinds.MLPS))
-    may_be_partial = not is_ensemble and may_fit_partially(kinds.KINDS[kind][2])
-    method = "partial_fit" if may_be_partial and source.random() < 0.15 else "fit"
+    train = source.choice(other_ways(kind)) if source.random() < SHARE_OF_OTHER_WAYS else fit
     (X, y), model = kinds.table(kind), kinds.estimator(kind)
-    if method == "fit" and source.random() < 0.3:
+    if train is not partial_fit and source.random() < 0.3:
         model.fit(X[:40], y[:40])
     before, threads = made.state_of(model), blas_threads()
     # The time of the case is drawn; that of the machine is not: a case is repeated nearly.
-    delay = source.uniform(0, 1.1) * seconds_of(kind, method)
+    seconds, whole = undisturbed(kind, train)
     kinds.expected(kind)
-    ended, sent, raised = interrupted(model, method, X, y, delay)
+    ended, sent, raised = interrupted(model, train, X, y, source.uniform(0, 1.1) * seconds)
     try:
-        check_afterwards(model, kind, raised and method == "fit", before, threads)
+        check_left_in_order(threads)
+        if raised and train is not partial_fit:
+            check_unchanged(model, before, whole, X)
+        check_usable(model, kind)
     except AssertionError as error:
         words = "raised" if raised else "returned"
-        how = f"{kind}, {method}, signal after {delay:.4f} s, {words}"
+        how = f"{kind}, {train.__name__}, {words}"
         print(f"{how}: {error}")
         raise AssertionError(f"{how}: {error}") from None
     is_within = sent < ended
@@ -129,14 +162,21 @@ def blas_threads():
     return [library.get_num_threads() for library in blas_libraries()]
 
 
-def check_afterwards(model, kind, raised, before, threads):
-    """Check the guards, the estimator and the next fit."""
+def check_left_in_order(threads):
+    """Check the guards and the threads of BLAS."""
     check(core_in_use.n_users == blas_in_one_thread.n_users == 0, "a guard is still in use")
     check(blas_threads() == threads, f"BLAS has {blas_threads()} threads, not {threads}")
-    if raised:
-        after = made.state_of(model)
-        changed = [name for name in before | after if before.get(name) != after.get(name)]
-        check(not changed or is_whole(model, kind), f"raised, but changed {changed}")
+
+
+def check_unchanged(model, before, whole, X):
+    """Check that the model is what it was, or what a whole fit gives: it could not return."""
+    after = made.state_of(model)
+    changed = [name for name in before | after if before.get(name) != after.get(name)]
+    check(not changed or kinds.numbers_of(model, X) == whole, f"raised, but changed {changed}")
+
+
+def check_usable(model, kind):
+    """Check predictions, if there are any, and the next fit."""
     X, y = kinds.table(kind)
     try:
         predictions = model.predict(X)
@@ -146,11 +186,6 @@ def check_afterwards(model, kind, raised, before, threads):
         pass
     numbers = kinds.numbers_of(model.fit(X, y), X)
     check(numbers == kinds.expected(kind), "the next fit gives other numbers")
-
-
-def is_whole(model, kind):
-    """Whether the fit had ended: the signal came before it could return."""
-    return kinds.numbers_of(model, kinds.table(kind)[0]) == kinds.expected(kind)
 
 
 def figures(seconds):

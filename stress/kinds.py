@@ -23,17 +23,21 @@ MLPS = {f"{solver} {task}": (cls, task, {"solver": solver}) for solver in SOLVER
     "custom loss": (MLPRegressor, "several", {"loss": made.loss_of_user}),
     "custom loss, lbfgs": (MLPRegressor, "several", {"loss": made.loss_of_user, "solver": "lbfgs"}),
     "plateau": (MLPRegressor, "numbers", {"learning_rate": "plateau", "diagnostics": True}),
-    "input layer": (MLPRegressor, "numbers", {"input_layer": InputLayer(numeric_embedding="pbld")}),
+    "input layer": (MLPRegressor, "numbers", {
+        "input_layer": InputLayer(n_categories=[], numeric_embedding="pbld")}),
     "dropout": (MLPClassifier, "words", {"dropout": 0.3, "input_noise": 0.1, "averaging": 0.9}),
     "two threads": (MLPRegressor, "several", {"n_threads": 2, "batch_size": 400}),
     "two threads, lbfgs": (MLPClassifier, "multiclass", {"n_threads": 2, "solver": "lbfgs"}),
     "float64": (MLPRegressor, "counts", {"loss": "poisson", "dtype": "float64"}),
+    "callbacks": (MLPClassifier, "binary", {"callbacks": made.goes_on}),
+    "class weights": (MLPClassifier, "words", {"class_weight": "balanced"}),
 }  # fmt: skip
 TABULAR = {
     "ensemble of classifiers": (TabularMLPClassifier, "multiclass", {}),
     "ensemble of regressors": (TabularMLPRegressor, "numbers", {}),
     "ensemble, two jobs": (TabularMLPClassifier, "words", {"n_jobs": 2}),
     "ensemble, refit_single": (TabularMLPRegressor, "numbers", {"refit_single": True}),
+    "realmlp": (TabularMLPClassifier, "binary", {"members": "realmlp"}),
 }
 KINDS = MLPS | TABULAR
 

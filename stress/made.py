@@ -37,6 +37,11 @@ def end_after_two(estimator, state):
     return state.epoch == 2
 
 
+def goes_on(estimator, state):
+    """Let the training go on, as a callback."""
+    return False
+
+
 def as_kind(X, kind):
     """Return the numbers in another type, layout or container."""
     if kind in ("float64", "float32", "float16", "int64", "int8", "uint8", "bool"):
@@ -181,6 +186,16 @@ def some_rows(X, start, stop):
     if scipy.sparse.issparse(X):
         return X.tocsr()[start:stop]
     return X.iloc[start:stop] if hasattr(X, "iloc") else X[start:stop]
+
+
+def batches(X, y, n_rows=17):
+    """Return a function that gives batches of the rows, as `fit_stream` takes it."""
+
+    def give():
+        for start in range(0, len(y), n_rows):
+            yield some_rows(X, start, start + n_rows), y[start : start + n_rows]
+
+    return give
 
 
 def state_of(model):

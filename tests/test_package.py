@@ -142,6 +142,7 @@ def test_show_config(capsys):
     assert shown["fastmlp"] == fastmlp.__version__
     assert int(shown["threads"]) >= 1
     assert shown["kernels"].split()[0] == _core.kernels_in_use()
+    assert re.match(r"(GCC|(\w+ )*Clang|Apple LLVM|MSVC) \d", shown["compiler"])
     assert "BLAS" in shown
     assert shown["BLAS"]
 
@@ -313,15 +314,20 @@ def test_docstring_examples(path):
 
 
 CLASSES = tuple(public for public in vars(fastmlp).values() if inspect.isclass(public))
-FUNCTIONS = (fastmlp.show_config, fastmlp.diagnose, fastmlp.check_gradients, fastmlp.to_onnx)
-PUBLIC = [f"fastmlp.{public.__name__}" for public in (*CLASSES, *FUNCTIONS)]
-PUBLIC += ["fastmlp.distributed.mpi"] + [
+FUNCTIONS = [public for public in vars(fastmlp).values() if inspect.isfunction(public)]
+PUBLIC = [
+    f"fastmlp.{public.__name__}"
+    for public in (*CLASSES, *FUNCTIONS)
+    if public.__module__.startswith("fastmlp")
+]
+PUBLIC += [f"fastmlp.distributed.{name}" for name in ("mpi", "dask", "ray")]
+PUBLIC += [
     f"fastmlp.{public.__name__}.{name}"
     for public in CLASSES
-    for name, method in vars(public).items()
-    if callable(getattr(public, name))
-    and not name.startswith("_")
-    and getattr(method, "__module__", "").startswith("fastmlp")
+    for name in dir(public)
+    if not name.startswith("_")
+    and callable(method := getattr(public, name))
+    and (getattr(method, "__module__", "") or "").startswith("fastmlp")
 ]
 # What makes a docstring incomplete; the other codes are about its form, or about "See Also".
 INCOMPLETE = {"GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "EX01"}
@@ -340,6 +346,19 @@ def test_examples_of_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(block, page.name, "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize("page", [*README.parent.glob("docs/**/*.md")], ids=lambda p: p.name)
+def test_sketches_of_pages_are_python(page):
+    """A block of `py` needs what the tests do not have, such as a cluster, and is not run."""
+    for block in re.findall(r"```py\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        compile(block, page.name, "exec")
+
+
+def test_the_version_to_cite_is_the_version():
+    text = (README.parent / "CITATION.cff").read_text(encoding="utf-8")
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    assert re.search(r"^version: (\S+)$", text, re.M)[1] == project["version"]
 
 
 def test_readme_has_an_example():

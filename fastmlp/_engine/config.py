@@ -27,7 +27,7 @@ def _blas():
 
 
 def show_config() -> None:
-    """Print the version, the number of threads, the kernels in use and the BLAS library.
+    """Print the version, the number of threads, the kernels, their compiler and the BLAS library.
 
     Examples
     --------
@@ -36,10 +36,12 @@ def show_config() -> None:
     fastmlp  0.1.0
     threads  2
     kernels  avx512 (avx512, avx2, baseline, blas; FASTMLP_KERNEL chooses)
+    compiler GCC 12.2.0
     BLAS     not in use: openblas 0.3.30 SkylakeX pthreads
     """
     print(f"fastmlp  {__version__}")
     print(f"threads  {available_threads()}")
     names = ", ".join(_core.kernel_names())
     print(f"kernels  {_core.kernels_in_use()} ({names}; FASTMLP_KERNEL chooses)")
+    print(f"compiler {_core.compiler()}")
     print(f"BLAS     {'' if _core.uses_blas() else 'not in use: '}{_blas()}")

@@ -38,8 +38,18 @@ def fit_stream(
     model : Pipeline, MLPClassifier or MLPRegressor
         A pipeline whose last step is one of ours. Its other steps need ``partial_fit``, as
         StandardScaler, MinMaxScaler and MaxAbsScaler have it, or nothing to learn.
-    source, target, features, sample_weight, buffer_rows, cache_dir
-        As in the method ``fit_stream``.
+    source : path-like, list of path-like, pyarrow.dataset.Dataset or callable
+        Where the rows come from. This and the next five are those of the method ``fit_stream``.
+    target : str or list of str, default=None
+        The column of y in a table, or several.
+    features : list of str, default=None
+        The columns of X in a table. None takes all others.
+    sample_weight : str, default=None
+        The column of the sample weights in a table.
+    buffer_rows : int, default=100_000
+        Number of rows in each of the two buffers.
+    cache_dir : path-like, default=None
+        A folder for the decoded rows.
     **options
         The other arguments of the method: ``X_val``, ``y_val``, ``sample_weight_val``,
         ``checkpoint``, ``checkpoint_every`` and ``resume``. The pipeline transforms ``X_val``.

@@ -97,6 +97,17 @@ const char *fastmlp_name(int i)
     return NULL;
 }
 
+#define AS_TEXT_(x) #x
+#define AS_TEXT(x) AS_TEXT_(x)
+const char fastmlp_compiler[] =
+#if defined(__clang__)
+    __VERSION__; /* names itself, as in "Clang 19.1.7" or "Apple LLVM 16.0.0" */
+#elif defined(__GNUC__)
+    "GCC " __VERSION__;
+#else
+    "MSVC " AS_TEXT(_MSC_VER);
+#endif
+
 unsigned long long fastmlp_flush_denormals(void)
 {
 #if defined(__x86_64__) || defined(_M_X64)

@@ -230,6 +230,9 @@ int fastmlp_use(const char *name);
 /* The i-th name of the tables that this CPU can run, fastest first; NULL at the end. */
 const char *fastmlp_name(int i);
 
+/* The compiler of the kernels, and its version. */
+extern const char fastmlp_compiler[];
+
 /* Treat numbers below the smallest normal one as 0 in this thread. Returns the state that
    fastmlp_restore_denormals needs. */
 unsigned long long fastmlp_flush_denormals(void);

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,6 +112,31 @@ def test_concurrent_fits_have_the_bits_of_fits_one_after_the_other():
     alone = [fit_regressor(seed) for seed in range(8)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(fit_regressor, range(8))) == alone
+
+
+def test_new_networks_are_used_by_many_threads_at_once():
+    """Nobody has a workspace yet, and each thread takes and leaves some."""
+    network = Network((7, 20, 3), n_threads=2, random_state=0)
+    expected = network.output(X).tobytes()
+    for _ in range(20):
+        shared, start = network.copy(), threading.Barrier(8)
+
+        def predictions(shared=shared, start=start):
+            start.wait()
+            return {shared.output(X).tobytes() for _ in range(10)}
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(predictions) for _ in range(8)]
+        assert all(answer.result() == {expected} for answer in answers)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="Python has a GIL")
+def test_an_import_leaves_the_gil_off():
+    code = "import sys, fastmlp; sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-P", "-W", "error", "-X", "gil=0", "-c", code], check=True)
+    code = "import sys, numpy, scipy.linalg.cython_blas, fastmlp._core, fastmlp._guard; {}"
+    code = code.format("sys.exit(sys._is_gil_enabled())")
+    subprocess.run([sys.executable, "-P", "-W", "error", "-c", code], check=True)
 
 
 def blas_threads():
@@ -308,6 +334,8 @@ def test_forked_child_neither_hangs_nor_differs():
     child.start()
     try:
         assert queue.get(timeout=60) == here
+        child.join(60)
+        assert child.exitcode == 0
     finally:
         child.kill()
         child.join()
@@ -330,6 +358,8 @@ def test_forked_child_is_in_no_guard_of_its_parent():
         child.start()
     try:
         assert queue.get(timeout=60) == (0, 0, before)
+        child.join(60)
+        assert child.exitcode == 0
     finally:
         child.kill()
         child.join()
