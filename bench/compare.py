@@ -1,18 +1,20 @@
-"""Say what of fastmlp got slower or faster between two runs of bench/run.py, beyond noise.
+"""Say what of fastmlp got slower or faster between two runs of a benchmark, beyond noise.
 
     python bench/run.py --json before.json
     python bench/run.py --json after.json
     python bench/compare.py before.json after.json
 
-The noise of a figure is how much longer the median of the turns took than the best one, in either
-run. A difference counts if it is larger than twice that, and larger than 5%. The exit status is 1
-if anything got slower. Compare runs on the same machine, a short time apart.
+The runs are of bench/run.py, or of bench/tabular.py. The noise of a figure is how much longer the
+median of the turns (of the splits of a table) took than the best one, in either run. A difference
+counts if it is larger than twice that, and larger than 5%. The exit status is 1 if anything got
+slower. Compare runs on the same machine, a short time apart.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 import report
 from peers import REFERENCE
@@ -21,8 +23,31 @@ LEAST_DIFFERENCE = 0.05
 KIND = ("cpu", "instruction_sets")  # what two machines of one kind have in common
 
 
+def read(path):
+    """The results in a file: the contents of a JSON, or the machine and the fits of tables."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".jsonl":
+        return json.loads(text)
+    lines = [json.loads(line) for line in text.splitlines()]
+    of_run = {name: value for line in lines if "table" not in line for name, value in line.items()}
+    return {"machine": of_run.get("machine", {}), "fits": [it for it in lines if "table" in it]} | {
+        name: of_run[name] for name in ("source",) if name in of_run
+    }
+
+
+def figures_of_tables(fits):
+    """The seconds of fastmlp's fits of each table, over its splits."""
+    seconds = {}
+    for fit in fits:
+        if fit["model"].startswith(REFERENCE) and "seconds" in fit:
+            seconds.setdefault(f"{fit['table']}, {fit['model']}", []).append(fit["seconds"])
+    return {name: {"best": min(of), "median": median(of)} for name, of in seconds.items()}
+
+
 def figures_of(results):
     """The figures of fastmlp in a run, by what was measured."""
+    if "fits" in results:
+        return figures_of_tables(results["fits"])
     figures = {}
     for name, entry in results["training"].items():
         figures[f"{name}, an epoch"] = entry["peers"].get(REFERENCE)
@@ -61,7 +86,7 @@ def main():
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     given = parser.parse_args()
-    before, after = (json.loads(path.read_text()) for path in (given.before, given.after))
+    before, after = read(given.before), read(given.after)
     if "source" in before or "source" in after:
         parser.error("results that were taken over from a table have no medians to tell the noise")
     print(f"before  {described(before)}\nafter   {described(after)}\n")
