@@ -97,7 +97,8 @@ class BuildExtensions(build_ext):
         if extension.name != "fastmlp._core":
             return
         has_sets = ON_X86 and (self.compiler.compiler_type == "unix" or CLANG_CL)
-        inlining = INLINE_FIRST if self.takes(INLINE_FIRST) else []
+        # With a sanitizer, clang would take a quarter of an hour for it.
+        inlining = INLINE_FIRST if not LAST_FLAGS and self.takes(INLINE_FIRST) else []
         for name, flags in INSTRUCTION_SETS.items() if has_sets else [("baseline", [])]:
             flags = of_clang_cl(flags) if CLANG_CL else flags + inlining
             yield partial(self.objects_of, SIMD / "kernels.c", Path(self.build_temp, name), flags)

@@ -3396,7 +3396,7 @@ cdef void read_row(const Strided* X, Py_ssize_t i, real* x, Py_ssize_t n) noexce
 
 cdef inline bint is_readable(int type_number) noexcept nogil:
     """Whether `read_row` supports this type: all types from bool to float64."""
-    return cnp.NPY_BOOL <= type_number <= cnp.NPY_DOUBLE
+    return type_number <= cnp.NPY_DOUBLE
 
 
 # The prediction that a team runs. Each member takes a piece of the rows at a time through all
@@ -3864,8 +3864,8 @@ def compiler():
 
 
 def uses_blas():
-    """Whether BLAS computes the products of any layer."""
-    return min(kernels.f32.largest, kernels.f64.largest) < PY_SSIZE_T_MAX
+    """Whether BLAS computes the products of any layer, of either type."""
+    return kernels.f32.largest < PY_SSIZE_T_MAX
 
 
 use_kernels(os.environ.get("FASTMLP_KERNEL"), "FASTMLP_KERNEL")

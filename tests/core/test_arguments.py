@@ -242,6 +242,9 @@ def test_sparse_rows_have_an_index():
     row, y, sample_weight = np.ones((1, 1), np.float32), np.ones((1, 2), np.float32), np.ones(1)
     with pytest.raises(ValueError, match="a number for each of its indices, at least 1"):
         _core.Samples(row, NOTHING, np.array([0, 0]), y, sample_weight.astype(np.float32))
+    rows = np.ones((1, 2), np.float32)  # a sparse matrix has its numbers in one column
+    with pytest.raises(ValueError, match="a number for each of its indices, at least 1"):
+        _core.Samples(rows, np.array([0]), np.array([0, 1]), y, sample_weight.astype(np.float32))
 
 
 def test_no_rows_are_widened():
@@ -319,7 +322,7 @@ LAYERS_THAT_DO_NOT_FIT = [
     *[(l, field, value) for l in (1, 2, 3) for field in ("gain", "shift", "mix")
       for value in (-1, 10**6)],
     *[(0, field, value) for field, value in (
-        ("n_out", 15), ("n_out", 33), ("n_in", 3), ("n_in", 5), ("stride", 16),
+        ("n_out", 15), ("n_out", 33), ("n_in", 3), ("n_in", 5), ("stride", 16), ("stride", 1),
         ("is_embedded", 0), ("n_out", 0),
     )],
     *[(row, field, value) for row in (4, 5, 6) for field, value in (

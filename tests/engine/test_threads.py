@@ -491,6 +491,23 @@ def test_an_error_in_a_guard_is_raised():
         assert guard.n_users == 0
 
 
+def test_an_interrupt_of_the_guard_beneath_is_raised():
+    """Its end is called again, so that both guards are left."""
+    ends = []
+
+    def end():
+        ends.append(len(ends))
+        if len(ends) == 1:
+            raise KeyboardInterrupt
+
+    beneath = Guard(end=end)
+    guard = Guard(beneath=beneath, needs_beneath=lambda: True)
+    with pytest.raises(KeyboardInterrupt), guard:
+        assert beneath.n_users == 1
+    assert ends == [0, 1]
+    assert guard.n_users == beneath.n_users == 0
+
+
 def test_a_guard_is_left_only_by_who_has_entered_it():
     guard = Guard()
     with pytest.raises(RuntimeError, match="this thread is not inside"):
