@@ -2310,7 +2310,7 @@ cdef int check_columns(
     cdef Py_ssize_t kind, j, n_one_hot = inputs.n_out - first.n_dense
     cdef Column it
     cdef bint fits = (
-        0 <= first.n_dense <= first.n_in and n_one_hot >= 0 and inputs.n_out >= 1
+        0 <= first.n_dense <= first.n_in and n_one_hot >= 0
         and inputs.stride >= inputs.n_out and inputs.n_in == columns.shape[0])
     for kind in range(COSINES, SCALES + 1):
         layer = layers[n_layers + kind]

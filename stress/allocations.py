@@ -9,7 +9,8 @@ repetitions, no block of Python's memory.
 
 A case refuses a share of a call's allocations, such as every 40th; as many cases of the same call
 refuse all of them. Every other case refuses all arrays from that one on, and not just one.
-`--every "load" "predict"` takes all cases of these calls, and a wrong name shows which there are.
+`--every "load" "predict"` takes all cases of these calls, and `--every` alone those of COMMON, in
+half an hour of one CPU. A wrong name shows which there are.
 `refusing.c` is compiled at the beginning.
 
 What is not refused or not asked for, since it is not ours:
@@ -57,6 +58,14 @@ ALL_FURTHER = 2**40
 MEMORIES = ("arrays", "objects")
 LIBRARY = "FASTMLP_STRESS_REFUSING"
 PYTHON_ENDURES = sys.version_info < (3, 12)
+# Calls of every kind; other solvers and ensembles make the same ones, and many more.
+COMMON = (
+    "fit, adam multiclass", "fit, early stopping", "fit, input layer", "fit, custom loss, lbfgs",
+    "warm start", "partial_fit", "another partial_fit", "predict", "predict again",
+    "predict a row", "predict a row again", "predict a frame", "predict sparse rows",
+    "predict in float64", "predict labels", "predict many rows", "predict by columns",
+    "predict of an ensemble", "save", "load", "load an input layer", "unpickle", "pickle",
+)  # fmt: skip
 # What Python makes of a lack of memory that it has asked for itself, and not always MemoryError.
 OF_PYTHON = {
     RuntimeError: (
@@ -514,6 +523,7 @@ def stride_of(refusals):
 
 def seeds_of_every(wanted):
     """Return the seeds that together refuse every allocation of the calls of these names."""
+    wanted = wanted or COMMON
     if wrong := set(wanted) - set(calls()):
         sys.exit(f"no call is named {', '.join(sorted(wrong))}; there are: {'; '.join(calls())}")
     seeds, names = [], all_names()

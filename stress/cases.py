@@ -216,8 +216,8 @@ def main(script, description, try_case, n_children=None, figures=None, every=Non
     parser = arguments(description)
     if every:
         parser.add_argument(
-            "--every", nargs="+", metavar="CALL", default=(),
-            help="try all cases of these calls, however long it takes",
+            "--every", nargs="*", metavar="CALL",
+            help="try all cases of these calls, or of those that the script knows to be common",
         )  # fmt: skip
     parser.add_argument("--case", type=int, metavar="SEED", help="run the case of this seed alone")
     parser.add_argument("--jobs", type=int, default=n_children or os.cpu_count() or 1)
@@ -225,7 +225,7 @@ def main(script, description, try_case, n_children=None, figures=None, every=Non
     if given.case is not None:
         return try_alone(try_case, given.case)
     seconds, seeds = given.seconds, itertools.count(given.seed)
-    if every and given.every:
+    if every and given.every is not None:
         be_quiet()
         seconds, seeds = math.inf, every(given.every)
     began = time.monotonic()

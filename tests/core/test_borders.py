@@ -89,9 +89,14 @@ def test_gradients_of_input_layers_in_several_blocks(n_codes, n_numbers, options
     X, y = coded_rows(n_codes, n_numbers)
     layer = InputLayer(range(len(n_codes)), list(n_codes), **options)
     classifier = MLPClassifier(
-        (4,), "tanh", input_layer=layer, alpha=0.1, random_state=0, n_threads=4
+        (4,), "tanh", input_layer=layer, alpha=0.1, max_iter=2, random_state=0
     )
     assert check_gradients(classifier, X, y, n_parameters=1_000).error < 1e-4
+    bits = [  # of one piece, and of a piece for each of several threads
+        classifier.set_params(n_threads=n).fit(X, y)._network.parameters.flat.tobytes()
+        for n in (1, 4, 16)
+    ]
+    assert bits.count(bits[0]) == len(bits)
     network = Network((X.shape[1], 4, 3), input_layer=layer, dtype="float64", random_state=0)
     assert_allclose(network.forward(X).a[0], reference.inputs(network, X), rtol=1e-10, atol=1e-10)
 
@@ -101,13 +106,13 @@ def test_gradients_of_input_layers_in_several_blocks(n_codes, n_numbers, options
 def test_a_rate_of_its_own_for_a_kind_of_parameters(n_hidden, factor):
     """In a wide layer, these parameters have blocks of their own; some are larger than a piece."""
     rng = np.random.RandomState(0)
-    X, y = rng.standard_normal((20, 4)), rng.standard_normal((20, 2))
+    X, y = rng.standard_normal((20, 6)), rng.standard_normal((20, 2))
     settings = {
         "hidden_layer_sizes": (n_hidden,), "activation": "tanh", "solver": "sgd", "momentum": 0.0,
         "layer_norm": True, "learned_activation": True, "alpha": 0.0, "learning_rate_init": 0.01,
         "batch_size": 20, "dtype": "float64", "random_state": 0, "n_threads": 4,
     }  # fmt: skip
-    before = MLPRegressor(**settings).initialize(4, 2)._network.copy()
+    before = MLPRegressor(**settings).initialize(6, 2)._network.copy()
     plain = MLPRegressor(**settings).partial_fit(X, y)._network
     faster = MLPRegressor(**settings, learning_rate_factors={factor: 3}).partial_fit(X, y)._network
     for name, start in before.parameters.arrays().items():
