@@ -49,6 +49,20 @@ FLAGS_OF_SETUP = "compile_flags = OPTIMIZATION + SAME_BITS"
 # The counts of threads are added up.
 FLAGS = ["-O0", "--coverage", "-fprofile-update=atomic"]
 
+# Every process writes its counts to a folder of its own: tests kill some of them while they write.
+# Python imports a module of this name when it starts.
+AT_START = """
+import os
+
+
+def choose_folder():
+    os.environ["GCOV_PREFIX"] = os.path.join({counts!r}, str(os.getpid()))
+
+
+choose_folder()
+os.register_at_fork(after_in_child=choose_folder)
+"""
+
 # Children that end by os._exit, as forks do, write their counts, too.
 AT_EXIT = """
 import ctypes
@@ -95,16 +109,35 @@ def build(folder):
     counting = f"compile_flags = {FLAGS} + SAME_BITS"
     setup.write_text(text.replace(FLAGS_OF_SETUP, counting), encoding="utf-8")
     (folder / "write_counts.py").write_text(AT_EXIT, encoding="utf-8")
+    at_start = AT_START.format(counts=str(folder / "counts"))
+    (folder / "sitecustomize.py").write_text(at_start, encoding="utf-8")
     dump = "-Wl,-u,__gcov_dump -Wl,--export-dynamic-symbol=__gcov_dump"
     run(folder, "setup.py", "-q", "build_ext", "--inplace", LDFLAGS=f"--coverage {dump}")
 
 
 def test(folder, tests):
-    """Run the tests; return whether they pass."""
+    """Run the tests, and add what they have counted; return whether they pass."""
     ignored = [f"--ignore=tests/{name}" for name in IGNORED]
     options = ["-q", "-p", "no:cacheprovider", "-p", "write_counts", "-m", "not slow"]
     names = [f"tests/{name}" for name in tests]
-    return run(folder, "-P", "-m", "pytest", *options, *ignored, *names, check=False) == 0
+    is_good = run(folder, "-P", "-m", "pytest", *options, *ignored, *names, check=False) == 0
+    for counts in sorted((folder / "counts").iterdir(), key=os.path.getmtime, reverse=True):
+        add_counts(folder, counts)
+    return is_good
+
+
+def add_counts(folder, counts):
+    """Add the counts of a process to those beside the object files, and remove them."""
+    build, merged = folder / "build", counts / "merged"
+    of_process = counts / build.relative_to("/")
+    if any(build.rglob("*.gcda")):
+        command = ["gcov-tool", "merge", str(build), str(of_process), "--output", str(merged)]
+        is_whole = subprocess.run(command, capture_output=True).returncode == 0
+    else:  # the process that has ended last: that of pytest
+        merged, is_whole = of_process, True
+    if is_whole:
+        shutil.copytree(merged, build, dirs_exist_ok=True)
+    shutil.rmtree(counts)
 
 
 def run(folder, *arguments, check=True, **environment):
