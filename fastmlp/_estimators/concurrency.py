@@ -79,10 +79,9 @@ class FittedAside:
         state.
         """
         attributes = self.__dict__
-        if "_in_training" in attributes:
-            training = attributes["_in_training"]
-            if training.thread != threading.get_ident():
-                attributes = training.published
+        training = attributes.get("_in_training")  # once: the fit may end at any moment
+        if training is not None and training.thread != threading.get_ident():
+            attributes = training.published
         whole = object.__new__(self.__class__)
         whole.__dict__ = attributes
         return whole

@@ -130,6 +130,20 @@ def test_the_first_fit_is_not_there_for_others_before_its_end():
     assert np.isfinite(model.predict(X)).all()
 
 
+class EndsWhenAsked(dict):
+    """The attributes of an estimator whose fit ends just after somebody has seen it."""
+
+    def __contains__(self, name):
+        return name == "_in_training" or super().__contains__(name)
+
+
+def test_a_fit_may_end_while_somebody_asks():
+    model = MLPRegressor(max_iter=2, random_state=0).fit(X, NUMBERS)
+    expected = model.predict(X)
+    model.__dict__ = EndsWhenAsked(vars(model))
+    assert_array_equal(model.predict(X), expected)
+
+
 def test_readers_while_it_is_fitted_again_and_again():
     """Numbers of classes and columns change; whoever reads never sees both."""
     model = MLPClassifier((3,), max_iter=1, random_state=0, tol=1.0, n_threads=1)
