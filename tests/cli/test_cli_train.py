@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -170,9 +169,7 @@ def test_options(models, train, options, settings):
 
 
 def test_seconds_and_default_members(models, train):
-    began = time.monotonic()
     _, shown = train(models.train_csv, "churn", "--seconds", "0.05", members=())
-    assert time.monotonic() - began < 5
     assert "the fit ended before all networks were trained" in shown.err
 
 

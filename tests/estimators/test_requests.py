@@ -656,9 +656,8 @@ def test_max_seconds(solver):
         hidden_layer_sizes=(200,), solver=solver, max_seconds=0.5, max_iter=10_000, max_fun=10**9,
         tol=0, n_iter_no_change=np.inf,
     )  # fmt: skip
-    began = time.perf_counter()
-    regressor.fit(rows, y)
-    assert time.perf_counter() - began < 30  # without a budget it takes hours
+    regressor.fit(rows, y)  # without a budget it takes hours
+    assert regressor.stop_reason_ == "max_seconds"
     assert np.isfinite(regressor.predict(rows[:3])).all()
     assert 0 < regressor.n_iter_ < 10_000
 
