@@ -67,7 +67,8 @@ def other_ways(kind):
     parameters = kinds.KINDS[kind][2]
     solver, is_early = parameters.get("solver"), parameters.get("early_stopping", False)
     ways = [fit] if is_early else [fit_with_validation_set]
-    ways += [fit_with_checkpoints] if solver != "lbfgs" else []
+    can_be_written = solver != "lbfgs" and not callable(parameters.get("loss"))
+    ways += [fit_with_checkpoints] if can_be_written else []
     if kind in kinds.MLPS and solver not in ("lbfgs", "rprop") and not is_early:
         ways += [partial_fit, fit_stream]
     return ways

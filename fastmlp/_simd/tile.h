@@ -30,7 +30,7 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
     const REAL *rows[MOST_ROWS];
 #pragma GCC unroll 14
     for (int r = 0; r < R; r++) {
-        const REAL *from = start + r * start_stride;
+        const REAL *from = start ? start + r * start_stride : NULL;
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++)
             sum[r][v] = start ? *(const NAME(vector) *)(from + v * LANES) : (NAME(vector)){0};

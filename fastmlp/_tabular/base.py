@@ -442,7 +442,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         def loss(outputs):
             try:
                 score = scorer(self._with_outputs(outputs), None, y, **weights)
-            except (TypeError, ValueError) as error:
+            # An AttributeError, if it needs predict_proba.
+            except (TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"metric={self.metric!r} has failed: {error}") from error
             if not isinstance(score, Real):
                 raise TypeError(f"metric must return a number, got {score!r}")

@@ -138,6 +138,9 @@ BAD_FITS = {
     "no jobs": (C, {"n_jobs": 0}, (X, CLASSES), {}, "'n_jobs' parameter"),
     "metric": (C, {"metric": "best"}, (X, CLASSES), {}, "'metric' parameter.*Got 'best'"),
     "metric of numbers": (C, {"metric": "r2"}, (X, LABELS), {}, "metric='r2' has failed"),
+    "metric of probabilities": (
+        R, {"metric": "neg_log_loss"}, (X, TARGETS), {}, "metric='neg_log_loss' has failed",
+    ),
     "metric of two": (
         C, {"metric": "roc_auc"}, (X, np.arange(60) % 3), {}, "metric='roc_auc' has failed",
     ),
