@@ -71,7 +71,7 @@ class Kind(NamedTuple):
 
 
 def newest_clang():
-    """Return the name of the newest clang on the PATH: old ones take a quarter of an hour."""
+    """Return the name of the newest clang on the PATH."""
     names = [f"clang-{version}" for version in range(40, 10, -1)]
     return next(filter(shutil.which, names), "clang")
 
