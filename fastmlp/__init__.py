@@ -1,8 +1,8 @@
 """Fast multilayer perceptrons on a CPU, behind the scikit-learn interface."""
 
-from importlib.util import find_spec
+from importlib.util import find_spec as _find_spec
 
-if find_spec("fastmlp._core") is None:
+if _find_spec("fastmlp._core") is None:
     raise ImportError(
         f"This is the source folder of fastmlp ({__path__[0]}): its core has not been compiled. "
         "Run 'pip install .' in the folder above it, and start Python in another folder (Python "

@@ -1,5 +1,6 @@
 """Pages of the repository: links to files and headings that exist, tables of kept results."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -65,6 +66,24 @@ def test_pictures_have_both_looks():
         for name in re.findall(r"figures/([\w-]+)\.svg\)", prose(page)):
             assert (figures / f"{name}.svg").exists()
             assert (figures / f"{name}-dark.svg").exists()
+
+
+@pytest.mark.parametrize("script", ["charts", "diagrams"])
+def test_pictures_are_drawn_from_what_is_there(script):
+    figures = ROOT / "docs" / "figures"
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    text = (figures / f"{script}.py").read_text(encoding="utf-8")
+    source = "".join(BLOCK.findall(page)) if script == "charts" else text
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    names = re.findall(r'^    draw\("(\w+)"', text, re.M)
+    assert len(names) >= 6
+    old = [
+        file
+        for name in names
+        for file in (f"{name}.svg", f"{name}-dark.svg")
+        if digest not in (figures / file).read_text(encoding="utf-8")
+    ]
+    assert not old, "make -C docs figures"
 
 
 BLOCK = re.compile(r"<!-- table: .*? -->.*?<!-- end -->", re.S)

@@ -3,6 +3,7 @@
 bench/pages.py writes these tables from bench/results, and the tests see to it that they are so.
 """
 
+import functools
 import re
 
 import numpy as np
@@ -174,11 +175,14 @@ def draw_busy(figure, ax, look):
 
 def draw_all():
     """Every picture of results."""
-    draw_both(
-        "results", draw_results, nrows=2, figsize=(5.8, 8), gridspec_kw={"height_ratios": [1, 1.75]}
+    tables = "".join(
+        re.findall(r"<!-- table: .*?<!-- end -->", BENCHMARKS.read_text("utf-8"), re.S)
     )
-    draw_both("errors", lambda figure, ax, look: draw_errors(ax, look), figsize=(5.8, 3.1))
-    draw_both("training", lambda figure, ax, look: draw_training(ax, look), figsize=(5.8, 5))
-    draw_both("seconds", draw_seconds, figsize=(5.8, 4.2))
-    draw_both("prediction", draw_prediction, figsize=(5.8, 4.8))
-    draw_both("busy", draw_busy, figsize=(5.8, 4.2))
+    draw = functools.partial(draw_both, source=tables)
+    heights = {"height_ratios": [1, 1.75]}
+    draw("results", draw_results, nrows=2, figsize=(5.8, 8), gridspec_kw=heights)
+    draw("errors", lambda figure, ax, look: draw_errors(ax, look), figsize=(5.8, 3.1))
+    draw("training", lambda figure, ax, look: draw_training(ax, look), figsize=(5.8, 5))
+    draw("seconds", draw_seconds, figsize=(5.8, 4.2))
+    draw("prediction", draw_prediction, figsize=(5.8, 4.8))
+    draw("busy", draw_busy, figsize=(5.8, 4.2))

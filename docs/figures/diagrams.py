@@ -1,5 +1,8 @@
 """The drawings of docs/how-it-works.md."""
 
+import functools
+from pathlib import Path
+
 import matplotlib as mpl
 from look import Diagram, draw_both
 
@@ -234,11 +237,12 @@ def draw_code(figure, ax, look):
 def draw_all():
     """Every drawing."""
     mpl.rcParams["axes.unicode_minus"] = False
-    draw_both("parameters", draw_parameters, figsize=(7, 4.2))
-    draw_both("workspace", draw_workspace, figsize=(7, 2.7))
-    draw_both("step", draw_step, figsize=(7, 4))
-    draw_both("cut", draw_cut, ncols=3, figsize=(7, 2.9))
-    draw_both("waiting", draw_waiting, ncols=2, figsize=(7.4, 2.5))
-    draw_both("slots", draw_slots, figsize=(7, 4.6))
-    draw_both("code", draw_code, figsize=(4, 2.8))
-    draw_both("packages", draw_packages, figsize=(7, 4.3))
+    draw = functools.partial(draw_both, source=Path(__file__).read_text("utf-8"))
+    draw("parameters", draw_parameters, figsize=(7, 4.2))
+    draw("workspace", draw_workspace, figsize=(7, 2.7))
+    draw("step", draw_step, figsize=(7, 4))
+    draw("cut", draw_cut, ncols=3, figsize=(7, 2.9))
+    draw("waiting", draw_waiting, ncols=2, figsize=(7.4, 2.5))
+    draw("slots", draw_slots, figsize=(7, 4.6))
+    draw("code", draw_code, figsize=(4, 2.8))
+    draw("packages", draw_packages, figsize=(7, 4.3))

@@ -1,5 +1,6 @@
 """The two looks of every picture, for light and for dark pages, and the parts of diagrams."""
 
+import hashlib
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,8 +27,13 @@ COLORS = {
 }
 
 
-def draw_both(name, draw, **of_figure):
-    """Call draw(figure, axes, look) for each look, and save NAME.svg and NAME-dark.svg."""
+def draw_both(name, draw, source, **of_figure):
+    """Call draw(figure, axes, look) for each look, and save NAME.svg and NAME-dark.svg.
+
+    The files carry a digest of `source`, the text that the picture is made of. The tests compare
+    it, so that no picture is older than its numbers or words.
+    """
+    digest = hashlib.sha256(source.encode()).hexdigest()
     for suffix, look in LOOKS.items():
         settings = {
             "svg.hashsalt": name,
@@ -53,7 +59,8 @@ def draw_both(name, draw, **of_figure):
         with plt.rc_context(settings):
             figure, axes = plt.subplots(layout="constrained", **of_figure)
             draw(figure, axes, look)
-            figure.savefig(FOLDER / f"{name}{suffix}.svg", metadata={"Date": None})
+            metadata = {"Date": None, "Description": f"drawn from {digest}"}
+            figure.savefig(FOLDER / f"{name}{suffix}.svg", metadata=metadata)
             plt.close(figure)
 
 

@@ -317,13 +317,12 @@ def test_a_library_that_is_missing(monkeypatch):
 
 
 def test_max_seconds_holds_for_the_whole_fit_on_clusters(workers):
-    """The time would not be enough for these networks; if each had it, a fit would take minutes."""
+    """The time is enough for one or three epochs of these networks; if each had it, for many."""
     many = np.random.RandomState(1).standard_normal((20_000, 5))
     y = many[:, 0] * many[:, 1] + many[:, 2]
-    began = time.monotonic()
     with workers.context():
         model = TabularMLPRegressor(n_members=60, max_seconds=4, random_state=0).fit(many, y)
-    assert time.monotonic() - began < 60
+    assert max(model.leaderboard_["n_epochs"]) < 20  # 120 without a limit
     assert model.score(many, y) > 0
 
 
