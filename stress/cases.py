@@ -207,11 +207,11 @@ def arguments(description):
     return parser
 
 
-def main(script, description, try_case, n_children=None, figures=None, every=None):
+def main(script, description, try_case, n_children=None, figures=None, every=None, n_cases=None):
     """Run the cases for as long as the command line says, and print the figure in one line.
 
     ``figures`` returns further words for the line from the measured numbers. ``every`` returns the
-    seeds of all cases of the names that follow `--every`.
+    seeds of all cases of the names that follow `--every`. After ``n_cases`` all have been tried.
     """
     parser = arguments(description)
     if every:
@@ -224,7 +224,7 @@ def main(script, description, try_case, n_children=None, figures=None, every=Non
     given = parser.parse_args()
     if given.case is not None:
         return try_alone(try_case, given.case)
-    seconds, seeds = given.seconds, itertools.count(given.seed)
+    seconds, seeds = given.seconds, itertools.islice(itertools.count(given.seed), n_cases)
     if every and given.every is not None:
         be_quiet()
         seconds, seeds = math.inf, every(given.every)

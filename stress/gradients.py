@@ -1,11 +1,11 @@
 """Gradients and finite differences: `python stress/gradients.py --seconds 60`.
 
 A case is one element of the product of activations, losses, kinds of layers, input layers, sparse
-rows, weights and penalties; each seed is another one. In float64, every coordinate of the gradient
-is compared with central differences, extrapolated to a step of 0 (Romberg). The error is relative
-to the derivative, or to a thousandth of the largest one if that is more. A network with a kink
-(relu, absolute error) may have it within a step, so the smallest error of several steps counts, and
-none of the kinks is within the smallest of them.
+rows, weights and penalties; each seed is another one, and after all of them it ends. In float64,
+every coordinate of the gradient is compared with central differences, extrapolated to a step of 0
+(Romberg). The error is relative to the derivative, or to a thousandth of the largest one if that is
+more. A network with a kink (relu, absolute error) may have it within a step, so the smallest error
+of several steps counts, and none of the kinks is within the smallest of them.
 """
 
 import itertools
@@ -141,13 +141,13 @@ def try_case(seed):
         is_first = False
         for array in moved:  # away from 0 and 1, where all mixes, gains and shifts begin
             array += 0.1 * rng.standard_normal(array.shape)
-    penalties = (estimator.alpha, estimator.l1)
+    loss_and_gradient = network.passes.gradient_over(data, estimator.alpha, estimator.l1)
     gradient = np.zeros_like(network.parameters.flat)
-    network.passes.full_gradient(data, gradient, *penalties)
+    loss_and_gradient(gradient)
     ignored = np.empty_like(gradient)
 
     def loss():
-        return network.passes.full_gradient(data, ignored, *penalties)
+        return loss_and_gradient(ignored)
 
     floor, largest, n_checked = 1e-3 * np.abs(gradient).max() + 1e-9, 0.0, 0
     for array, derivatives in zip(moved, arrays_of(network.parameters, gradient), strict=True):
@@ -175,4 +175,6 @@ def figures(errors):
 
 
 if __name__ == "__main__":
-    sys.exit(main(__file__, __doc__.splitlines()[0], try_case, figures=figures))
+    sys.exit(
+        main(__file__, __doc__.splitlines()[0], try_case, figures=figures, n_cases=N_COMBINATIONS)
+    )
