@@ -95,8 +95,9 @@ def ask(address: str, rows: Any) -> Any:
     try:
         with urllib.request.urlopen(request) as response:
             return json.load(response)
-    except urllib.error.HTTPError as error:
-        return json.load(error)
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return json.load(answer)
 
 
 def main() -> None:

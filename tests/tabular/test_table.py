@@ -42,7 +42,7 @@ every_frame = pytest.mark.parametrize("make", [MADE_BY[n] for n in FRAMES], ids=
 
 def mid_rank_scores(values):
     """The normal scores of values that are all knots, by SciPy's ranks."""
-    return norm.ppf((rankdata(values) - 0.5) / len(values))
+    return norm.ppf((rankdata(values).astype(float) - 0.5) / len(values))
 
 
 def same(a, b):
