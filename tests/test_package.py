@@ -137,17 +137,6 @@ def test_package_is_typed():
     assert all(hasattr(_core, name) for name in declared - {"_Numbers", "_Rows", "_Table"})
 
 
-def test_show_config(capsys):
-    fastmlp.show_config()
-    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert shown["fastmlp"] == fastmlp.__version__
-    assert int(shown["threads"]) >= 1
-    assert shown["kernels"].split()[0] == _core.kernels_in_use()
-    assert re.match(r"(GCC|(\w+ )*Clang|Apple LLVM|MSVC) \d", shown["compiler"])
-    assert "BLAS" in shown
-    assert shown["BLAS"]
-
-
 def test_demo(capsys, monkeypatch):
     monkeypatch.setattr("fastmlp._cli.demo.DEMO_SECONDS", 0.5)
     assert main(["demo"]) == 0
