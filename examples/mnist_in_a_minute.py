@@ -78,13 +78,15 @@ def draw(W, X, predicted, y, given):
 if __name__ == "__main__":
     main()
 
+# sphinx_gallery_thumbnail_path = 'figures/mnist_in_a_minute.webp'
+
 # %%
-# On two cores of a server CPU::
+# On two cores of a server CPU:
 #
-#     20 epochs in 35 seconds
-#     test accuracy 0.9875, 125 of 10,000 wrong
+# .. code-block:: none
+#
+#    20 epochs in 35 seconds
+#    test accuracy 0.9875, 125 of 10,000 wrong
 #
 # .. image:: ../figures/mnist_in_a_minute.webp
 #    :alt: Left, the weights of 64 units as pictures. Right, 64 digits with what was predicted.
-#
-# sphinx_gallery_thumbnail_path = 'figures/mnist_in_a_minute.webp'
