@@ -55,3 +55,12 @@ def main(address=None):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+# %%
+# On two cores of a server CPU it prints:
+#
+# .. code-block:: none
+#
+#    one process: 1.6 s
+#    2 workers: 1.8 s
+#    the same results, bit for bit

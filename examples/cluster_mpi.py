@@ -42,3 +42,11 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+# %%
+# On two cores of a server CPU it prints, after four seconds:
+#
+# .. code-block:: none
+#
+#    2 processes, accuracy 0.927
+#    the same weights as of one process: True

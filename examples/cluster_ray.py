@@ -44,3 +44,12 @@ def main(address=None):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+# %%
+# On two cores of a server CPU it prints:
+#
+# .. code-block:: none
+#
+#    one process: 0.3 s
+#    2 workers, with the time to start them: 2.6 s
+#    the same results, bit for bit
