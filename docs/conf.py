@@ -55,8 +55,8 @@ class PicturesFirst:
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
-    # Clusters need more libraries: their pages show the code only. MNIST needs a download: its page
-    # has the picture of an earlier run.
+    # Clusters need more libraries, and MNIST a download. Their pages have what an earlier run has
+    # printed or drawn.
     "filename_pattern": r"examples/(?!cluster_|mnist_)\w+\.py$",
     "ignore_pattern": r"^_",
     "reset_argv": lambda gallery_conf, script_vars: ["--output="],  # no file

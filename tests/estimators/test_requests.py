@@ -761,7 +761,7 @@ def test_interrupt_is_heard_at_once():
     regressor = MLPRegressor(hidden_layer_sizes=(1000, 1000), batch_size=200)
     with pytest.warns(UserWarning, match="interrupted"):
         regressor.fit(rows.astype("float32"), y)
-    assert regressor.t_ < len(rows)
+    assert 0 < regressor.t_ < len(rows) or regressor.n_iter_ == 0
     assert np.isfinite(regressor.predict(rows[:3])).all()
 
 
