@@ -45,6 +45,17 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *line)
     __builtin_prefetch(line, 0, 2); /* for reading, into the second-level cache */
 }
 
+/* Claim the cache lines of rows that other cores have read and that this core will write: fetch them
+   for writing. The other caches then give them up while this core computes, and later writes do not
+   have to wait (bench/figures.md: claim-lines). */
+ALWAYS_INLINE void NAME(claim)(const REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows,
+                               ptrdiff_t n_columns)
+{
+    for (ptrdiff_t i = 0; i < n_rows; i++)
+        for (ptrdiff_t k = 0; k < n_columns; k += CACHE_LINE / sizeof(REAL))
+            __builtin_prefetch(rows + i * stride + k, 1, 3);
+}
+
 #define LANES ((ptrdiff_t)(VECTOR_BYTES / sizeof(REAL)))
 #include "tile.h"
 
@@ -55,7 +66,8 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *line)
    to keep the units busy. */
 #define TILE(R, V, H)                                                                              \
     NAME(tile)(R, V, H, order, n_terms, x, first, B + j, B_stride, start ? start + j : NULL,       \
-               start_stride, C + j, C_stride, relu, gate ? gate + j : NULL, ahead)
+               start_stride, C + j, C_stride, relu, gate ? gate + j : NULL, ahead,                 \
+               claimed ? claimed + j : NULL)
 #define TILE_WHILE(R, V, MORE_THAN)                                                                \
     for (; n_columns - j > (MORE_THAN); j += (V)*LANES)                                            \
         TILE(R, V, 0);
@@ -80,7 +92,8 @@ ALWAYS_INLINE void NAME(fetch)(const REAL *line)
 ALWAYS_INLINE void NAME(panel)(ptrdiff_t R, const int order, const int ahead, ptrdiff_t n_columns,
                                ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
-                               REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate)
+                               REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate,
+                               const REAL *claimed)
 {
     ptrdiff_t j = 0;
     switch (R) {
@@ -125,19 +138,6 @@ ALWAYS_INLINE void NAME(pack)(ptrdiff_t R, ptrdiff_t n_terms, NAME(matrix) x, pt
 #undef COPY
 }
 
-/* Rewrite one number in every cache line of rows that other cores have read and that this core will
-   write. The other caches then give up the lines while this core computes, and later writes do not
-   have to wait. A prefetch for writing does not do that on every CPU. Training on several threads
-   gains from claiming W and delta (bench/figures.md: claim-lines). */
-ALWAYS_INLINE void NAME(claim)(REAL *rows, ptrdiff_t stride, ptrdiff_t n_rows, ptrdiff_t n_columns)
-{
-    for (ptrdiff_t i = 0; i < n_rows; i++)
-        for (ptrdiff_t k = 0; k < n_columns; k += CACHE_LINE / sizeof(REAL)) {
-            volatile REAL *number = rows + i * stride + k;
-            *number = *number;
-        }
-}
-
 /* Prefetch what the next tile, with rows `first` to first + R, will read of the left operand: of x^T
    the cache lines that its columns enter; of x the beginnings of its rows, which the CPU's own
    prefetcher then follows. It cannot follow hundreds of rows at a time. The rows may be in the cache
@@ -166,7 +166,7 @@ ALWAYS_INLINE void NAME(fetch_rows)(const int order, NAME(matrix) x, ptrdiff_t f
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
-                                 REAL *C, ptrdiff_t C_stride, int relu, REAL *claimed)
+                                 REAL *C, ptrdiff_t C_stride, int relu, const REAL *claimed)
 {
     enum { column_block = COLUMN_BLOCK / sizeof(REAL) };
     const int packs =
@@ -185,22 +185,26 @@ ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_
                 part.base += p * x.stride;
             for (ptrdiff_t i = 0, R; i < n_rows; i += R) {
                 REAL *c = C + i * C_stride + j;
+                const REAL *own = claimed && p == 0 ? claimed + i * C_stride + j : NULL;
                 const REAL *before = p > 0 ? c : start ? start + i * start_stride + j : NULL;
                 R = packs ? rows_of_packed_tile(n_rows - i) : rows_of_tile(n_rows - i);
-                if (claimed && p == 0)
-                    NAME(claim)(claimed + i * C_stride + j, C_stride, R, width);
+                if (own && !packs)
+                    NAME(claim)(own, C_stride, R, width);
                 if (j == 0)
                     NAME(fetch_rows)(order, part, first + i + R, least(R, n_rows - i - R), size);
-#define PANEL(order, left, at)                                                                     \
+#define PANEL(order, left, at, own)                                                                \
     NAME(panel)(R, order, TERMS_AHEAD, width, size, left, at, B + p * B_stride + j, B_stride,      \
                 before, p > 0 ? C_stride : start_stride, c, C_stride,                              \
-                relu && p + SUM_BLOCK >= n_terms, NULL)
+                relu && p + SUM_BLOCK >= n_terms, NULL, own)
                 if (packs) {
                     const NAME(matrix) copy = {packed, MOST_ROWS, NULL};
                     NAME(pack)(R, size, part, first + i, packed);
-                    PANEL(NAME(packed), copy, 0);
+                    if (own)
+                        PANEL(NAME(packed), copy, 0, own);
+                    else
+                        PANEL(NAME(packed), copy, 0, NULL);
                 } else {
-                    PANEL(order, part, first + i);
+                    PANEL(order, part, first + i, NULL);
                 }
 #undef PANEL
             }
@@ -216,7 +220,7 @@ static void NAME(row_by_matrix)(ptrdiff_t n_columns, ptrdiff_t n_terms, NAME(mat
     ptrdiff_t j = 0;
     for (; j + 8 * LANES <= n_columns; j += 8 * LANES)
         NAME(tile)(1, 8, 0, NAME(by_rows), n_terms, x, 0, W + j, stride, b + j, 0, z + j, stride,
-                   relu, NULL, ROW_TERMS_AHEAD);
+                   relu, NULL, ROW_TERMS_AHEAD, NULL);
     NAME(product)(NAME(by_rows), 1, n_columns - j, n_terms, x, 0, W + j, stride, b + j, 0, z + j,
                   stride, relu, NULL);
 }
@@ -420,7 +424,7 @@ static void NAME(backward)(const fastmlp_layer *layer, ptrdiff_t n, const REAL *
                 R = rows_of_tile(n - i);
                 NAME(panel)(R, NAME(by_rows), 0, least(width, n_columns - j), n_terms, left, i, strip,
                             width, p > 0 ? c : NULL, a_stride, c, a_stride, 0,
-                            gate && is_last ? gate + i * a_stride + j : NULL);
+                            gate && is_last ? gate + i * a_stride + j : NULL, NULL);
             }
         }
 }

@@ -18,13 +18,17 @@ FINISH(NAME(finish_half), NAME(half_vector), NAME(half_mask))
 /* C = start + the sum over n_terms of x B, for R rows of V vectors and H half vectors (H is 0 or
    1). The rows of start are start_stride apart; start may be NULL. The rows of gate are as far
    apart as those of C. Unless `ahead` is 0, rows of B are prefetched into the first-level cache
-   `ahead` terms before they are needed (bench/figures.md: terms-ahead). */
+   `ahead` terms before they are needed (bench/figures.md: terms-ahead). Unless `claimed` is NULL, its R
+   rows, which lie like those of C, are claimed from other cores, one after the other as the sum
+   grows. */
 ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int order,
                               ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                               ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
                               REAL *C, ptrdiff_t C_stride, int relu, const REAL *gate,
-                              const int ahead)
+                              const int ahead, const REAL *claimed)
 {
+    const ptrdiff_t terms_a_claim = n_terms / R;
+    ptrdiff_t n_claims = 0, next_claim = 0;
     NAME(vector) sum[MOST_ROWS][8];
     NAME(half_vector) half_sum[MOST_ROWS];
     const REAL *rows[MOST_ROWS];
@@ -46,6 +50,11 @@ ALWAYS_INLINE void NAME(tile)(const int R, const int V, const int H, const int o
         const REAL *terms = B + p * B_stride;
         NAME(vector) b[8];
         NAME(half_vector) half_b = {0};
+        if (claimed && p == next_claim && n_claims < R) {
+            NAME(claim)(claimed + n_claims * C_stride, C_stride, 1, V * LANES + H);
+            n_claims++;
+            next_claim += terms_a_claim;
+        }
         if (ahead)
 #pragma GCC unroll 8
             for (int v = 0; v < V; v += CACHE_LINE / VECTOR_BYTES)
