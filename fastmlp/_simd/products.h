@@ -162,7 +162,10 @@ ALWAYS_INLINE void NAME(fetch_rows)(const int order, NAME(matrix) x, ptrdiff_t f
    has the shape of C, or is NULL.
 
    Of x^T a tile reads a few numbers of each of hundreds of rows. If several tiles read the same ones,
-   they are packed first (bench/figures.md: packed-columns). */
+   they are packed first (bench/figures.md: packed-columns).
+
+   A core can wait for a few cache lines at a time only. Packed tiles therefore claim a row now and
+   then (tile.h), in a panel of its own, because a tile that merely may claim is 2 to 4% slower. */
 ALWAYS_INLINE void NAME(product)(const int order, ptrdiff_t n_rows, ptrdiff_t n_columns,
                                  ptrdiff_t n_terms, NAME(matrix) x, ptrdiff_t first, const REAL *B,
                                  ptrdiff_t B_stride, const REAL *start, ptrdiff_t start_stride,
