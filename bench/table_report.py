@@ -8,7 +8,10 @@ BASELINE, SLOW_NETWORK = "scikit-learn MLP", "RealMLP-TD-S"
 ROWS_OF_LARGE = 10_000
 
 # The models of the README and of docs/benchmarks.md, in this order.
-OF_PAGES = (OURS, REFERENCE, "HistGradientBoosting", "LightGBM", "XGBoost", BASELINE)
+OF_PAGES = (
+    OURS, REFERENCE, "HistGradientBoosting", "LightGBM", "XGBoost", BASELINE, SLOW_NETWORK,
+    "RealMLP-TD", "TabM-D",
+)  # fmt: skip
 
 
 class Results:
@@ -120,22 +123,21 @@ class Results:
     def rankings(self):
         """Of the models that have all tables, and of all models on the tables that all have."""
         names = self.competing()
-        everywhere = [
-            name
-            for name in names
-            if all((table_name, name) in self.cells for table_name in self.tables)
-        ]
-        shared = [
-            table_name
-            for table_name in self.tables
-            if all((table_name, n) in self.cells for n in names)
-        ]
+        everywhere, shared = self.everywhere(names), self.shared(names)
         parts = []
         if len(everywhere) > 1:
             parts.append(self.ranking(everywhere, self.tables))
         if len(names) > len(everywhere) and shared:
             parts.append(self.ranking(names, shared))
         return "\n\n".join(parts)
+
+    def everywhere(self, names):
+        """The models that have all tables."""
+        return [name for name in names if all((t, name) in self.cells for t in self.tables)]
+
+    def shared(self, names):
+        """The tables that all models have."""
+        return [t for t in self.tables if all((t, name) in self.cells for name in names)]
 
     def ranking(self, names, tables):
         ranks = ranks_of(self.matrix(names, tables))
@@ -310,31 +312,44 @@ class Results:
         """What makes each table of the pages, by the name of the table."""
         return {
             "means": self.means,
+            "means of all": self.means_of_all,
             "errors and seconds": self.errors_and_seconds,
+            "errors": lambda: self.of_models("test_error", 4, self.tables),
+            "seconds": lambda: self.of_models("seconds", 2, self.tables),
             "log loss": lambda: self.of_classes("log_loss"),
             "calibration": lambda: self.of_classes("calibration_error"),
             f"seconds over {REFERENCE}": lambda: self.ratios_of_times(REFERENCE),
+            f"seconds over {SLOW_NETWORK}": lambda: self.ratios_of_times(SLOW_NETWORK),
             "intervals": self.intervals,
             "within seconds": self.within_seconds,
         }
 
     def means(self):
-        """The means over all tables, with a column for each model."""
-        means = self.means_over_tables(OF_PAGES, self.tables)
-        return table(["", *OF_PAGES], [[what, *texts] for what, texts in means.items()])
+        """The means over all tables, with a column for each model that has them all."""
+        return self.table_of_means(self.everywhere(OF_PAGES), self.tables)
+
+    def means_of_all(self):
+        """The means of all models over the tables that they all have."""
+        names = [name for name in OF_PAGES if name in self.competing()]
+        return self.table_of_means(names, self.shared(names))
+
+    def table_of_means(self, names, tables):
+        means = self.means_over_tables(names, tables)
+        return table(["", *names], [[what, *texts] for what, texts in means.items()])
 
     def errors_and_seconds(self):
         """A row for each table, by their size, and the means over all of them."""
+        names = self.everywhere(OF_PAGES)
         rows = []
         for name in sorted(self.tables, key=self.n_train):
-            errors = [self.mean(name, model) for model in OF_PAGES]
+            errors = [self.mean(name, model) for model in names]
             texts = [cell_text(error, np.nanmin(errors), 4) for error in errors]
-            seconds = [self.mean(name, model, "seconds") for model in OF_PAGES]
+            seconds = [self.mean(name, model, "seconds") for model in names]
             cells = [f"{text} ({s:.1f} s)" for text, s in zip(texts, seconds, strict=True)]
             rows.append([name, f"{self.n_train(name):,}", *cells])
-        means = self.means_over_tables(OF_PAGES, self.tables)
+        means = self.means_over_tables(names, self.tables)
         rows += [[what, "", *texts] for what, texts in means.items()]
-        return table(["table", "rows", *OF_PAGES], rows)
+        return table(["table", "rows", *names], rows)
 
 
 def ranks_of(errors):

@@ -17,6 +17,7 @@ COLOR_OF = {
     "LightGBM": "purple",
     "XGBoost": "red",
     "scikit-learn MLP": "gray",
+    "RealMLP-TD-S": "brown",
     "scikit-learn": "gray",
     "scikit-learn f32": "gray",
     "scikit-learn f64": "green",
@@ -49,7 +50,7 @@ def microseconds(cell):
 
 def errors_and_seconds():
     """Models; rows, errors and seconds of the tables; the mean ratios of the last row."""
-    header, rows = table("zen4/tabular, errors and seconds")
+    header, rows = table("zen5/tabular, errors and seconds")
     models = header[2:]
     of_tables = [row for row in rows if row[1]]
     n_rows = np.array([number(row[1]) for row in of_tables])
@@ -85,7 +86,7 @@ def draw_errors(ax, look):
 
 def draw_training(ax, look):
     """Bars of times as long as fastmlp."""
-    header, rows = table("zen4/run, ratios and losses")
+    header, rows = table("zen5/run, ratios and losses")
     columns = {name: header.index(name) for name in header[3:]}
     width = 0.8 / len(columns)
     for n, (name, column) in enumerate(columns.items()):
@@ -110,7 +111,7 @@ def draw_training(ax, look):
 
 def draw_results(figure, axes, look):
     draw_errors(axes[0], look)
-    axes[0].set_title("Tables: errors of six models on 15 tables", loc="left", x=-0.35)
+    axes[0].set_title("Tables: errors of seven models on 15 tables", loc="left", x=-0.35)
     draw_training(axes[1], look)
     axes[1].set_title("One network: time of training (blue line: fastmlp)", loc="left", x=-0.35)
 
@@ -126,14 +127,14 @@ def draw_seconds(figure, ax, look):
         )  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="rows of the table", ylabel="seconds of a fit")
     ax.set_xticks([200, 1000, 5000, 20000], ["200", "1,000", "5,000", "20,000"])
-    ax.set_yticks([0.04, 0.1, 1, 10], ["< 0.05", "0.1", "1", "10"])
+    ax.set_yticks([0.04, 0.1, 1, 10, 100], ["< 0.05", "0.1", "1", "10", "100"])
     ax.minorticks_off()
     ax.grid()
     ax.legend(ncols=2, fontsize=9.5, loc="upper left", bbox_to_anchor=(-0.1, 1.33))
 
 
 def draw_prediction(figure, ax, look):
-    header, rows = table("zen4/run, prediction in brief")
+    header, rows = table("zen5/run, prediction in brief")
     names = [name for name in header[2:] if name != "scikit-learn f64"]
     rows = [row for row in rows if row[1] == "1"]
     width = 0.8 / len(names)

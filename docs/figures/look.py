@@ -24,6 +24,7 @@ COLORS = {
     "purple": "#9467bd",
     "red": "#d0504f",
     "gray": "#8a949e",
+    "brown": "#8c6d4f",
 }
 
 
