@@ -317,8 +317,8 @@ def test_a_library_that_is_missing(monkeypatch):
 
 
 def test_max_seconds_holds_for_the_whole_fit_on_clusters(workers):
-    """The time is enough for one or three epochs of these networks; if each had it, for many."""
-    many = np.random.RandomState(1).standard_normal((20_000, 5))
+    """The time is enough for a few epochs of these networks; if each had it, for many."""
+    many = np.random.RandomState(1).standard_normal((80_000, 5))
     y = many[:, 0] * many[:, 1] + many[:, 2]
     with workers.context():
         model = TabularMLPRegressor(n_members=60, max_seconds=4, random_state=0).fit(many, y)
