@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import report
+import scipy.sparse
 import sklearn.neural_network
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.preprocessing import scale
@@ -91,14 +92,21 @@ def mini_batches():
                 yield row(f"{kind}: partial_fit, 10-{sizes[0]}, {n_rows} row(s)", *seconds)
 
 
+def sparse_rows(dtype):
+    return scipy.sparse.random(2_000, 50_000, 0.002, "csr", dtype, random_state=0)
+
+
 def lbfgs():
     """By iteration: both stop by the same rule, but rounding may lead to other iterations."""
     iris, diabetes = load_iris(return_X_y=True), load_diabetes(return_X_y=True)
+    labels = np.random.RandomState(0).randint(2, size=2_000)
     problems = {
         "iris": (KINDS[0], scale(iris[0]), iris[1]),
         "diabetes": (KINDS[1], scale(diabetes[0]), scale(diabetes[1])),
         "200 x 10": (KINDS[0], *rows_and_targets(KINDS[0], 200, dtype=np.float64)),
         "1000 x 20": (KINDS[1], *rows_and_targets(KINDS[1], 1_000, 20, dtype=np.float64)),
+        "sparse 2000 x 50000": (KINDS[0], sparse_rows(np.float64), labels),
+        "the same, float32": (KINDS[0], sparse_rows(np.float32), labels),
     }
     for name, (kind, X, y) in problems.items():
         for sizes in ((100,), (10,)):

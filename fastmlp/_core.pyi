@@ -14,6 +14,7 @@ LOSSES: dict[str, int]
 CUSTOM_LOSS: int
 ROWS_IN_BLOCK: int
 PARAMETERS_IN_PIECE: int
+NUMBERS_IN_PART: int
 SOLVERS: dict[str, tuple[int, int]]
 LAYER: np.dtype[np.void]
 BLOCK: np.dtype[np.void]
@@ -93,6 +94,23 @@ class Gradient:
     ) -> None: ...
     @property
     def loss(self) -> float: ...
+
+class Curvature:
+    def __init__(self, pairs: NDArray[np.float64]) -> None: ...
+    @property
+    def n_pairs(self) -> int: ...
+    def forget(self) -> None: ...
+    def add(
+        self,
+        direction: NDArray[np.float64],
+        step: float,
+        before: NDArray[np.float64],
+        after: NDArray[np.float64],
+    ) -> None: ...
+    def direction(
+        self, gradient: NDArray[np.float64], out: NDArray[np.float64], n_threads: int
+    ) -> None: ...
+    def product(self, a: NDArray[np.float64], b: NDArray[np.float64], n_threads: int) -> float: ...
 
 class Predictor:
     def __init__(

@@ -5,6 +5,7 @@ B  Losses               output activation, loss and delta^L together
 C  Stage 1: rows        equations (6), (1), (2), (3) for a block of rows
 D  Stage 2: parameters  equations (4), (7), (5) for a block of parameters
 E  The boundary         what Python calls
+F  L-BFGS               equation (8)
 
 The kernels are the inner loops in C, built for several instruction sets: the three products of a
 layer, activations and solvers. They are in `_simd/` and are declared in `_kernels.pxd`.
@@ -192,10 +193,12 @@ cdef enum:
     ROWS_TO_FINISH = 16         # rows in a piece of the work after a layer's product
     ROWS_OF_BLOCK = 128         # rows that go through all layers while they are in the cache
     PARAMETERS_OF_PIECE = 131072    # moved while their gradient is in the cache; see figures.md
+    NUMBERS_OF_PART = 4096      # of a vector of L-BFGS: stays in the first cache
     CACHE_LINE = 64             # bytes
 
 ROWS_IN_BLOCK = ROWS_OF_BLOCK
 PARAMETERS_IN_PIECE = PARAMETERS_OF_PIECE
+NUMBERS_IN_PART = NUMBERS_OF_PART
 
 # The activations of hidden layers. The output activation belongs to the loss.
 # name: (its number, whether its derivative needs z; otherwise f(z) is enough)
@@ -3866,6 +3869,213 @@ def compiler():
 def uses_blas():
     """Whether BLAS computes the products of any layer, of either type."""
     return kernels.f32.largest < PY_SSIZE_T_MAX
+
+
+# ================================================================================================
+# F  L-BFGS
+# ================================================================================================
+
+# Products of rows with vectors, and combinations of rows. The parts of the vectors are shared out.
+cdef struct Vectors:
+    const double* rows          # (n_rows, n)
+    const double* vector        # (n,)
+    const double* other         # (n,) or NULL
+    const double* factors       # (n_rows,)
+    double factor               # of the vector
+    double* sums                # (n_parts, 2, n_rows) each part's share of the products
+    double* out                 # (n,)
+    Py_ssize_t n_rows, n, n_parts
+    Py_ssize_t n_taken          # parts taken so far
+
+
+cdef void products_as_member(void* vectors, Team* team, int me) noexcept nogil:
+    """sums = the products of the rows with the vectors, for some parts."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef Vectors* it = <Vectors*> vectors
+    cdef Py_ssize_t part = next_piece(&it.n_taken), r, start, size
+    cdef const double* row
+    cdef double* sums
+    while part < it.n_parts:
+        start, sums = part * NUMBERS_OF_PART, it.sums + part * 2 * it.n_rows
+        size = min(<Py_ssize_t> NUMBERS_OF_PART, it.n - start)
+        for r in range(it.n_rows):
+            row = it.rows + r * it.n + start
+            sums[r] = dot(row, it.vector + start, size)
+            if it.other != NULL:
+                sums[it.n_rows + r] = dot(row, it.other + start, size)
+        part = next_piece(&it.n_taken)
+    restore_denormals(denormals)
+
+
+cdef void combination_as_member(void* vectors, Team* team, int me) noexcept nogil:
+    """out = factor vector + factors rows, for some parts."""
+    cdef unsigned long long denormals = flush_denormals()
+    cdef Vectors* it = <Vectors*> vectors
+    cdef Py_ssize_t part = next_piece(&it.n_taken), r, i, start, size
+    while part < it.n_parts:
+        start = part * NUMBERS_OF_PART
+        size = min(<Py_ssize_t> NUMBERS_OF_PART, it.n - start)
+        for i in range(start, start + size):
+            it.out[i] = it.factor * it.vector[i]
+        for r in range(it.n_rows):
+            add_multiple(it.factors[r], it.rows + r * it.n + start, it.out + start, size)
+        part = next_piece(&it.n_taken)
+    restore_denormals(denormals)
+
+
+cdef class Curvature:
+    """What L-BFGS knows of the curvature: the last pairs of a step s and the gradient's change y.
+
+    H approximates the inverse of the matrix of second derivatives: equation (8), which is (3.1) of
+    Byrd, Nocedal and Schnabel (Mathematical Programming 63, 1994). A direction takes two readings
+    of all pairs, whose memory is what it waits for.
+    """
+    cdef readonly Py_ssize_t n_pairs        # so many are known
+    cdef Py_ssize_t oldest                  # the place of the oldest one
+    cdef bint is_new                        # whether the last one's products are not known yet
+    cdef double[:, :, ::1] pairs            # (most_pairs, 2, n) s and y
+    cdef double[:, :, ::1] of_changes       # (most_pairs, 2, most_pairs) s_i^T y_j and y_i^T y_j
+    cdef double[::1] sums                   # see Vectors
+
+    def __init__(self, double[:, :, ::1] pairs):
+        cdef Py_ssize_t most = pairs.shape[0]
+        if most < 1 or pairs.shape[1] != 2 or pairs.shape[2] < 1:
+            raise ValueError("pairs must be of shape (most_pairs, 2, n), of one number at least")
+        self.pairs, self.of_changes = pairs, np.zeros((most, 2, most))
+        self.sums = np.empty(ceil_div(pairs.shape[2], NUMBERS_OF_PART) * 4 * most)
+        self.forget()
+
+    def forget(self):
+        """Forget all pairs, so that H is the identity again."""
+        self.n_pairs, self.oldest, self.is_new = 0, 0, False
+
+    def add(
+        self,
+        const double[::1] direction,        # IN (n,)
+        double step,                        # s = step direction
+        const double[::1] before,           # IN (n,) the gradient before the step
+        const double[::1] after,            # IN (n,) and after it; s^T y must be positive
+    ):
+        """Add a pair, in the place of the oldest one if there is no other."""
+        cdef Py_ssize_t place = self.place_of(self.n_pairs), i
+        self.check_lengths(direction, before)
+        self.check_lengths(direction, after)
+        if self.is_new:
+            raise ValueError("there must be a direction between two pairs")
+        for i in range(self.pairs.shape[2]):
+            self.pairs[place, 0, i] = step * direction[i]
+            self.pairs[place, 1, i] = after[i] - before[i]
+        if self.n_pairs < self.pairs.shape[0]:
+            self.n_pairs += 1
+        else:
+            self.oldest = self.place_of(1)
+        self.is_new = True
+
+    def direction(
+        self,
+        const double[::1] gradient,         # IN (n,) g
+        double[::1] out,                    # OUT (n,) d
+        int n_threads,
+    ):
+        """(8) d = -H g, the direction in which to search for a lower loss."""
+        cdef double[:, ::1] products = np.empty((2, 2 * self.pairs.shape[0]))
+        cdef double[::1] factors = np.empty(2 * self.pairs.shape[0])
+        cdef Py_ssize_t i, last = self.place_of(self.n_pairs - 1)
+        cdef Vectors it
+        self.check_lengths(gradient, out)
+        it = self.vectors(&self.pairs[0, 0, 0], 2 * self.n_pairs, gradient)
+        it.factors, it.out = &factors[0], &out[0]
+        if self.is_new:
+            it.other = &self.pairs[last, 1, 0]
+        self.multiply(&it, products, n_threads)
+        if self.is_new:
+            for i in range(self.n_pairs):
+                self.of_changes[i, 0, last] = products[1, 2 * i]
+                self.of_changes[i, 1, last] = products[1, 2 * i + 1]
+            self.is_new = False
+        it.factor, it.n_taken = -self.solve(products[0], factors), 0
+        with nogil:
+            run_team(combination_as_member, &it, n_threads)
+
+    def product(
+        self,
+        const double[::1] a,                # IN (n,)
+        const double[::1] b,                # IN (n,)
+        int n_threads,
+    ):
+        """The sum of a b."""
+        cdef double[:, ::1] products = np.empty((2, 1))
+        cdef Vectors it
+        self.check_lengths(a, b)
+        it = self.vectors(&a[0], 1, b)
+        self.multiply(&it, products, n_threads)
+        return products[0, 0]
+
+    cdef double solve(self, const double[::1] g, double[::1] factors) noexcept:
+        """Set the factors of all s and y in d, for the products g of all s and y with the gradient.
+
+        Returns gamma, the factor of g in H g. R is the upper triangle of S^T Y, and D its diagonal,
+        where the oldest pair is the first.
+        """
+        cdef Py_ssize_t k = self.n_pairs, i, j, at, other
+        cdef const double[:, :, ::1] y = self.of_changes
+        cdef double gamma, total
+        if k == 0:
+            return 1
+        at = self.place_of(k - 1)
+        gamma = y[at, 0, at] / y[at, 1, at]
+        for i in range(k - 1, -1, -1):      # R p = S^T g, and gamma p are the factors of all y
+            at = self.place_of(i)
+            total = g[2 * at]
+            for j in range(i + 1, k):
+                other = self.place_of(j)
+                total -= y[at, 0, other] * factors[2 * other + 1]
+            factors[2 * at + 1] = total / y[at, 0, at]
+        for i in range(k):                  # R^T v = D p + gamma (Y^T Y p - Y^T g), and -v of all s
+            at = self.place_of(i)
+            total = -g[2 * at + 1]
+            for j in range(k):              # a product is known where the y of the newer pair is
+                other = self.place_of(j)
+                total += factors[2 * other + 1] * (
+                    y[at, 1, other] if i <= j else y[other, 1, at])
+            total = y[at, 0, at] * factors[2 * at + 1] + gamma * total
+            for j in range(i):
+                other = self.place_of(j)
+                total += y[other, 0, at] * factors[2 * other]
+            factors[2 * at] = -total / y[at, 0, at]
+        for i in range(k):
+            factors[2 * i + 1] *= gamma
+        return gamma
+
+    cdef Py_ssize_t place_of(self, Py_ssize_t i) noexcept:
+        """The place of the i-th pair, where the oldest is the first."""
+        return (self.oldest + i) % self.pairs.shape[0]
+
+    cdef Vectors vectors(
+            self, const double* rows, Py_ssize_t n_rows, const double[::1] vector) noexcept:
+        cdef Vectors it
+        memset(&it, 0, sizeof(Vectors))
+        it.rows, it.n_rows, it.vector, it.n = rows, n_rows, &vector[0], vector.shape[0]
+        it.sums, it.n_parts = &self.sums[0], ceil_div(it.n, NUMBERS_OF_PART)
+        return it
+
+    cdef void multiply(self, Vectors* it, double[:, ::1] products, int n_threads) noexcept:
+        """products (2, n_rows) = the vector, and the other one if there is one, times the rows."""
+        cdef Py_ssize_t v, r, part
+        with nogil:
+            run_team(products_as_member, it, n_threads)
+        for v in range(2 if it.other != NULL else 1):
+            for r in range(it.n_rows):
+                products[v, r] = 0
+                for part in range(it.n_parts):
+                    products[v, r] += it.sums[(2 * part + v) * it.n_rows + r]
+
+    cdef int check_lengths(self, const double[::1] a, const double[::1] b) except -1:
+        cdef Py_ssize_t n = self.pairs.shape[2]
+        if a.shape[0] != n or b.shape[0] != n:
+            raise ValueError(
+                f"the vectors must have {n} numbers, got {a.shape[0]} and {b.shape[0]}")
+        return 0
 
 
 use_kernels(os.environ.get("FASTMLP_KERNEL"), "FASTMLP_KERNEL")

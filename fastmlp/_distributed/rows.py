@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 
 from fastmlp import _core
 from fastmlp._distributed.slots import shuffled, words_of
@@ -150,27 +149,6 @@ class SlotRows:
 
         return loss_and_gradient
 
-    def search(self, run, minimize):
-        """Return the result of a minimizer that runs on the first rank, and that all follow.
-
-        So all ranks do the same, even if their processors round differently in SciPy's code.
-        """
-        if self._ranks.n == 1:
-            return minimize(run)
-        if self._ranks.is_first:
-            result = minimize(Leader(self._ranks, run))
-            known = {name: result[name] for name in ("x", "fun", "nit", "status", "message")}
-            self._ranks.of_first(("end", (known | {"success": result.success},)))
-            return result
-        while True:
-            name, arguments = self._ranks.of_first(None)
-            if name == "end":
-                return OptimizeResult(*arguments)
-            try:
-                getattr(run, name)(*arguments)
-            except StopIteration:  # the first rank, whose minimizer hears of it, goes on to "end"
-                continue
-
     def write(self, parts):
         """Add the number of epochs, from which the orders follow, to the parts of a checkpoint."""
         parts.add(n_epochs=self._n_epochs)
@@ -178,27 +156,6 @@ class SlotRows:
     def read(self, fields):
         """Take over the number of epochs from a checkpoint."""
         self._n_epochs = fields.whole("n_epochs")
-
-
-class Leader:
-    """A run of L-BFGS on the first rank, which tells the others what to do before it does it."""
-
-    def __init__(self, ranks, run):
-        self._ranks, self._run = ranks, run
-        self.accepted = run.accepted
-
-    def loss(self, params):
-        self._ranks.of_first(("loss", (params,)))
-        return self._run.loss(params)
-
-    def gradient(self, params):
-        self._ranks.of_first(("gradient", (params,)))
-        return self._run.gradient(params)
-
-    def after_iteration(self, intermediate_result):
-        kept = OptimizeResult(x=intermediate_result.x, fun=intermediate_result.fun)
-        self._ranks.of_first(("after_iteration", (kept,)))
-        self._run.after_iteration(intermediate_result)
 
 
 class Steps:

@@ -33,7 +33,7 @@ PARAMETERS = """hidden_layer_sizes : array-like of int, default=(100,)
     solver : str, default='adam'
         Solver for the weights. 'sgd', 'adam' (Kingma and Ba, ICLR 2015), 'adamw', 'nadam',
         'rmsprop', 'adagrad' and 'adadelta' use mini-batches. 'rprop' uses all rows in each step.
-        'lbfgs' is SciPy's L-BFGS-B and also uses all rows.
+        'lbfgs' also uses all rows, and takes the steps of SciPy's L-BFGS-B.
     alpha : float, default=1e-4
         Strength of the L2 penalty: ``0.5 * alpha * sum(W**2)``, divided by the number of rows in
         the mini-batch (or by the sum of their sample weights), is added to the loss. Biases are not

@@ -115,10 +115,6 @@ class ShuffledRows:
         """Return a function that writes the gradient over all rows and returns the loss."""
         return network.passes.gradient_over(self.sample[0], alpha)
 
-    def search(self, run, minimize):
-        """Return the result of a minimizer, which calls the functions of a run of L-BFGS."""
-        return minimize(run)
-
     def write(self, parts):
         """Add the order of the rows to the parts of a checkpoint."""
         parts.array("order", self._order.astype(np.int64))

@@ -15,7 +15,6 @@ from fastmlp import MLPClassifier, MLPRegressor, _core
 from fastmlp._core import ACTIVATIONS, SOLVERS
 from fastmlp._engine import activations
 from fastmlp._engine.rows import Data, Features
-from fastmlp._engine.threads import blas_libraries
 from fastmlp._training import solvers
 from fastmlp._training.descent import Descent
 from fastmlp._training.history import History
@@ -314,20 +313,6 @@ def test_sys_maxsize_is_as_good_as_infinity():
     with pytest.warns(ConvergenceWarning):
         classifier = MLPClassifier((5,), **settings).fit(X, y)
     assert classifier.n_iter_ == 30
-
-
-def test_lbfgs_holds_blas_to_one_thread():
-    """SciPy's vectors are short, and BLAS's threads might change the bits."""
-    libraries, seen = blas_libraries(), []
-    before = [library.get_num_threads() for library in libraries]
-
-    def see(estimator, state):
-        seen.extend(library.get_num_threads() for library in libraries)
-
-    X, y = load_iris(return_X_y=True)
-    MLPClassifier((5,), solver="lbfgs", max_iter=500, callbacks=see, random_state=0).fit(X, y)
-    assert set(seen) <= {1}
-    assert [library.get_num_threads() for library in libraries] == before
 
 
 # PyTorch's optimizers -----------------------------------------------------------------------------
