@@ -408,6 +408,44 @@ MUTATIONS = [
         "np.maximum(epochs - warmup, 0), n_epochs,",
         "training/test_schedules.py",
     ),
+    # L-BFGS
+    Mutation(
+        "curvature: products of a newer y with older pairs only", CORE,
+        "y[at, 1, other] if i <= j else y[other, 1, at])", "y[at, 1, other])",
+        "training/test_lbfgs.py::test_direction",
+    ),
+    Mutation(
+        "curvature: the oldest pair is never replaced", CORE,
+        "            self.oldest = self.place_of(1)\n", "            pass\n",
+        "training/test_lbfgs.py::test_direction",
+    ),
+    Mutation(
+        "curvature: pairs are forgotten, their order is not", CORE,
+        "self.n_pairs, self.oldest, self.is_new = 0, 0, False", "self.n_pairs = 0",
+        "training/test_lbfgs.py",
+    ),
+    Mutation(
+        "curvature: a part that a late member has taken is computed by nobody", CORE,
+        "    cdef double* sums\n    while part < it.n_parts:\n",
+        "    cdef double* sums\n    part = me if team.n > 1 else part\n"
+        "    while part < it.n_parts:\n",
+        "training/test_lbfgs.py::test_direction_has_the_same_bits_for_any_number_of_threads",
+    ),
+    Mutation(
+        "lbfgs learns where the slope falls", "_training/lbfgs.py",
+        "if slope_there - slope > EPSILON * -slope:", "if True:",
+        "training/test_lbfgs.py::test_steps_are_those_of_scipy",
+    ),
+    Mutation(
+        "lbfgs goes on with the memory that led astray", "_training/lbfgs.py",
+        "            self._curvature.forget()  # and", "            break  # and",
+        "training/test_lbfgs.py::test_a_search_that_fails_begins_anew_without_memory",
+    ),
+    Mutation(
+        "a search takes the secant for the cubic", "_training/line_search.py",
+        "step = cubic if is_nearer == is_bracketed else secant", "step = secant",
+        "training/test_lbfgs.py::test_steps_of_a_search_are_those_of_scipy",
+    ),
     # Estimators and what is beside them
     Mutation(
         "a schedule's end is no convergence", "_estimators/training.py",

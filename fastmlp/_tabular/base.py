@@ -157,7 +157,8 @@ class BaseTabularMLP(SavesTable, FittedAside, BaseEstimator, metaclass=ABCMeta):
         y : array-like of shape (n_samples,)
             The targets: class labels, or numbers for regression.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights, which must not be negative. Rows of weight 0 are left out.
+            Sample weights, which must not be negative. Rows of weight 0 are left out. A row of
+            weight 2 counts as much as two rows, but it is in one fold and in one mini-batch.
         X_val, y_val, sample_weight_val : like X, y and sample_weight, default=None
             Rows for early stopping, selection and calibration. By default, they are taken from X;
             see ``validation_fraction`` and ``cv``, which have no effect otherwise.

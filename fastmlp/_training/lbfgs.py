@@ -149,7 +149,7 @@ class LBFGS:
         if not line_search(along, before.loss, slope, step):
             return False
         # Where the slope falls, there is no curvature to learn.
-        if (slope_there - slope) * step > EPSILON * -slope * step:
+        if slope_there - slope > EPSILON * -slope:
             curvature.add(direction, step, before.gradient, self._next.gradient)
         return True
 

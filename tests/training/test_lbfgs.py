@@ -47,40 +47,53 @@ def two_loops(pairs, gradient):
     return -q
 
 
-def learned(n, n_pairs, n_threads, most=10):
+class Pairs:
     """A Curvature, and the pairs that it should know: those of a convex function."""
-    rng = np.random.RandomState(n + n_pairs)
-    curvature, pairs = _core.Curvature(np.full((most, 2, n), np.nan)), deque(maxlen=most)
-    scale = rng.uniform(0.1, 10, n)
-    for _ in range(n_pairs):
-        direction, before = rng.standard_normal((2, n))
-        s = 0.5 * direction
-        after = before + scale * s + 0.1 * np.tanh(s)
-        curvature.add(direction, 0.5, before, after)
-        pairs.append((s, after - before))
-        curvature.direction(after, np.empty(n), n_threads)
-    return curvature, list(pairs), rng.standard_normal(n)
+
+    def __init__(self, n, n_pairs, n_threads, most=10):
+        self.rng, self.n, self.n_threads = np.random.RandomState(n + n_pairs), n, n_threads
+        self.curvature = _core.Curvature(np.full((most, 2, n), np.nan))
+        self.known = deque(maxlen=most)
+        self.scale = self.rng.uniform(0.1, 10, n)
+        self.add(n_pairs)
+        self.gradient = self.rng.standard_normal(n)
+
+    def add(self, n_pairs):
+        for _ in range(n_pairs):
+            direction, before = self.rng.standard_normal((2, self.n))
+            s = 0.5 * direction
+            after = before + self.scale * s + 0.1 * np.tanh(s)
+            self.curvature.add(direction, 0.5, before, after)
+            self.known.append((s, after - before))
+            self.curvature.direction(after, np.empty(self.n), self.n_threads)
+
+    def direction(self):
+        out = np.full(self.n, np.nan)
+        self.curvature.direction(self.gradient, out, self.n_threads)
+        return out
+
+    def check(self):
+        assert self.curvature.n_pairs == len(self.known)
+        expected = two_loops(list(self.known), self.gradient)
+        assert_allclose(self.direction(), expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [10, 100, PART - 1, PART, PART + 1, 3 * PART + 17])
 @pytest.mark.parametrize("n_pairs", [0, 1, 2, 9, 10, 11, 25])
 def test_direction(n, n_pairs):
-    curvature, pairs, gradient = learned(n, n_pairs, 2)
-    assert curvature.n_pairs == len(pairs) == min(n_pairs, 10)
-    out = np.full(n, np.nan)
-    curvature.direction(gradient, out, 2)
-    assert_allclose(out, two_loops(pairs, gradient), rtol=1e-6, atol=1e-9)
-    curvature.forget()
-    curvature.direction(gradient, out, 2)
-    np.testing.assert_array_equal(out, -gradient)
+    pairs = Pairs(n, n_pairs, 2)
+    pairs.check()
+    pairs.curvature.forget()
+    np.testing.assert_array_equal(pairs.direction(), -pairs.gradient)
+    pairs.known.clear()
+    pairs.add(3)
+    pairs.check()
 
 
 def test_few_pairs_are_kept():
-    curvature, pairs, gradient = learned(50, 7, 1, most=3)
-    out = np.empty(50)
-    curvature.direction(gradient, out, 1)
-    assert curvature.n_pairs == len(pairs) == 3
-    assert_allclose(out, two_loops(pairs, gradient), rtol=1e-9)
+    pairs = Pairs(50, 7, 1, most=3)
+    assert len(pairs.known) == 3
+    pairs.check()
 
 
 @pytest.mark.parametrize("n", [1, 15, 33, PART + 5])
@@ -95,10 +108,9 @@ def test_direction_has_the_same_bits_for_any_number_of_threads(kernels):
     outs = []
     for n_threads in (1, 2, 3, 16):
         for _ in range(5):
-            curvature, _, gradient = learned(n, 12, n_threads)
-            outs.append(np.empty(n))
-            curvature.direction(gradient, outs[-1], n_threads)
-            outs[-1][0] += curvature.product(gradient, outs[-1], n_threads)
+            pairs = Pairs(n, 12, n_threads)
+            outs.append(pairs.direction())
+            outs[-1][0] += pairs.curvature.product(pairs.gradient, outs[-1], n_threads)
     assert {out.tobytes() for out in outs} == {outs[0].tobytes()}
 
 
@@ -107,10 +119,7 @@ def test_direction_has_the_same_bits_with_all_vectors():
     before, outs = _core.kernels_in_use(), {}
     for name in _core.kernel_names():
         _core.use_kernels(name)
-        curvature, _, gradient = learned(PART + 21, 12, 1)
-        out = np.empty(PART + 21)
-        curvature.direction(gradient, out, 1)
-        outs[name] = out.tobytes()
+        outs[name] = Pairs(PART + 21, 12, 1).direction().tobytes()
     _core.use_kernels(before)
     if {"avx2", "avx512"} <= set(outs):
         assert outs["avx2"] == outs["avx512"]
