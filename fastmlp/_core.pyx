@@ -106,6 +106,7 @@ from fastmlp._kernels cimport (
 from fastmlp._team cimport (
     MOST_MEMBERS,
     Team,
+    go_anywhere,
     next_piece,
     piece_is_done,
     rehearse_team,
@@ -599,6 +600,7 @@ cdef void custom_deltas(
     cdef const double[::1] losses
     cdef double* row_loss = rows.row_loss + rows.first                          # (rows.n,)
     cdef real w
+    go_anywhere()
     memset(delta, 0, rows.n * last.stride * sizeof(real))
     if custom.error is not None:
         row_loss[0] = np.nan

@@ -20,5 +20,6 @@ cdef extern from "_team/team.h" nogil:
     void piece_is_done "fastmlp_done"(Team* team, Py_ssize_t* counter, Py_ssize_t n) noexcept
     void wait_for_pieces "fastmlp_wait_for"(
         Team* team, int me, const Py_ssize_t* counter, Py_ssize_t n) noexcept
+    void go_anywhere "fastmlp_go_anywhere"() noexcept
     void set_patience "fastmlp_set_patience"(double microseconds) noexcept
     bint start_teams "fastmlp_start"() noexcept

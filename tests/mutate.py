@@ -294,6 +294,24 @@ MUTATIONS = [
         "engine/test_threads.py::test_bits_do_not_depend_on_how_long_threads_spin",
     ),
     Mutation(
+        "threads on one CPU stay there", "_team/team.c",
+        "is_bound = CPU_COUNT(&bound_to) > 0\n", "is_bound = CPU_COUNT(&bound_to) > CPU_SETSIZE\n",
+        "engine/test_threads.py::test_threads_on_one_cpu_part",
+        is_race=True,
+    ),
+    Mutation(
+        "threads stay bound", "_team/team.c",
+        "        sched_setaffinity(0, sizeof allowed, &allowed);\n", "        is_bound = 0;\n",
+        "engine/test_threads.py::test_threads_may_use_all_cpus_afterwards",
+        is_race=True,
+    ),
+    Mutation(
+        "a loss in Python is bound to a CPU", CORE,
+        "    go_anywhere()\n", "    pass\n",
+        "engine/test_threads.py::test_a_loss_in_python_sees_all_cpus",
+        is_race=True,
+    ),
+    Mutation(
         "who never came is waited for", "_team/team.c",
         "n_called -= replace(&team.members[i]->state, CALLED, IDLE);",
         "replace(&team.members[i]->state, CALLED, IDLE);",

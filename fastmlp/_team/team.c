@@ -8,6 +8,9 @@
 #ifndef _WIN32
 #include <pthread.h>
 #endif
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 /* Atomic operations, sequentially consistent: all threads see all changes in the same order. */
 #ifdef _MSC_VER
@@ -58,6 +61,7 @@ struct fastmlp_member {
     int state;               /* of a pool thread: IDLE, CALLED or AT_WORK */
     int patience;            /* how many pauses it spins before it sleeps */
     unsigned n_waits;
+    int cpu;                 /* where it was when it last looked, or -1; others read it */
     PyThread_type_lock bell; /* a lock that is held except while the member is being woken */
     fastmlp_member *next;    /* in the list of free members */
     fastmlp_team *team;
@@ -147,10 +151,74 @@ static void stay_awake(fastmlp_member *member)
         sleep_until_woken(member);
 }
 
+/* Two members of a team on one CPU take turns, and another CPU may have nothing to do: in virtual
+   machines, Linux often wakes a thread on the CPU of the one that wakes it, as if a CPU that has
+   halted were not there, and as one of both sleeps at every barrier, it does not see that two want
+   that CPU. So a member that has slept looks where the others are. If it is with one of them, it
+   keeps away from their CPUs for the rest of its work (bench/figures.md: apart). */
+#ifdef __linux__
+#define BETWEEN_MOVES 2000 /* microseconds: where every CPU has much to do, no place is better */
+
+static void look_where(fastmlp_member *member)
+{
+    __atomic_store_n(&member->cpu, sched_getcpu(), __ATOMIC_RELAXED);
+}
+
+/* The CPUs on which the other members were when they looked. */
+static cpu_set_t cpus_of_others(fastmlp_team *team, int me)
+{
+    cpu_set_t others;
+    CPU_ZERO(&others);
+    for (int i = 0; i < team->n; i++) {
+        const int cpu = __atomic_load_n(&team->members[i]->cpu, __ATOMIC_RELAXED);
+        if (i != me && cpu >= 0 && cpu < CPU_SETSIZE)
+            CPU_SET(cpu, &others);
+    }
+    return others;
+}
+
+/* Of this thread: whether it is bound to some CPUs, to which ones, and what it may use otherwise. */
+static __thread int is_bound;
+static __thread cpu_set_t bound_to, allowed;
+static __thread double bound_at;
+
+/* Leaves the CPUs as they are if somebody else has set them meanwhile. */
+void fastmlp_go_anywhere(void)
+{
+    cpu_set_t present;
+    if (is_bound && sched_getaffinity(0, sizeof present, &present) == 0
+        && CPU_EQUAL(&present, &bound_to))
+        sched_setaffinity(0, sizeof allowed, &allowed);
+    is_bound = 0;
+}
+
+static void stay_apart(fastmlp_team *team, int me)
+{
+    const cpu_set_t others = cpus_of_others(team, me);
+    const int cpu = sched_getcpu();
+    if (cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &others)
+        && now() - bound_at > BETWEEN_MOVES) {
+        bound_at = now();
+        fastmlp_go_anywhere();
+        if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+            CPU_XOR(&bound_to, &allowed, &others);
+            CPU_AND(&bound_to, &bound_to, &allowed); /* allowed, and not one of the others' */
+            is_bound = CPU_COUNT(&bound_to) > 0
+                       && sched_setaffinity(0, sizeof bound_to, &bound_to) == 0;
+        }
+    }
+    look_where(team->members[me]);
+}
+#else
+static void look_where(fastmlp_member *member) { (void)member; }
+static void stay_apart(fastmlp_team *team, int me) { (void)team, (void)me; }
+void fastmlp_go_anywhere(void) {}
+#endif
+
 /* Wait until the condition holds. The thread that makes it true must call `wake` afterwards. The
    condition is checked again after `sleeps` is set, because the other thread may have made it true
-   just before and seen no member asleep. */
-#define WAIT_UNTIL(member, condition)                                                              \
+   just before and seen no member asleep. `after_sleep` is done if the member has slept. */
+#define WAIT_UNTIL(member, condition, after_sleep)                                                        \
     do {                                                                                           \
         for (int i = spin_of(member); !(condition) && i > 0; i--)                                  \
             pause_a_little();                                                                      \
@@ -164,6 +232,7 @@ static void stay_awake(fastmlp_member *member)
                     sleep_until_woken(member);                                                     \
             }                                                                                      \
             learn(member, now() - began);                                                          \
+            after_sleep;                                                                           \
         }                                                                                          \
     } while (0)
 
@@ -178,11 +247,13 @@ static void serve(void *argument)
 {
     fastmlp_member *me = argument;
     for (;;) {
-        WAIT_UNTIL(me, load(&me->state) == CALLED);
+        WAIT_UNTIL(me, load(&me->state) == CALLED, (void)0);
         if (replace(&me->state, CALLED, AT_WORK)) {
             fastmlp_team *team = me->team;
             fastmlp_member *caller = team->members[0];
+            stay_apart(team, me->me);
             me->work(me->what, team, me->me);
+            fastmlp_go_anywhere();
             exchange(&me->state, IDLE);
             /* This is the thread's last access to the team, which may be gone afterwards. */
             add(&team->n_ended, 1);
@@ -293,6 +364,10 @@ void fastmlp_run(fastmlp_work work, void *what, int n)
     }
     assemble(&team, n < FASTMLP_MOST_MEMBERS ? n : FASTMLP_MOST_MEMBERS);
     team.n_arrived = team.n_barriers = team.n_ended = 0;
+    if (team.n > 1)
+        look_where(team.members[0]);
+    for (i = 1; i < team.n; i++)
+        team.members[i]->cpu = -1;
     for (i = 1; i < team.n; i++) {
         fastmlp_member *member = team.members[i];
         member->team = &team;
@@ -303,11 +378,12 @@ void fastmlp_run(fastmlp_work work, void *what, int n)
         wake(member);
     }
     work(what, &team, 0);
+    fastmlp_go_anywhere();
     n_called = team.n - 1;
     for (i = 1; i < team.n; i++)
         n_called -= replace(&team.members[i]->state, CALLED, IDLE);
     if (n_called > 0)
-        WAIT_UNTIL(team.members[0], load(&team.n_ended) == n_called);
+        WAIT_UNTIL(team.members[0], load(&team.n_ended) == n_called, (void)0);
     dismiss(&team, team.n);
 }
 
@@ -343,8 +419,10 @@ void fastmlp_wait_for_all(fastmlp_team *team, int me)
         exchange(&team->n_arrived, 0);
         add(&team->n_barriers, 1);
         wake_all(team, me);
-    } else
-        WAIT_UNTIL(team->members[me], load(&team->n_barriers) != n_barriers);
+    } else {
+        look_where(team->members[me]);
+        WAIT_UNTIL(team->members[me], load(&team->n_barriers) != n_barriers, stay_apart(team, me));
+    }
 }
 
 ptrdiff_t fastmlp_next(ptrdiff_t *counter) { return add_size(counter, 1); }
@@ -357,5 +435,6 @@ void fastmlp_done(fastmlp_team *team, ptrdiff_t *counter, ptrdiff_t n)
 
 void fastmlp_wait_for(fastmlp_team *team, int me, const ptrdiff_t *counter, ptrdiff_t n)
 {
-    WAIT_UNTIL(team->members[me], load_size(counter) >= n);
+    look_where(team->members[me]);
+    WAIT_UNTIL(team->members[me], load_size(counter) >= n, stay_apart(team, me));
 }

@@ -55,6 +55,11 @@ void fastmlp_done(fastmlp_team *team, ptrdiff_t *counter, ptrdiff_t n);
 /* Returns when n pieces are done. */
 void fastmlp_wait_for(fastmlp_team *team, int me, const ptrdiff_t *counter, ptrdiff_t n);
 
+/* Let this thread use all its CPUs again. A member may be kept away from those of the others while it
+   is at work; what it does in Python must not see that, and threads that Python starts would
+   inherit it. */
+void fastmlp_go_anywhere(void);
+
 /* Call once, before anything else. Returns 0 on failure. */
 int fastmlp_start(void);
 

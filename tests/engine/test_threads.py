@@ -6,11 +6,14 @@ import io
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +144,102 @@ def test_an_import_leaves_the_gil_off():
 
 def blas_threads():
     return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+# Where the threads are ----------------------------------------------------------------------------
+
+on_linux = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two CPUs, and to say which one a thread is on",
+)
+
+
+def all_threads():
+    return [int(thread) for thread in os.listdir("/proc/self/task")]
+
+
+def bind_all(cpus):
+    for thread in all_threads():
+        os.sched_setaffinity(thread, cpus)
+
+
+@pytest.fixture
+def cpus():
+    """The CPUs of this process, which all its threads may use again afterwards."""
+    cpus = os.sched_getaffinity(0)
+    yield cpus
+    bind_all(cpus)
+
+
+def switches_of_work():
+    """How often threads of this process sleep while two of them meet at 200 barriers.
+
+    Before that, they have slept for a while, and so have their CPUs.
+    """
+
+    def n():
+        found = [
+            re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.MULTILINE)[1]
+            for status in Path("/proc/self/task").glob("*/status")
+        ]
+        return sum(map(int, found))
+
+    time.sleep(0.05)
+    before = n()
+    _core.seconds_of_barrier(2, 200)
+    return n() - before
+
+
+@on_linux
+def test_threads_on_one_cpu_part(cpus):
+    """Linux may leave them there for a long time, where they take turns at every barrier."""
+    _core.set_spin_time(100)  # the default, see _team/team.c
+    switches_of_work()
+    here, there = sorted(cpus)[:2]
+    free, placed = [], []
+    for _ in range(15):
+        bind_all({here})
+        bind_all(cpus)
+        free.append(switches_of_work())
+        bind_all({there})
+        os.sched_setaffinity(0, {here})
+        placed.append(switches_of_work())
+    assert np.median(free) < 3 * np.median(placed) + 20
+
+
+def masks():
+    return {frozenset(os.sched_getaffinity(thread)) for thread in all_threads()}
+
+
+@on_linux
+def test_threads_may_use_all_cpus_afterwards(cpus):
+    switches_of_work()
+    for _ in range(20):
+        switches_of_work()
+        assert masks() == {frozenset(cpus)}
+
+
+@on_linux
+def test_a_thread_that_is_bound_stays_there(cpus):
+    switches_of_work()
+    bind_all({min(cpus)})
+    switches_of_work()
+    assert masks() == {frozenset({min(cpus)})}
+
+
+@on_linux
+def test_a_loss_in_python_sees_all_cpus(cpus):
+    """Threads that it starts would inherit the CPUs of the one that calls it."""
+    seen = set()
+
+    def loss(y, z):
+        seen.add(frozenset(os.sched_getaffinity(0)))
+        return ((z - y) ** 2).sum(axis=1) / 2, z - y
+
+    for _ in range(20):
+        time.sleep(0.05)
+        MLPRegressor(loss, n_threads=2, max_iter=3, batch_size=111, random_state=0).fit(X, WEIGHT)
+    assert seen == {frozenset(cpus)}
 
 
 def test_blas_has_one_thread_until_the_last_has_left():
