@@ -571,7 +571,7 @@ def test_a_lack_of_memory_anywhere_leaves_no_guard(monkeypatch):
         try:
             with core_in_use, blas_in_one_thread:
                 pass
-        except MemoryError:
+        except (MemoryError, SystemError):  # what ctypes makes of it, when it looks for a function
             n_refused += 1
         finally:
             testcapi.remove_mem_hooks()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.neural_network
 from numpy.testing import assert_allclose, assert_array_equal
-from problems import make_task
+from problems import OLD, make_task
 from sklearn.exceptions import NotFittedError
 
 from fastmlp import InputLayer, MLPClassifier, MLPRegressor
@@ -46,6 +46,8 @@ def assert_same(ours, theirs, X):
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("task", TASKS)
 def test_there_and_back(task, solver, activation):
+    if (task, solver) == ("binary", "early") and OLD:
+        pytest.skip("scikit-learn before 1.9 fails with early stopping and labels of two strings")
     X, y, _ = make_task(task)
     ours_class, their_class = classes_of(task)
     theirs = their_class(**COMMON, **SOLVERS[solver], activation=activation).fit(X, y)

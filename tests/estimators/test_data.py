@@ -141,8 +141,8 @@ def test_sparse_labels_are_answered_by_sparse_ones(make, answer, way):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(indices=99), "indices"),
-        (dict(indices=-1), "indices"),
+        (dict(indices=99), "indices|index values"),  # SciPy before 1.14 says the second
+        (dict(indices=-1), "indices|index values"),
         (dict(data=np.nan), "NaN"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import reference
 import scipy.sparse
 from numpy.testing import assert_allclose
-from problems import as_reference, assert_all_close, make_problem
+from problems import OLD, as_reference, assert_all_close, make_problem
 from sklearn.metrics import accuracy_score, d2_pinball_score, log_loss, r2_score
 
 from fastmlp import MLPClassifier, MLPRegressor, check_gradients
@@ -225,7 +225,8 @@ def test_score(task):
     estimator, y = estimator_for(task)
     estimator.fit(X, y)
     score = estimator.score(X, y, WEIGHT)
-    assert_allclose(score, estimator.score(X[REPEATED], y[REPEATED]), rtol=1e-9)
+    if task != "quantiles" or not OLD:  # d2_pinball_score of scikit-learn before 1.9 differs
+        assert_allclose(score, estimator.score(X[REPEATED], y[REPEATED]), rtol=1e-9)
     assert score != estimator.score(X, y)
     if isinstance(estimator, MLPClassifier):
         assert_allclose(score, accuracy_score(y, estimator.predict(X), sample_weight=WEIGHT))
