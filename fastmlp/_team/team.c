@@ -10,6 +10,8 @@
 #endif
 #ifdef __linux__
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 /* Atomic operations, sequentially consistent: all threads see all changes in the same order. */
@@ -62,6 +64,13 @@ struct fastmlp_member {
     int patience;            /* how many pauses it spins before it sleeps */
     unsigned n_waits;
     int cpu;                 /* where it was when it last looked, or -1; others read it */
+    int thread;              /* the operating system's number of its thread */
+#ifdef __linux__
+    int is_bound;            /* whether it may only use some CPUs until its work ends */
+    cpu_set_t bound_to;
+    cpu_set_t allowed;       /* what it may use otherwise */
+    double bound_at;         /* when it last bound itself */
+#endif
     PyThread_type_lock bell; /* a lock that is held except while the member is being woken */
     fastmlp_member *next;    /* in the list of free members */
     fastmlp_team *team;
@@ -151,67 +160,100 @@ static void stay_awake(fastmlp_member *member)
         sleep_until_woken(member);
 }
 
-/* Two members of a team on one CPU take turns, and another CPU may have nothing to do: in virtual
-   machines, Linux often wakes a thread on the CPU of the one that wakes it, as if a CPU that has
-   halted were not there, and as one of both sleeps at every barrier, it does not see that two want
-   that CPU. So a member that has slept looks where the others are. If it is with one of them, it
-   keeps away from their CPUs for the rest of its work (bench/figures.md: apart). */
+/* Where the members are. Two of a team on one CPU take turns, and another CPU may have nothing to do:
+   in virtual machines, Linux often wakes a thread on the CPU of the one that wakes it, as if a CPU
+   that has halted were not there, and as one of both sleeps at every barrier, it does not see that
+   two want that CPU. So a thread that is called is kept from the CPU of its caller (`send_away`). A
+   member that has slept looks where the others are, and if it is with one of them, it keeps away
+   from their CPUs (`stay_apart`). When its work ends, a member may use all its CPUs again
+   (bench/figures.md: apart). */
 #ifdef __linux__
 #define BETWEEN_MOVES 2000 /* microseconds: where every CPU has much to do, no place is better */
+
+static __thread fastmlp_member *myself; /* the member that this thread is */
 
 static void look_where(fastmlp_member *member)
 {
     __atomic_store_n(&member->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 }
 
-/* The CPUs on which the other members were when they looked. */
-static cpu_set_t cpus_of_others(fastmlp_team *team, int me)
-{
-    cpu_set_t others;
-    CPU_ZERO(&others);
-    for (int i = 0; i < team->n; i++) {
-        const int cpu = __atomic_load_n(&team->members[i]->cpu, __ATOMIC_RELAXED);
-        if (i != me && cpu >= 0 && cpu < CPU_SETSIZE)
-            CPU_SET(cpu, &others);
-    }
-    return others;
-}
-
-/* Of this thread: whether it is bound to some CPUs, to which ones, and what it may use otherwise. */
-static __thread int is_bound;
-static __thread cpu_set_t bound_to, allowed;
-static __thread double bound_at;
-
-/* Leaves the CPUs as they are if somebody else has set them meanwhile. */
-void fastmlp_go_anywhere(void)
+/* Let a member use its CPUs again, unless somebody else has set other ones meanwhile. `thread` is
+   its number, or 0 for this thread. */
+static void release(fastmlp_member *member, int thread)
 {
     cpu_set_t present;
-    if (is_bound && sched_getaffinity(0, sizeof present, &present) == 0
-        && CPU_EQUAL(&present, &bound_to))
-        sched_setaffinity(0, sizeof allowed, &allowed);
-    is_bound = 0;
+    if (member->is_bound && sched_getaffinity(thread, sizeof present, &present) == 0
+        && CPU_EQUAL(&present, &member->bound_to))
+        sched_setaffinity(thread, sizeof member->allowed, &member->allowed);
+    member->is_bound = 0;
+}
+
+static void keep_from(const cpu_set_t *cpus, fastmlp_member *member, int thread)
+{
+    release(member, thread);
+    if (sched_getaffinity(thread, sizeof member->allowed, &member->allowed) == 0) {
+        CPU_XOR(&member->bound_to, &member->allowed, cpus);
+        CPU_AND(&member->bound_to, &member->bound_to, &member->allowed); /* allowed, and not `cpus` */
+        member->is_bound =
+            CPU_COUNT(&member->bound_to) > 0
+            && sched_setaffinity(thread, sizeof member->bound_to, &member->bound_to) == 0;
+    }
+}
+
+static void send_away(fastmlp_member *member, const fastmlp_member *caller)
+{
+    cpu_set_t cpu_of_caller;
+    if (!load(&member->sleeps) || caller->cpu < 0 || caller->cpu >= CPU_SETSIZE)
+        return;
+    CPU_ZERO(&cpu_of_caller);
+    CPU_SET(caller->cpu, &cpu_of_caller);
+    keep_from(&cpu_of_caller, member, member->thread);
 }
 
 static void stay_apart(fastmlp_team *team, int me)
 {
-    const cpu_set_t others = cpus_of_others(team, me);
+    fastmlp_member *member = team->members[me];
     const int cpu = sched_getcpu();
-    if (cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &others)
-        && now() - bound_at > BETWEEN_MOVES) {
-        bound_at = now();
-        fastmlp_go_anywhere();
-        if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
-            CPU_XOR(&bound_to, &allowed, &others);
-            CPU_AND(&bound_to, &bound_to, &allowed); /* allowed, and not one of the others' */
-            is_bound = CPU_COUNT(&bound_to) > 0
-                       && sched_setaffinity(0, sizeof bound_to, &bound_to) == 0;
-        }
+    cpu_set_t others;
+    CPU_ZERO(&others);
+    for (int i = 0; i < team->n; i++) {
+        const int other = __atomic_load_n(&team->members[i]->cpu, __ATOMIC_RELAXED);
+        if (i != me && other >= 0 && other < CPU_SETSIZE)
+            CPU_SET(other, &others);
     }
-    look_where(team->members[me]);
+    if (cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &others)
+        && now() - member->bound_at > BETWEEN_MOVES) {
+        member->bound_at = now();
+        keep_from(&others, member, 0);
+    }
+    look_where(member);
+}
+
+/* Make this thread a member, or none with NULL; returns what it was before. */
+static fastmlp_member *become(fastmlp_member *member)
+{
+    fastmlp_member *before = myself;
+    myself = member;
+    return before;
+}
+
+static int number_of_thread(void) { return (int)syscall(SYS_gettid); }
+
+void fastmlp_go_anywhere(void)
+{
+    if (myself)
+        release(myself, 0);
 }
 #else
 static void look_where(fastmlp_member *member) { (void)member; }
+static void release(fastmlp_member *member, int thread) { (void)member, (void)thread; }
+static void send_away(fastmlp_member *member, const fastmlp_member *caller)
+{
+    (void)member, (void)caller;
+}
 static void stay_apart(fastmlp_team *team, int me) { (void)team, (void)me; }
+static fastmlp_member *become(fastmlp_member *member) { return member; }
+static int number_of_thread(void) { return 0; }
 void fastmlp_go_anywhere(void) {}
 #endif
 
@@ -246,11 +288,14 @@ static void wake_all(fastmlp_team *team, int but)
 static void serve(void *argument)
 {
     fastmlp_member *me = argument;
+    me->thread = number_of_thread();
+    become(me);
     for (;;) {
         WAIT_UNTIL(me, load(&me->state) == CALLED, (void)0);
         if (replace(&me->state, CALLED, AT_WORK)) {
             fastmlp_team *team = me->team;
             fastmlp_member *caller = team->members[0];
+            release(me, 0); /* it is away from its caller, and may go where it is better */
             stay_apart(team, me->me);
             me->work(me->what, team, me->me);
             fastmlp_go_anywhere();
@@ -355,6 +400,7 @@ static void dismiss(fastmlp_team *team, int n)
 void fastmlp_run(fastmlp_work work, void *what, int n)
 {
     fastmlp_team team;
+    fastmlp_member *outside; /* the member of another team from whose work this call comes, or NULL */
     int n_called, i;
     team.n = 1;
     team.times = NULL;
@@ -364,6 +410,7 @@ void fastmlp_run(fastmlp_work work, void *what, int n)
     }
     assemble(&team, n < FASTMLP_MOST_MEMBERS ? n : FASTMLP_MOST_MEMBERS);
     team.n_arrived = team.n_barriers = team.n_ended = 0;
+    outside = become(team.members[0]);
     if (team.n > 1)
         look_where(team.members[0]);
     for (i = 1; i < team.n; i++)
@@ -374,14 +421,19 @@ void fastmlp_run(fastmlp_work work, void *what, int n)
         member->work = work;
         member->what = what;
         member->me = i;
+        send_away(member, team.members[0]);
         exchange(&member->state, CALLED);
         wake(member);
     }
     work(what, &team, 0);
     fastmlp_go_anywhere();
+    become(outside);
     n_called = team.n - 1;
     for (i = 1; i < team.n; i++)
-        n_called -= replace(&team.members[i]->state, CALLED, IDLE);
+        if (replace(&team.members[i]->state, CALLED, IDLE)) {
+            release(team.members[i], team.members[i]->thread);
+            n_called--;
+        }
     if (n_called > 0)
         WAIT_UNTIL(team.members[0], load(&team.n_ended) == n_called, (void)0);
     dismiss(&team, team.n);

@@ -207,15 +207,54 @@ def test_threads_on_one_cpu_part(cpus):
     assert np.median(free) < 3 * np.median(placed) + 20
 
 
+@on_linux
+def test_a_thread_that_is_called_leaves_the_cpu_of_its_caller(cpus):
+    """Or else it would get that CPU only when a short prediction is over."""
+    rows = RNG.standard_normal((1000, 784)).astype(np.float32)
+    model = MLPClassifier(n_threads=2, max_iter=1, random_state=0).fit(rows, rows[:, 0] > 0)
+    here, there = sorted(cpus)[:2]
+
+    def seconds():
+        """The CPU time of all threads but this one."""
+        return sum(
+            time.clock_gettime(~thread << 3 | 6)  # of a thread; see clock_getcpuclockid(3)
+            for thread in all_threads()
+            if thread != threading.get_native_id()
+        )
+
+    def share():
+        time.sleep(0.05)
+        others, mine = seconds(), time.thread_time()
+        for _ in range(20):
+            model.predict_proba(rows)
+        others, mine = seconds() - others, time.thread_time() - mine
+        return others / (others + mine)
+
+    share()
+    free, placed = [], []
+    for _ in range(15):
+        bind_all({here})
+        bind_all(cpus)
+        free.append(share())
+        bind_all({there})
+        os.sched_setaffinity(0, {here})
+        placed.append(share())
+    assert np.median(free) > np.median(placed) / 2
+
+
 def masks():
     return {frozenset(os.sched_getaffinity(thread)) for thread in all_threads()}
 
 
 @on_linux
 def test_threads_may_use_all_cpus_afterwards(cpus):
-    switches_of_work()
+    """Also a thread that a short prediction has called and not waited for."""
+    model = MLPClassifier(n_threads=2, max_iter=1, random_state=0).fit(X, CLASSES)
     for _ in range(20):
         switches_of_work()
+        assert masks() == {frozenset(cpus)}
+        time.sleep(0.01)
+        model.predict_proba(X)
         assert masks() == {frozenset(cpus)}
 
 
