@@ -107,6 +107,7 @@ from fastmlp._team cimport (
     MOST_MEMBERS,
     Team,
     go_anywhere,
+    let_bind,
     next_piece,
     piece_is_done,
     rehearse_team,
@@ -3841,6 +3842,11 @@ cdef void make_products(Pass* it, const real* any, int equation, int n_times) no
 def set_spin_time(double microseconds):
     """Set how long a waiting thread spins before it sleeps."""
     set_patience(microseconds)
+
+
+def let_threads_be_bound(bint is_allowed):
+    """Set whether threads may be kept from the CPUs of others while they work."""
+    let_bind(is_allowed)
 
 
 def use_kernels(name=None, argument="kernels"):

@@ -21,5 +21,6 @@ cdef extern from "_team/team.h" nogil:
     void wait_for_pieces "fastmlp_wait_for"(
         Team* team, int me, const Py_ssize_t* counter, Py_ssize_t n) noexcept
     void go_anywhere "fastmlp_go_anywhere"() noexcept
+    void let_bind "fastmlp_let_bind"(bint is_allowed) noexcept
     void set_patience "fastmlp_set_patience"(double microseconds) noexcept
     bint start_teams "fastmlp_start"() noexcept

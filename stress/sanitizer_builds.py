@@ -116,7 +116,8 @@ PLANTS = {
     ),
     "nobody waits at a barrier": Fault(
         "_team/team.c",
-        "        WAIT_UNTIL(team->members[me], load(&team->n_barriers) != n_barriers);\n",
+        "        WAIT_UNTIL(team->members[me], load(&team->n_barriers) != n_barriers, "
+        "stay_apart(team, me));\n",
         "        pause_a_little();\n",
         r"data race",
         ("tsan",),

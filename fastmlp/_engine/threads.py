@@ -23,9 +23,12 @@ MIN_FLOPS_PER_THREAD = 4e6
 MIN_FLOPS_FOR_TRIAL, FLOPS_FOR_ALL_THREADS = 3e5, 2e7
 SECONDS_PER_TRIAL, SECONDS_BETWEEN_TRIALS = 0.001, (0.02, 0.3)
 
-# This OpenMP setting also applies to this package's threads: passive threads do not spin.
+# These OpenMP settings also apply to this package's threads: passive threads do not spin, and no
+# thread is bound to CPUs, not even for the time of its work.
 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive":
     _core.set_spin_time(0)
+if os.environ.get("OMP_PROC_BIND", "").strip().lower() == "false":
+    _core.let_threads_be_bound(False)
 
 # Never start more threads than this, unless there are more CPUs.
 MOST_THREADS = 64

@@ -170,7 +170,10 @@ static void stay_awake(fastmlp_member *member)
 #ifdef __linux__
 #define BETWEEN_MOVES 2000 /* microseconds: where every CPU has much to do, no place is better */
 
+static int may_bind = 1;
 static __thread fastmlp_member *myself; /* the member that this thread is */
+
+void fastmlp_let_bind(int is_allowed) { exchange(&may_bind, is_allowed); }
 
 static void look_where(fastmlp_member *member)
 {
@@ -191,7 +194,7 @@ static void release(fastmlp_member *member, int thread)
 static void keep_from(const cpu_set_t *cpus, fastmlp_member *member, int thread)
 {
     release(member, thread);
-    if (sched_getaffinity(thread, sizeof member->allowed, &member->allowed) == 0) {
+    if (load(&may_bind) && sched_getaffinity(thread, sizeof member->allowed, &member->allowed) == 0) {
         CPU_XOR(&member->bound_to, &member->allowed, cpus);
         CPU_AND(&member->bound_to, &member->bound_to, &member->allowed); /* allowed, and not `cpus` */
         member->is_bound =
@@ -255,6 +258,7 @@ static void stay_apart(fastmlp_team *team, int me) { (void)team, (void)me; }
 static fastmlp_member *become(fastmlp_member *member) { return member; }
 static int number_of_thread(void) { return 0; }
 void fastmlp_go_anywhere(void) {}
+void fastmlp_let_bind(int is_allowed) { (void)is_allowed; }
 #endif
 
 /* Wait until the condition holds. The thread that makes it true must call `wake` afterwards. The

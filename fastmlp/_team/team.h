@@ -60,6 +60,9 @@ void fastmlp_wait_for(fastmlp_team *team, int me, const ptrdiff_t *counter, ptrd
    inherit it. */
 void fastmlp_go_anywhere(void);
 
+/* Whether threads may be kept from some CPUs, which needs a call that some systems forbid. */
+void fastmlp_let_bind(int is_allowed);
+
 /* Call once, before anything else. Returns 0 on failure. */
 int fastmlp_start(void);
 

@@ -266,6 +266,45 @@ def test_a_thread_that_is_bound_stays_there(cpus):
     assert masks() == {frozenset({min(cpus)})}
 
 
+# What a service may not do: a filter of system calls ends the process, or refuses the call.
+FORBIDDEN = """
+import ctypes, os, struct, sys, time
+
+action = {"ends": 0x80000000, "refuses": 0x00050001}[sys.argv[1]]
+number = {"x86_64": 203, "aarch64": 122}[os.uname().machine]  # of sched_setaffinity
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, action), (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+rule = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(program))
+prctl = ctypes.CDLL(None).prctl
+if prctl(38, 1, 0, 0, 0) or prctl(22, 2, rule, 0, 0):
+    print("no filters here")
+    sys.exit()
+
+from fastmlp import _core, MLPRegressor
+import numpy as np
+
+X = np.random.RandomState(0).standard_normal((300, 20))
+for _ in range(20):
+    time.sleep(0.02)
+    _core.seconds_of_barrier(2, 50)
+    MLPRegressor(n_threads=2, max_iter=1, tol=0, random_state=0).fit(X, X[:, 0])
+print("done")
+"""
+
+
+@on_linux
+@pytest.mark.parametrize(("what", "setting"), [("ends", "false"), ("refuses", "")])
+def test_where_threads_may_not_be_bound(what, setting):
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", FORBIDDEN, what],
+        env=os.environ | {"OMP_PROC_BIND": setting},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in ("done", "no filters here")
+
+
 @on_linux
 def test_a_loss_in_python_sees_all_cpus(cpus):
     """Threads that it starts would inherit the CPUs of the one that calls it."""
