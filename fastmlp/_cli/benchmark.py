@@ -43,7 +43,8 @@ def run(options):
 def table_of_benchmark(n_rows):
     """Return a table of numbers and codes of categories, and two classes.
 
-    The classes follow a sum of smooth and of stepwise functions, with noise.
+    The classes follow a sum of smooth and of stepwise functions, with noise. They are numbers,
+    because scikit-learn's MLP before version 1.9 fails with strings if it stops early.
     """
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(n_rows, N_NUMBERS))
@@ -52,7 +53,7 @@ def table_of_benchmark(n_rows):
     score = numbers[:, 0] * numbers[:, 1] + np.sin(2 * numbers[:, 2]) + (numbers[:, 3] > 0.5)
     score += effects[0, codes[:, 0]] + effects[1, codes[:, 1]] + 0.5 * rng.normal(size=n_rows)
     X = np.column_stack([numbers, codes])
-    return X, np.where(score > np.median(score), "above", "below")
+    return X, (score > np.median(score)).astype(int)
 
 
 def models():
