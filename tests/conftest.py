@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from fastmlp import _core
 from fastmlp._engine.threads import core_in_use
 
 
@@ -15,6 +16,15 @@ def interrupts():
     """Let Ctrl-C be heard by the tests of it: a shell's background process ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(params=_core.kernel_names())
+def kernels(request):
+    """Take these kernels for a test, and then those of before."""
+    before = _core.kernels_in_use()
+    _core.use_kernels(request.param)
+    yield request.param
+    _core.use_kernels(before)
 
 
 @pytest.fixture

@@ -162,8 +162,8 @@ static void stay_awake(fastmlp_member *member)
 
 /* Where the members are. Two of a team on one CPU take turns, and another CPU may have nothing to do:
    in virtual machines, Linux often wakes a thread on the CPU of the one that wakes it, as if a CPU
-   that has halted were not there, and as one of both sleeps at every barrier, it does not see that
-   two want that CPU. So a thread that is called is kept from the CPU of its caller (`send_away`). A
+   that has halted were not there, and as one of the two sleeps at every barrier, it does not see
+   that two want that CPU. So a thread that is called is kept from the CPU of its caller (`send_away`). A
    member that has slept looks where the others are, and if it is with one of them, it keeps away
    from their CPUs (`stay_apart`). When its work ends, a member may use all its CPUs again
    (bench/figures.md: apart). */

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp import _core
-from fastmlp._engine.layout import ceil_div
+from fastmlp._engine.layout import aligned_zeros, ceil_div
 from fastmlp._engine.threads import core_in_use, threads_for
 from fastmlp._engine.warnings import warn
 from fastmlp._training.divergence import Divergence, check_finite
@@ -40,7 +40,7 @@ class Loss:
         self.dtype = network.dtype
         self._passes = network.passes
         self._loss_and_gradient = rows.gradient_over(network, alpha)
-        self._numbers = np.zeros_like(network.parameters.flat)
+        self._numbers = aligned_zeros(network.parameters.flat.shape, network.dtype)
         self._params = list(network.parameters.arrays().values())
         self._gradients = list(network.parameters.arrays(self._numbers).values())
 

@@ -16,15 +16,6 @@ WITH_FUSED_MULTIPLY_ADD = [name for name in KERNELS if name in ("avx512", "avx2"
 RTOL = {"float64": 1e-12, "float32": 2e-5}
 
 
-@pytest.fixture(params=KERNELS)
-def kernels(request):
-    """Take these kernels for a test, and then those of before."""
-    before = _core.kernels_in_use()
-    _core.use_kernels(request.param)
-    yield request.param
-    _core.use_kernels(before)
-
-
 @pytest.fixture
 def with_kernels():
     """A function that calls another with kernels of a name."""

@@ -151,14 +151,6 @@ def wrong_answers(name, dtype):
     return wrong
 
 
-@pytest.fixture(params=_core.kernel_names())
-def kernels(request):
-    before = _core.kernels_in_use()
-    _core.use_kernels(request.param)
-    yield request.param
-    _core.use_kernels(before)
-
-
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_rows_stand_alone(name, dtype):
     assert wrong_answers(name, dtype) == []

@@ -171,6 +171,21 @@ def cpus():
     bind_all(cpus)
 
 
+def free_and_placed(measure, cpus):
+    """What is measured with all threads on one CPU that they may leave, and on a CPU each."""
+    measure()
+    here, there = sorted(cpus)[:2]
+    free, placed = [], []
+    for _ in range(15):
+        bind_all({here})
+        bind_all(cpus)
+        free.append(measure())
+        bind_all({there})
+        os.sched_setaffinity(0, {here})
+        placed.append(measure())
+    return np.median(free), np.median(placed)
+
+
 def switches_of_work():
     """How often threads of this process sleep while two of them meet at 200 barriers.
 
@@ -194,17 +209,8 @@ def switches_of_work():
 def test_threads_on_one_cpu_part(cpus):
     """Linux may leave them there for a long time, where they take turns at every barrier."""
     _core.set_spin_time(100)  # the default, see _team/team.c
-    switches_of_work()
-    here, there = sorted(cpus)[:2]
-    free, placed = [], []
-    for _ in range(15):
-        bind_all({here})
-        bind_all(cpus)
-        free.append(switches_of_work())
-        bind_all({there})
-        os.sched_setaffinity(0, {here})
-        placed.append(switches_of_work())
-    assert np.median(free) < 3 * np.median(placed) + 20
+    free, placed = free_and_placed(switches_of_work, cpus)
+    assert free < 3 * placed + 20
 
 
 @on_linux
@@ -212,7 +218,6 @@ def test_a_thread_that_is_called_leaves_the_cpu_of_its_caller(cpus):
     """Or else it would get that CPU only when a short prediction is over."""
     rows = RNG.standard_normal((1000, 784)).astype(np.float32)
     model = MLPClassifier(n_threads=2, max_iter=1, random_state=0).fit(rows, rows[:, 0] > 0)
-    here, there = sorted(cpus)[:2]
 
     def seconds():
         """The CPU time of all threads but this one."""
@@ -230,16 +235,8 @@ def test_a_thread_that_is_called_leaves_the_cpu_of_its_caller(cpus):
         others, mine = seconds() - others, time.thread_time() - mine
         return others / (others + mine)
 
-    share()
-    free, placed = [], []
-    for _ in range(15):
-        bind_all({here})
-        bind_all(cpus)
-        free.append(share())
-        bind_all({there})
-        os.sched_setaffinity(0, {here})
-        placed.append(share())
-    assert np.median(free) > np.median(placed) / 2
+    free, placed = free_and_placed(share, cpus)
+    assert free > placed / 2
 
 
 def masks():

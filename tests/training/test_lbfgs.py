@@ -21,14 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 PART = _core.NUMBERS_IN_PART
 
 
-@pytest.fixture(params=_core.kernel_names())
-def kernels(request):
-    before = _core.kernels_in_use()
-    _core.use_kernels(request.param)
-    yield request.param
-    _core.use_kernels(before)
-
-
 # The direction -----------------------------------------------------------------------------------
 
 
